@@ -1,0 +1,68 @@
+//! What every request needs, in one shared value.
+
+use crate::auth::attempts::Attempts;
+use crate::auth::passwords::Passwords;
+use crate::auth::tokens::{Claims, Tokens};
+use crate::config::Config;
+use crate::delivery::Delivery;
+use crate::error::Error;
+use crate::model::{SessionId, UserId};
+use crate::store::writer::Writer;
+use crate::store::{Db, sessions};
+use crate::telemetry::Metrics;
+
+/// A server's parts.
+#[derive(Debug)]
+pub struct App {
+    /// The settings.
+    pub config: Config,
+    /// The database, for everything but sends.
+    pub db: Db,
+    /// The way of every send.
+    pub writer: Writer,
+    /// The way to everybody who is connected.
+    pub delivery: Delivery,
+    /// Signs and reads tokens.
+    pub tokens: Tokens,
+    /// Hashes and checks passwords.
+    pub passwords: Passwords,
+    /// Sign-ups by address.
+    pub sign_ups: Attempts,
+    /// Logins by address.
+    pub logins: Attempts,
+    /// The counts of this server.
+    pub metrics: Metrics,
+}
+
+/// Who is asking.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The user.
+    pub user: UserId,
+    /// Where they are signed in.
+    pub session: SessionId,
+}
+
+impl App {
+    /// Who holds this token.
+    ///
+    /// # Errors
+    /// `unauthorized` where it is not ours, has ended, or its session has.
+    pub async fn identify(&self, token: &str) -> Result<Identity, Error> {
+        let claims = self.tokens.read(token).ok_or_else(Error::unauthorized)?;
+        self.check_session(&claims).await
+    }
+
+    /// Whether the session that a token names is open.
+    ///
+    /// # Errors
+    /// `unauthorized` where it is not.
+    pub async fn check_session(&self, claims: &Claims) -> Result<Identity, Error> {
+        let (user, session) = (claims.user(), claims.session());
+        if sessions::is_open(&self.db, session, user).await? {
+            Ok(Identity { user, session })
+        } else {
+            Err(Error::unauthorized())
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! Every setting: one documented field each, as a flag and as an environment variable.
+//! Nothing else in the crate reads the environment.
+
+use std::fmt;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+/// The command line of `hark`.
+#[derive(Debug, Parser)]
+#[command(name = "hark", version, about = "A messenger server: one binary and PostgreSQL.")]
+#[command(
+    after_help = "Without a command, hark serves. Every flag can be given as the environment variable beside it."
+)]
+pub struct Cli {
+    /// What to do; serves when left out.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// The settings.
+    #[command(flatten)]
+    pub config: Config,
+}
+
+/// What `hark` can do besides serving.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
+pub enum Command {
+    /// Serve until Ctrl-C or SIGTERM (the default)
+    Serve,
+    /// Bring the database's schema up to date, and end
+    Migrate,
+    /// Print the OpenAPI document of the HTTP interface
+    Openapi,
+}
+
+/// The settings of a server.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Config {
+    /// PostgreSQL to use, as a URL; left out, hark runs a private one in the data folder
+    #[arg(long, env = "DATABASE_URL", value_name = "DATABASE_URL", hide_env_values = true, global = true)]
+    pub database_url: Option<Secret>,
+
+    /// Address and port to listen on; port 0 takes a free one
+    #[arg(long, env = "HARK_LISTEN", value_name = "HARK_LISTEN", default_value = "127.0.0.1:3000", value_parser = listen_address)]
+    pub listen: SocketAddr,
+
+    /// Folder for the private PostgreSQL and the secret that signs tokens
+    #[arg(long, env = "HARK_DATA_DIR", value_name = "HARK_DATA_DIR", default_value = "./data", global = true)]
+    pub data_dir: PathBuf,
+
+    /// Folder of `initdb` and `postgres`; left out, the usual places are searched
+    #[arg(long, env = "HARK_POSTGRES_BIN", value_name = "HARK_POSTGRES_BIN", global = true)]
+    pub postgres_bin: Option<PathBuf>,
+
+    /// Secret that signs the tokens, 32 bytes or more; required with `DATABASE_URL`, else made once and kept in the data folder
+    #[arg(long, env = "HARK_JWT_SECRET", value_name = "HARK_JWT_SECRET", hide_env_values = true)]
+    pub jwt_secret: Option<Secret>,
+
+    /// Origins whose pages may use this server, separated by commas, or `*`; pages of its own origin always may
+    #[arg(long, env = "HARK_ALLOWED_ORIGINS", value_name = "HARK_ALLOWED_ORIGINS", value_delimiter = ',', value_parser = origin)]
+    pub allowed_origins: Vec<String>,
+
+    /// Behind a proxy that sets X-Forwarded-For: take the client's address from its last entry
+    #[arg(long, env = "HARK_TRUST_PROXY", value_name = "HARK_TRUST_PROXY", default_value_t = false, action = clap::ArgAction::Set)]
+    pub trust_proxy: bool,
+
+    /// What is logged: error, warn, info, debug, trace, or a filter such as `hark=debug,sqlx=info`
+    #[arg(long, env = "HARK_LOG", value_name = "HARK_LOG", default_value = "info", value_parser = log_filter, global = true)]
+    pub log: String,
+
+    /// Form of the log
+    #[arg(long, env = "HARK_LOG_FORMAT", value_name = "HARK_LOG_FORMAT", default_value = "text", global = true)]
+    pub log_format: LogFormat,
+
+    /// Bring the schema up to date at start
+    #[arg(long, env = "HARK_MIGRATE", value_name = "HARK_MIGRATE", default_value_t = true, action = clap::ArgAction::Set)]
+    pub migrate: bool,
+
+    /// Connections to the database for everything but sends
+    #[arg(long, env = "HARK_DATABASE_CONNECTIONS", value_name = "HARK_DATABASE_CONNECTIONS", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub database_connections: u32,
+
+    /// Writers side by side, each with one connection of its own; a conversation is always on the same one
+    #[arg(long, env = "HARK_WRITERS", value_name = "HARK_WRITERS", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub writers: u16,
+
+    /// Messages that may wait for a writer before sends are answered `overloaded`
+    #[arg(long, env = "HARK_WRITE_QUEUE", value_name = "HARK_WRITE_QUEUE", default_value_t = 8192, value_parser = at_least_one)]
+    pub write_queue: usize,
+
+    /// The limits.
+    #[command(flatten)]
+    pub limits: Limits,
+}
+
+/// What callers may ask for, and how much of it.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Limits")]
+pub struct Limits {
+    /// Bytes of one frame, or of one HTTP body
+    #[arg(long, env = "HARK_MAX_FRAME_BYTES", value_name = "HARK_MAX_FRAME_BYTES", default_value_t = 65_536, value_parser = at_least_one)]
+    pub max_frame_bytes: usize,
+
+    /// Bytes of a message's content
+    #[arg(long, env = "HARK_MAX_CONTENT_BYTES", value_name = "HARK_MAX_CONTENT_BYTES", default_value_t = 16_384, value_parser = at_least_one)]
+    pub max_content_bytes: usize,
+
+    /// Characters of a group's name
+    #[arg(long, env = "HARK_MAX_GROUP_NAME_CHARS", value_name = "HARK_MAX_GROUP_NAME_CHARS", default_value_t = 100, value_parser = at_least_one)]
+    pub max_group_name_chars: usize,
+
+    /// Rows of a page
+    #[arg(long, env = "HARK_MAX_PAGE_ROWS", value_name = "HARK_MAX_PAGE_ROWS", default_value_t = 100, value_parser = clap::value_parser!(i64).range(1..=10_000))]
+    pub max_page_rows: i64,
+
+    /// Requests of one socket that may wait for their reply; then the socket is not read
+    #[arg(long, env = "HARK_MAX_IN_FLIGHT", value_name = "HARK_MAX_IN_FLIGHT", default_value_t = 64, value_parser = at_least_one)]
+    pub max_in_flight: usize,
+
+    /// Requests a second of one socket; 0 turns the limit off
+    #[arg(long, env = "HARK_REQUESTS_PER_SECOND", value_name = "HARK_REQUESTS_PER_SECOND", default_value_t = 50)]
+    pub requests_per_second: u32,
+
+    /// Requests of one socket at once before the rate counts
+    #[arg(long, env = "HARK_REQUEST_BURST", value_name = "HARK_REQUEST_BURST", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+    pub request_burst: u32,
+
+    /// Open sockets of one user, on one node
+    #[arg(long, env = "HARK_MAX_SOCKETS_PER_USER", value_name = "HARK_MAX_SOCKETS_PER_USER", default_value_t = 20, value_parser = at_least_one)]
+    pub max_sockets_per_user: usize,
+
+    /// Bytes that may wait for a socket that reads slowly
+    #[arg(long, env = "HARK_OUTBOX_BYTES", value_name = "HARK_OUTBOX_BYTES", default_value_t = 1_048_576, value_parser = at_least_one)]
+    pub outbox_bytes: usize,
+
+    /// Hours that a token lives
+    #[arg(long, env = "HARK_TOKEN_HOURS", value_name = "HARK_TOKEN_HOURS", default_value_t = 24, value_parser = clap::value_parser!(u32).range(1..=87_600))]
+    pub token_hours: u32,
+
+    /// Sign-ups a minute from one address; 0 turns the limit off
+    #[arg(long, env = "HARK_SIGN_UPS_PER_MINUTE", value_name = "HARK_SIGN_UPS_PER_MINUTE", default_value_t = 10)]
+    pub sign_ups_per_minute: u32,
+
+    /// Logins a minute from one address; 0 turns the limit off
+    #[arg(long, env = "HARK_LOGINS_PER_MINUTE", value_name = "HARK_LOGINS_PER_MINUTE", default_value_t = 30)]
+    pub logins_per_minute: u32,
+
+    /// Characters that a password has at least
+    #[arg(long, env = "HARK_MIN_PASSWORD_CHARS", value_name = "HARK_MIN_PASSWORD_CHARS", default_value_t = 8, value_parser = at_least_one)]
+    pub min_password_chars: usize,
+
+    /// Characters that a password has at most
+    #[arg(long, env = "HARK_MAX_PASSWORD_CHARS", value_name = "HARK_MAX_PASSWORD_CHARS", default_value_t = 128, value_parser = at_least_one)]
+    pub max_password_chars: usize,
+
+    /// Seconds between two pings on an open socket
+    #[arg(long, env = "HARK_PING_SECONDS", value_name = "HARK_PING_SECONDS", default_value_t = 25, value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    pub ping_seconds: u32,
+
+    /// Seconds without any traffic from the client after which its socket ends
+    #[arg(long, env = "HARK_IDLE_SECONDS", value_name = "HARK_IDLE_SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    pub idle_seconds: u32,
+}
+
+/// A value that no log, error or `Debug` output shows.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The value itself.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<String> for Secret {
+    fn from(value: String) -> Self {
+        Self(value)
+    }
+}
+
+impl From<&str> for Secret {
+    fn from(value: &str) -> Self {
+        Self(value.to_owned())
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(secret)")
+    }
+}
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people
+    Text,
+    /// One JSON object a line
+    Json,
+}
+
+/// Shortest secret that may sign tokens: as long as the hash it keys.
+pub const MIN_SECRET_BYTES: usize = 32;
+
+impl Config {
+    /// What no single setting shows by itself.
+    ///
+    /// # Errors
+    /// A sentence that names the setting at fault.
+    pub fn check(&self, command: Command) -> Result<(), String> {
+        match (&self.database_url, &self.jwt_secret) {
+            (Some(_), None) if command == Command::Serve => {
+                return Err("HARK_JWT_SECRET is required with DATABASE_URL: every node that shares the database needs the same one, for instance of `openssl rand -hex 32`".to_owned());
+            }
+            (_, Some(secret)) if secret.expose().len() < MIN_SECRET_BYTES => {
+                return Err(format!(
+                    "HARK_JWT_SECRET must be {MIN_SECRET_BYTES} bytes or more, for instance of `openssl rand -hex 32`"
+                ));
+            }
+            _ => {}
+        }
+        if let Some(url) = &self.database_url
+            && !["postgres://", "postgresql://"].iter().any(|scheme| url.expose().starts_with(scheme))
+        {
+            return Err("DATABASE_URL must begin with postgres:// or postgresql://".to_owned());
+        }
+        let limits = &self.limits;
+        if limits.min_password_chars > limits.max_password_chars {
+            return Err("HARK_MIN_PASSWORD_CHARS must not be more than HARK_MAX_PASSWORD_CHARS".to_owned());
+        }
+        if limits.ping_seconds >= limits.idle_seconds {
+            return Err(
+                "HARK_PING_SECONDS must be less than HARK_IDLE_SECONDS, or healthy sockets are ended".to_owned()
+            );
+        }
+        Ok(())
+    }
+}
+
+fn listen_address(text: &str) -> Result<SocketAddr, String> {
+    text.to_socket_addrs()
+        .ok()
+        .and_then(|mut addresses| addresses.next())
+        .ok_or_else(|| "an address and a port are needed, such as 127.0.0.1:3000".to_owned())
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(number) if number >= 1 => Ok(number),
+        _ => Err("a whole number from 1 is needed".to_owned()),
+    }
+}
+
+/// An origin as browsers send it: scheme, host and port, nothing after them.
+fn origin(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    let host = text.split_once("://").map(|(_, host)| host);
+    match host {
+        _ if text == "*" => Ok(text.to_owned()),
+        Some(host) if !host.is_empty() && !host.contains(['/', ' ']) => Ok(text.to_ascii_lowercase()),
+        _ => Err("an origin is needed, such as https://chat.example.org, or *".to_owned()),
+    }
+}
+
+fn log_filter(text: &str) -> Result<String, String> {
+    text.parse::<tracing_subscriber::filter::Targets>()
+        .map(|_| text.to_owned())
+        .map_err(|_| "a level is needed (error, warn, info, debug, trace) or a filter such as hark=debug".to_owned())
+}

@@ -1,0 +1,141 @@
+//! One order for all members, on every node. Each node hands over its own commits in the order of
+//! `seq`, but two nodes that write to one conversation may reach a third, or each other, crosswise.
+//! So a message that comes before its predecessor waits for it, for a moment: a predecessor that
+//! was lost with its node is in the history, and the gap in `seq` says so.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use super::{Place, Push};
+use crate::model::{ConversationId, Seq};
+
+const SHARDS: usize = 64;
+/// Longest wait for a predecessor.
+const PATIENCE: Duration = Duration::from_millis(250);
+/// A conversation that was silent for so long is forgotten. Longer than a message counts as close
+/// to the one before it.
+const FORGET_AFTER: Duration = Duration::from_secs(60);
+
+/// Where each conversation stands on this node.
+#[derive(Debug)]
+pub(super) struct Order {
+    shards: Vec<Mutex<HashMap<ConversationId, Lane>>>,
+}
+
+#[derive(Debug)]
+struct Lane {
+    /// The `seq` to deliver next; `None` until it is known which message came first here.
+    next: Option<Seq>,
+    waiting: BTreeMap<Seq, Push>,
+    last_seen: Instant,
+}
+
+impl Default for Order {
+    fn default() -> Self {
+        Self { shards: (0..SHARDS).map(|_| Mutex::default()).collect() }
+    }
+}
+
+impl Order {
+    /// Delivers a message, and those that waited for it; or lets it wait for the one before it.
+    pub(super) fn admit(&self, place: Place, push: &Push, mut deliver: impl FnMut(&Push)) {
+        let Place { conversation, seq, close_to_previous } = place;
+        let nth = conversation.0.unsigned_abs() % SHARDS as u64;
+        let shard = &self.shards[usize::try_from(nth).expect("less than the number of shards")];
+        // Held while delivering: two nodes must not overtake each other between here and the outboxes.
+        let mut lanes = shard.lock();
+        let lane = lanes.entry(conversation).or_insert_with(|| Lane {
+            next: None,
+            waiting: BTreeMap::new(),
+            last_seen: Instant::now(),
+        });
+        lane.last_seen = Instant::now();
+        if seq == 1 || !close_to_previous {
+            lane.next.get_or_insert(seq);
+        }
+        match lane.next {
+            Some(next) if seq < next => {
+                tracing::warn!(%conversation, seq, next, "a message came too late to be pushed in order; its members find it in the history");
+            }
+            Some(next) if seq == next => {
+                deliver(push);
+                lane.next = Some(seq + 1);
+                lane.deliver_waiting(&mut deliver);
+            }
+            _ => {
+                lane.waiting.insert(seq, push.clone());
+            }
+        }
+    }
+
+    /// Gives up waiting where it took too long, and forgets silent conversations.
+    pub(super) fn sweep(&self, mut deliver: impl FnMut(&Push)) {
+        for shard in &self.shards {
+            shard.lock().retain(|_, lane| {
+                let silent = lane.last_seen.elapsed();
+                if silent > PATIENCE
+                    && let Some(first) = lane.waiting.keys().next()
+                {
+                    lane.next = Some(*first);
+                    lane.deliver_waiting(&mut deliver);
+                }
+                silent < FORGET_AFTER
+            });
+        }
+    }
+}
+
+impl Lane {
+    fn deliver_waiting(&mut self, deliver: &mut impl FnMut(&Push)) {
+        while let Some(next) = self.next
+            && let Some(push) = self.waiting.remove(&next)
+        {
+            deliver(&push);
+            self.next = Some(next + 1);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::reply::Frame;
+    use proptest::prelude::*;
+    use std::sync::Arc;
+
+    fn message(seq: Seq) -> (Place, Push) {
+        let place = Place { conversation: ConversationId(1), seq, close_to_previous: seq > 1 };
+        (place, Push { to: Arc::from([]), except: None, frame: Frame::pong(&seq.to_be_bytes()), place: Some(place) })
+    }
+
+    fn delivered(order: &Order, seqs: &[Seq]) -> Vec<Seq> {
+        let mut delivered = Vec::new();
+        for seq in seqs {
+            let (place, push) = message(*seq);
+            order.admit(place, &push, |push| delivered.push(push.place.expect("a message").seq));
+        }
+        delivered
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_order_they_come_in_they_leave_in_one(seqs in Just((1..=20).collect::<Vec<Seq>>()).prop_shuffle()) {
+            prop_assert_eq!(delivered(&Order::default(), &seqs), (1..=20).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn a_lost_message_holds_up_the_others_for_a_moment_only() {
+        let order = Order::default();
+        assert_eq!(delivered(&order, &[1, 3, 4]), [1]);
+        let mut late = Vec::new();
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while late.len() < 2 && Instant::now() < deadline {
+            order.sweep(|push| late.push(push.place.expect("a message").seq));
+        }
+        assert_eq!(late, [3, 4]);
+        assert_eq!(delivered(&order, &[2, 5]), [5]);
+    }
+}

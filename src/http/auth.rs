@@ -1,0 +1,279 @@
+//! Signing up, in and out.
+
+use actix_web::web::{Data, Json, Path};
+use actix_web::{HttpResponse, http::StatusCode};
+use chrono::DateTime;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::error::{ErrorBody, HttpError};
+use super::extract::{Body, Client, SignedIn};
+use super::me::Own;
+use crate::app::App;
+use crate::delivery::Event;
+use crate::error::Error;
+use crate::model::{Email, Password, PersonName, SessionId, Timestamp, Username};
+use crate::store::sessions::{self, Session};
+use crate::store::users::{self, Identity, NewUser, User};
+use crate::wire::params::{Fields, FromFields};
+
+/// Who wants an account. An e-mail address or a username is needed.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub(super) struct SignUp {
+    /// Also taken as `userEmail`.
+    #[schema(value_type = Option<String>, example = "patrick@example.org")]
+    email: Option<Email>,
+    /// No spaces and no @; up to 64 characters.
+    #[schema(value_type = Option<String>, example = "patrick")]
+    username: Option<Username>,
+    /// 8 to 128 characters.
+    #[schema(value_type = String, example = "correct horse")]
+    password: Password,
+    /// Up to 100 characters.
+    #[schema(value_type = Option<String>, example = "Patrick")]
+    first_name: Option<PersonName>,
+    /// Up to 100 characters.
+    #[schema(value_type = Option<String>, example = "Star")]
+    last_name: Option<PersonName>,
+}
+
+impl FromFields for SignUp {
+    fn from_fields(fields: &Fields<'_>) -> Result<Self, Error> {
+        let sign_up = Self {
+            email: email(fields)?,
+            username: fields.optional("username")?,
+            password: fields.required("password")?,
+            first_name: fields.optional("firstName")?,
+            last_name: fields.optional("lastName")?,
+        };
+        if sign_up.email.is_none() && sign_up.username.is_none() {
+            return Err(Error::bad_params("email or username is required"));
+        }
+        Ok(sign_up)
+    }
+}
+
+/// Old clients say `userEmail`.
+fn email(fields: &Fields<'_>) -> Result<Option<Email>, Error> {
+    Ok(match fields.optional("email")? {
+        Some(email) => Some(email),
+        None => fields.optional("userEmail")?,
+    })
+}
+
+/// Who wants in: an e-mail address or a username, and the password.
+#[derive(ToSchema)]
+pub(super) struct LogIn {
+    /// Also taken as `userEmail`.
+    #[schema(value_type = Option<String>, example = "patrick@example.org")]
+    email: Option<Email>,
+    #[schema(value_type = Option<String>, example = "patrick")]
+    username: Option<Username>,
+    #[schema(value_type = String, example = "correct horse")]
+    password: String,
+}
+
+impl FromFields for LogIn {
+    fn from_fields(fields: &Fields<'_>) -> Result<Self, Error> {
+        let log_in = Self {
+            email: email(fields)?,
+            username: fields.optional("username")?,
+            password: fields.required("password")?,
+        };
+        if log_in.email.is_none() && log_in.username.is_none() {
+            return Err(Error::bad_params("email or username is required"));
+        }
+        Ok(log_in)
+    }
+}
+
+/// A token, and whose it is.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Token {
+    #[schema(example = "Signed in")]
+    message: &'static str,
+    /// For `Authorization: Bearer`, and for the socket.
+    #[schema(example = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJpZCI6MX0.c2ln")]
+    token: String,
+    /// When it ends.
+    #[schema(value_type = String, format = DateTime)]
+    expires_at: Timestamp,
+    #[schema(example = 1)]
+    id: i64,
+    email: Option<String>,
+    first_name: Option<String>,
+    last_name: Option<String>,
+}
+
+/// One place where I am signed in.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct SessionRow {
+    id: i64,
+    /// Whether it is the one that asks.
+    current: bool,
+    #[schema(value_type = String, format = DateTime)]
+    created_at: Timestamp,
+    /// When its newest token ends.
+    #[schema(value_type = String, format = DateTime)]
+    expires_at: Timestamp,
+    /// What the client called itself.
+    user_agent: Option<String>,
+    /// Where it came from.
+    address: Option<String>,
+}
+
+/// Where I am signed in, newest first.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Sessions {
+    data: Vec<SessionRow>,
+}
+
+/// Sign up
+#[utoipa::path(post, path = "/api/v1/auth/sign-up", tag = "auth", request_body = SignUp, responses(
+    (status = 201, body = Own),
+    (status = 400, body = ErrorBody, description = "A field is missing or out of its range"),
+    (status = 409, body = ErrorBody, description = "The e-mail address or the username is taken"),
+    (status = 413, body = ErrorBody),
+    (status = 429, body = ErrorBody, description = "Too many sign-ups from one address; see Retry-After"),
+))]
+pub(super) async fn sign_up(app: Data<App>, client: Client, body: Body<SignUp>) -> Result<HttpResponse, HttpError> {
+    app.sign_ups.count(client.address)?;
+    let SignUp { email, username, password, first_name, last_name } = body.0;
+    let password_hash = app.passwords.hash(password).await?;
+    let first_name = first_name.and_then(PersonName::non_empty);
+    let last_name = last_name.and_then(PersonName::non_empty);
+    let user = users::create(&app.db, &NewUser { email, username, first_name, last_name, password_hash }).await?;
+    Ok(HttpResponse::build(StatusCode::CREATED).json(Own::from(user)))
+}
+
+/// Sign in
+#[utoipa::path(post, path = "/api/v1/auth/login", tag = "auth", request_body = LogIn, responses(
+    (status = 200, body = Token),
+    (status = 400, body = ErrorBody, description = "A field is missing or out of its range"),
+    (status = 401, body = ErrorBody, description = "No such user, or not their password"),
+    (status = 413, body = ErrorBody),
+    (status = 429, body = ErrorBody, description = "Too many logins from one address; see Retry-After"),
+))]
+pub(super) async fn log_in(app: Data<App>, client: Client, body: Body<LogIn>) -> Result<Json<Token>, HttpError> {
+    app.logins.count(client.address)?;
+    let LogIn { email, username, password } = body.0;
+    let identity = email.map(Identity::Email).or_else(|| username.map(Identity::Username));
+    let found = match &identity {
+        Some(identity) => users::credentials(&app.db, identity).await?,
+        None => None,
+    };
+    let hash = found.as_ref().map(|(_, hash)| hash.as_str());
+    let matches = app.passwords.verify(Password::claimed(password), hash).await?;
+    let Some((user, _)) = found.filter(|_| matches) else {
+        return Err(
+            Error::new(crate::error::Code::Unauthorized, "The e-mail address, username or password is wrong").into()
+        );
+    };
+    let expires_at = app.tokens.expiry();
+    let session = sessions::open(
+        &app.db,
+        user.id,
+        moment(expires_at),
+        client.user_agent.as_deref(),
+        Some(&client.address.to_string()),
+    )
+    .await?;
+    token(&app, user, session, expires_at, "Signed in")
+}
+
+/// A new token for the session
+#[utoipa::path(post, path = "/api/v1/auth/refresh", tag = "auth", security(("bearer" = [])), responses(
+    (status = 200, body = Token),
+    (status = 401, body = ErrorBody),
+))]
+pub(super) async fn refresh(app: Data<App>, me: SignedIn) -> Result<Json<Token>, HttpError> {
+    let SignedIn(me) = me;
+    let expires_at = app.tokens.expiry();
+    let user = users::find(&app.db, me.user).await?.ok_or_else(Error::unauthorized)?;
+    if !sessions::extend(&app.db, me.session, me.user, moment(expires_at)).await? {
+        return Err(Error::unauthorized().into());
+    }
+    token(&app, user, me.session, expires_at, "Refreshed")
+}
+
+fn token(
+    app: &App,
+    user: User,
+    session: SessionId,
+    expires_at: i64,
+    message: &'static str,
+) -> Result<Json<Token>, HttpError> {
+    let token = app.tokens.sign(user.id, user.email.clone(), user.first_name.clone(), session, expires_at)?;
+    Ok(Json(Token {
+        message,
+        token,
+        expires_at: moment(expires_at).into(),
+        id: user.id.0,
+        email: user.email,
+        first_name: user.first_name,
+        last_name: user.last_name,
+    }))
+}
+
+fn moment(seconds: i64) -> DateTime<chrono::Utc> {
+    DateTime::from_timestamp(seconds, 0).unwrap_or(DateTime::<chrono::Utc>::MAX_UTC)
+}
+
+/// Sign out: the session ends and its sockets close
+#[utoipa::path(delete, path = "/api/v1/auth/logout", tag = "auth", security(("bearer" = [])), responses(
+    (status = 204),
+    (status = 401, body = ErrorBody),
+))]
+pub(super) async fn log_out(app: Data<App>, me: SignedIn) -> Result<HttpResponse, HttpError> {
+    end(&app, &me, me.0.session).await
+}
+
+/// Where I am signed in
+#[utoipa::path(get, path = "/api/v1/auth/sessions", tag = "auth", security(("bearer" = [])), responses(
+    (status = 200, body = Sessions),
+    (status = 401, body = ErrorBody),
+))]
+pub(super) async fn sessions(app: Data<App>, me: SignedIn) -> Result<Json<Sessions>, HttpError> {
+    let SignedIn(me) = me;
+    let rows = sessions::list(&app.db, me.user).await?;
+    let data = rows
+        .into_iter()
+        .map(|Session { id, created_at, expires_at, user_agent, address }| SessionRow {
+            id: id.0,
+            current: id == me.session,
+            created_at,
+            expires_at,
+            user_agent,
+            address,
+        })
+        .collect();
+    Ok(Json(Sessions { data }))
+}
+
+/// End one session
+#[utoipa::path(delete, path = "/api/v1/auth/sessions/{id}", tag = "auth", security(("bearer" = [])),
+    params(("id" = i64, Path, description = "As `sessions` lists it")), responses(
+    (status = 204),
+    (status = 401, body = ErrorBody),
+    (status = 404, body = ErrorBody),
+))]
+pub(super) async fn end_session(app: Data<App>, me: SignedIn, id: Path<String>) -> Result<HttpResponse, HttpError> {
+    let id = id.parse().map_err(|_| no_such_session())?;
+    end(&app, &me, SessionId(id)).await
+}
+
+async fn end(app: &App, me: &SignedIn, session: SessionId) -> Result<HttpResponse, HttpError> {
+    let user = me.0.user;
+    if !sessions::end(&app.db, session, user).await? {
+        return Err(no_such_session().into());
+    }
+    app.delivery.publish(&Event::SessionEnded { user, session });
+    Ok(HttpResponse::NoContent().finish())
+}
+
+fn no_such_session() -> Error {
+    Error::not_found("id: there is no such session")
+}

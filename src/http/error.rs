@@ -1,0 +1,65 @@
+//! Errors as HTTP says them: the one table of status codes.
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::RETRY_AFTER;
+use actix_web::{HttpResponse, HttpResponseBuilder, ResponseError};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::error::{Answer, Code, Error};
+
+/// An error on its way out; its cause is in the log already.
+#[derive(Debug)]
+pub(super) struct HttpError(Answer);
+
+/// Every error's body.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ErrorBody<'a> {
+    /// One sentence for a person; names the field at fault.
+    #[schema(example = "email is taken")]
+    message: &'a str,
+    /// For programs; never changes.
+    #[schema(value_type = String, example = "conflict")]
+    code: Code,
+}
+
+impl From<Error> for HttpError {
+    fn from(error: Error) -> Self {
+        Self(error.into_answer())
+    }
+}
+
+impl std::fmt::Display for HttpError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0.message)
+    }
+}
+
+impl ResponseError for HttpError {
+    fn status_code(&self) -> StatusCode {
+        match self.0.code {
+            Code::BadJson | Code::BadFrame | Code::UnknownType | Code::BadParams => StatusCode::BAD_REQUEST,
+            Code::Unauthorized => StatusCode::UNAUTHORIZED,
+            Code::NotAMember => StatusCode::FORBIDDEN,
+            Code::NotFound => StatusCode::NOT_FOUND,
+            Code::Conflict | Code::AlreadyAMember => StatusCode::CONFLICT,
+            Code::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Code::RateLimited => StatusCode::TOO_MANY_REQUESTS,
+            Code::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
+            Code::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        let mut response = HttpResponseBuilder::new(self.status_code());
+        if let Some(wait) = self.0.retry_after {
+            // In whole seconds, and never too early.
+            response.insert_header((RETRY_AFTER, (wait.as_secs() + 1).to_string()));
+        }
+        respond(response, &self.0.message, self.0.code)
+    }
+}
+
+pub(super) fn respond(mut response: HttpResponseBuilder, message: &str, code: Code) -> HttpResponse {
+    response.json(ErrorBody { message, code })
+}

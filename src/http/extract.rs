@@ -1,0 +1,112 @@
+//! What a handler takes out of a request: who asks, from where, and with which fields.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use actix_web::dev::Payload;
+use actix_web::error::PayloadError;
+use actix_web::http::header::AUTHORIZATION;
+use actix_web::web::{Bytes, Data, Query};
+use actix_web::{FromRequest, HttpRequest};
+use futures_util::future::{LocalBoxFuture, Ready, ready};
+
+use super::error::HttpError;
+use crate::app::{App, Identity};
+use crate::error::{Code, Error};
+use crate::wire::params::{Fields, FromFields};
+
+/// Somebody with a good token in `Authorization: Bearer`.
+pub(super) struct SignedIn(pub(super) Identity);
+
+impl FromRequest for SignedIn {
+    type Error = HttpError;
+    type Future = LocalBoxFuture<'static, Result<Self, HttpError>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let app = app(request);
+        let token = request
+            .headers()
+            .get(AUTHORIZATION)
+            .and_then(|value| value.to_str().ok())
+            .and_then(bearer)
+            .map(str::to_owned);
+        Box::pin(async move {
+            let token = token.ok_or_else(Error::unauthorized)?;
+            Ok(Self(app.identify(&token).await?))
+        })
+    }
+}
+
+fn bearer(value: &str) -> Option<&str> {
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+/// The body of a request, read and checked.
+pub(super) struct Body<T>(pub(super) T);
+
+impl<T: FromFields + 'static> FromRequest for Body<T> {
+    type Error = HttpError;
+    type Future = LocalBoxFuture<'static, Result<Self, HttpError>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let app = app(request);
+        let bytes = Bytes::from_request(request, payload);
+        Box::pin(async move {
+            let limits = &app.config.limits;
+            let bytes = bytes.await.map_err(|error| match error.as_error() {
+                Some(PayloadError::Overflow) => {
+                    Error::new(Code::TooLarge, format!("The body must be at most {} bytes", limits.max_frame_bytes))
+                }
+                _ => Error::new(Code::BadJson, "The body could not be read"),
+            })?;
+            let text = std::str::from_utf8(&bytes).map_err(|_| Error::new(Code::BadJson, "The body must be UTF-8"))?;
+            Ok(Self(T::from_fields(&Fields::of_body(text, limits)?)?))
+        })
+    }
+}
+
+/// The query string of a request, read and checked.
+pub(super) struct QueryString<T>(pub(super) T);
+
+impl<T: FromFields> FromRequest for QueryString<T> {
+    type Error = HttpError;
+    type Future = Ready<Result<Self, HttpError>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let pairs = Query::<Vec<(String, String)>>::from_query(request.query_string())
+            .map_err(|_| Error::bad_params("The query string cannot be read"));
+        let parsed = pairs.and_then(|pairs| T::from_fields(&Fields::of_query(&pairs, &app(request).config.limits)));
+        ready(parsed.map(Self).map_err(HttpError::from))
+    }
+}
+
+/// Where a request came from, and what the client calls itself.
+pub(super) struct Client {
+    pub(super) address: IpAddr,
+    pub(super) user_agent: Option<String>,
+}
+
+/// Longest name of a client that is kept, in characters.
+const USER_AGENT_CHARS: usize = 200;
+
+impl FromRequest for Client {
+    type Error = HttpError;
+    type Future = Ready<Result<Self, HttpError>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let header = |name: &str| request.headers().get_all(name).last().and_then(|value| value.to_str().ok());
+        // The last entry is the one that our own proxy wrote; those before it are the client's word.
+        let forwarded = || header("x-forwarded-for")?.rsplit(',').next()?.trim().parse().ok();
+        let address = Some(app(request).config.trust_proxy)
+            .filter(|trusted| *trusted)
+            .and_then(|_| forwarded())
+            .or_else(|| request.peer_addr().map(|peer| peer.ip()))
+            .unwrap_or(Ipv4Addr::UNSPECIFIED.into());
+        let user_agent = header("user-agent").map(|name| name.chars().take(USER_AGENT_CHARS).collect());
+        ready(Ok(Self { address, user_agent }))
+    }
+}
+
+fn app(request: &HttpRequest) -> Data<App> {
+    request.app_data::<Data<App>>().expect("server.rs gives every worker the app").clone()
+}

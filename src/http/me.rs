@@ -1,0 +1,163 @@
+//! My own account.
+
+use actix_web::HttpResponse;
+use actix_web::web::{Data, Json};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::error::{ErrorBody, HttpError};
+use super::extract::{Body, SignedIn};
+use crate::app::App;
+use crate::delivery::Event;
+use crate::error::{Code, Error};
+use crate::model::{Email, Password, PersonName, Timestamp, Username};
+use crate::store::accounts;
+use crate::store::users::{self, Changes, User};
+use crate::wire::params::{Fields, FromFields};
+
+/// A person, as they see themselves.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Own {
+    #[schema(example = 1)]
+    id: i64,
+    #[schema(example = "patrick@example.org")]
+    email: Option<String>,
+    #[schema(example = "patrick")]
+    username: Option<String>,
+    #[schema(example = "Patrick")]
+    first_name: Option<String>,
+    #[schema(example = "Star")]
+    last_name: Option<String>,
+    #[schema(value_type = String, format = DateTime)]
+    created_at: Timestamp,
+    #[schema(value_type = String, format = DateTime)]
+    updated_at: Timestamp,
+}
+
+impl From<User> for Own {
+    fn from(user: User) -> Self {
+        let User { id, email, username, first_name, last_name, created_at, updated_at } = user;
+        Self { id: id.0, email, username, first_name, last_name, created_at, updated_at }
+    }
+}
+
+/// What to change. A field that is left out stays; null or an empty name takes it away.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub(super) struct Change {
+    #[schema(value_type = Option<String>, example = "patrick@example.org")]
+    email: Option<Option<Email>>,
+    #[schema(value_type = Option<String>, example = "patrick")]
+    username: Option<Option<Username>>,
+    #[schema(value_type = Option<String>, example = "Patrick")]
+    first_name: Option<Option<PersonName>>,
+    #[schema(value_type = Option<String>, example = "Star")]
+    last_name: Option<Option<PersonName>>,
+}
+
+impl FromFields for Change {
+    fn from_fields(fields: &Fields<'_>) -> Result<Self, Error> {
+        let email = match fields.nullable("email")? {
+            Some(email) => Some(email),
+            None => fields.nullable("userEmail")?,
+        };
+        Ok(Self {
+            email,
+            username: fields.nullable("username")?,
+            first_name: fields.nullable("firstName")?,
+            last_name: fields.nullable("lastName")?,
+        })
+    }
+}
+
+/// A new password, with the old one.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub(super) struct ChangePassword {
+    #[schema(value_type = String, example = "correct horse")]
+    old_password: String,
+    /// 8 to 128 characters.
+    #[schema(value_type = String, example = "battery staple")]
+    new_password: Password,
+    /// Has to be the same, where it is given.
+    #[schema(value_type = Option<String>, example = "battery staple")]
+    repeat_new_password: Option<String>,
+}
+
+impl FromFields for ChangePassword {
+    fn from_fields(fields: &Fields<'_>) -> Result<Self, Error> {
+        let change = Self {
+            old_password: fields.required("oldPassword")?,
+            new_password: fields.required("newPassword")?,
+            repeat_new_password: fields.optional("repeatNewPassword")?,
+        };
+        if change.repeat_new_password.as_ref().is_some_and(|repeat| repeat != change.new_password.expose()) {
+            return Err(Error::bad_params("repeatNewPassword must be the same as newPassword"));
+        }
+        Ok(change)
+    }
+}
+
+/// My data
+#[utoipa::path(get, path = "/api/v1/users/me", tag = "me", security(("bearer" = [])), responses(
+    (status = 200, body = Own),
+    (status = 401, body = ErrorBody),
+))]
+pub(super) async fn read(app: Data<App>, me: SignedIn) -> Result<Json<Own>, HttpError> {
+    let user = users::find(&app.db, me.0.user).await?.ok_or_else(Error::unauthorized)?;
+    Ok(Json(user.into()))
+}
+
+/// Change my data
+#[utoipa::path(patch, path = "/api/v1/users/me", tag = "me", security(("bearer" = [])), request_body = Change, responses(
+    (status = 200, body = Own),
+    (status = 400, body = ErrorBody, description = "A field is out of its range, or neither e-mail address nor username would stay"),
+    (status = 401, body = ErrorBody),
+    (status = 409, body = ErrorBody, description = "The e-mail address or the username is taken"),
+    (status = 413, body = ErrorBody),
+))]
+pub(super) async fn change(app: Data<App>, me: SignedIn, body: Body<Change>) -> Result<Json<Own>, HttpError> {
+    let Change { email, username, first_name, last_name } = body.0;
+    let name = |name: Option<Option<PersonName>>| name.map(|name| name.and_then(PersonName::non_empty));
+    let changes = Changes { email, username, first_name: name(first_name), last_name: name(last_name) };
+    let user = users::update(&app.db, me.0.user, &changes).await?.ok_or_else(Error::unauthorized)?;
+    Ok(Json(user.into()))
+}
+
+/// Change my password; every other session ends
+#[utoipa::path(put, path = "/api/v1/users/me/password", tag = "me", security(("bearer" = [])), request_body = ChangePassword, responses(
+    (status = 204),
+    (status = 400, body = ErrorBody),
+    (status = 401, body = ErrorBody, description = "Not signed in, or not the old password"),
+    (status = 413, body = ErrorBody),
+))]
+pub(super) async fn change_password(
+    app: Data<App>,
+    me: SignedIn,
+    body: Body<ChangePassword>,
+) -> Result<HttpResponse, HttpError> {
+    let SignedIn(me) = me;
+    let wrong = || Error::new(Code::Unauthorized, "oldPassword is wrong");
+    let old_hash = users::password_hash(&app.db, me.user).await?.ok_or_else(Error::unauthorized)?;
+    if !app.passwords.verify(Password::claimed(body.0.old_password), Some(&old_hash)).await? {
+        return Err(wrong().into());
+    }
+    let new_hash = app.passwords.hash(body.0.new_password).await?;
+    if !accounts::change_password(&app.db, me.user, &old_hash, &new_hash, me.session).await? {
+        return Err(wrong().into());
+    }
+    app.delivery.publish(&Event::SessionsEnded { user: me.user, keep: Some(me.session) });
+    Ok(HttpResponse::NoContent().finish())
+}
+
+/// Delete my account; others keep the conversations
+#[utoipa::path(delete, path = "/api/v1/users/me", tag = "me", security(("bearer" = [])), responses(
+    (status = 204),
+    (status = 401, body = ErrorBody),
+))]
+pub(super) async fn delete(app: Data<App>, me: SignedIn) -> Result<HttpResponse, HttpError> {
+    accounts::delete(&app.db, me.0.user).await?;
+    app.delivery.publish(&Event::SessionsEnded { user: me.0.user, keep: None });
+    Ok(HttpResponse::NoContent().finish())
+}

@@ -1,0 +1,63 @@
+//! HTTP: accounts, people, and what an operator asks. Every route is on this screen.
+
+mod auth;
+mod error;
+mod extract;
+mod me;
+mod openapi;
+mod operations;
+mod page;
+mod users;
+
+pub use openapi::document;
+
+use actix_web::http::StatusCode;
+use actix_web::web::{self, ServiceConfig};
+use actix_web::{HttpResponse, HttpResponseBuilder};
+use utoipa_swagger_ui::{Config, SwaggerUi};
+
+/// The routes.
+pub fn routes(config: &mut ServiceConfig) {
+    config
+        .service(
+            web::scope("/api/v1")
+                .route("/auth/sign-up", web::post().to(auth::sign_up))
+                .route("/auth/login", web::post().to(auth::log_in))
+                .route("/auth/refresh", web::post().to(auth::refresh))
+                .route("/auth/logout", web::delete().to(auth::log_out))
+                .route("/auth/sessions", web::get().to(auth::sessions))
+                .route("/auth/sessions/{id}", web::delete().to(auth::end_session))
+                .route("/users/me", web::get().to(me::read))
+                .route("/users/me", web::patch().to(me::change))
+                .route("/users/me", web::delete().to(me::delete))
+                .route("/users/me/password", web::put().to(me::change_password))
+                .route("/users", web::get().to(users::list))
+                .route("/users/{id}", web::get().to(users::read)),
+        )
+        // The paths that the clients of section 3 of the protocol call.
+        .route("/auth/sing-up", web::post().to(auth::sign_up))
+        .route("/auth/login", web::post().to(auth::log_in))
+        .route("/profile/update", web::patch().to(me::change))
+        .route("/profile/change-password", web::patch().to(me::change_password))
+        .route("/profile/destroy", web::delete().to(me::delete))
+        .route("/users/list", web::get().to(users::list))
+        .route("/healthz", web::get().to(operations::health))
+        .route("/readyz", web::get().to(operations::readiness))
+        .route("/metrics", web::get().to(operations::metrics))
+        .route("/", web::get().to(page::first_conversation))
+        .service(
+            SwaggerUi::new("/api/{_:.*}")
+                .config(Config::new(["/api/openapi.json"]).validator_url("none"))
+                .url("/api/openapi.json", document()),
+        )
+        .route("/api", web::get().to(page::to_swagger_ui))
+        .default_service(web::to(nothing_here));
+}
+
+async fn nothing_here() -> HttpResponse {
+    error::respond(
+        HttpResponseBuilder::new(StatusCode::NOT_FOUND),
+        "There is nothing at this path",
+        crate::error::Code::NotFound,
+    )
+}

@@ -1,0 +1,42 @@
+//! What an operator's tools ask.
+
+use actix_web::HttpResponse;
+use actix_web::web::{Data, Json};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::error::{ErrorBody, HttpError};
+use crate::app::App;
+
+#[derive(Serialize, ToSchema)]
+pub(super) struct Status {
+    #[schema(example = "ok")]
+    status: &'static str,
+}
+
+const OK: Json<Status> = Json(Status { status: "ok" });
+
+/// Whether the process is alive
+#[utoipa::path(get, path = "/healthz", tag = "operations", responses((status = 200, body = Status)))]
+pub(super) async fn health() -> Json<Status> {
+    OK
+}
+
+/// Whether the database can be reached
+#[utoipa::path(get, path = "/readyz", tag = "operations", responses(
+    (status = 200, body = Status),
+    (status = 503, body = ErrorBody),
+))]
+pub(super) async fn readiness(app: Data<App>) -> Result<Json<Status>, HttpError> {
+    app.db.ping().await?;
+    Ok(OK)
+}
+
+/// Counts, for Prometheus
+#[utoipa::path(get, path = "/metrics", tag = "operations", responses(
+    (status = 200, body = String, content_type = "application/openmetrics-text"),
+))]
+pub(super) async fn metrics(app: Data<App>) -> HttpResponse {
+    let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    HttpResponse::Ok().insert_header(("content-type", content_type)).body(app.metrics.text())
+}

@@ -1,0 +1,89 @@
+//! Other people.
+
+use actix_web::web::{Data, Json, Path};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::error::{ErrorBody, HttpError};
+use super::extract::{QueryString, SignedIn};
+use crate::app::App;
+use crate::error::Error;
+use crate::model::{Page, UserId, UserQuery};
+use crate::store::users::{self, User};
+use crate::wire::params::{Fields, FromFields};
+
+/// A person, as others see them.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Person {
+    #[schema(example = 1)]
+    id: i64,
+    #[schema(example = "Patrick")]
+    first_name: Option<String>,
+    #[schema(example = "Star")]
+    last_name: Option<String>,
+    #[schema(example = "patrick")]
+    username: Option<String>,
+    /// Of oneself alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    email: Option<String>,
+}
+
+impl Person {
+    fn seen_by(asker: UserId, user: User) -> Self {
+        let email = user.email.filter(|_| user.id == asker);
+        Self { id: user.id.0, first_name: user.first_name, last_name: user.last_name, username: user.username, email }
+    }
+}
+
+/// A page of people.
+#[derive(Serialize, ToSchema)]
+pub(super) struct People {
+    data: Vec<Person>,
+}
+
+pub(super) struct Wanted {
+    query: Option<UserQuery>,
+    page: Page,
+}
+
+impl FromFields for Wanted {
+    fn from_fields(fields: &Fields<'_>) -> Result<Self, Error> {
+        Ok(Self { query: fields.optional("q")?, page: fields.page()? })
+    }
+}
+
+/// People: all, or those with a part of a name or a whole e-mail address
+#[utoipa::path(get, path = "/api/v1/users", tag = "users", security(("bearer" = [])), params(
+    ("q" = Option<String>, Query, min_length = 1, max_length = 254, description = "Part of a name, or a whole e-mail address; finds everybody but me"),
+    ("limit" = Option<i64>, Query, minimum = 1, maximum = 100, description = "Rows, 20 where left out"),
+    ("page" = Option<i64>, Query, minimum = 1, description = "From 1"),
+), responses(
+    (status = 200, body = People),
+    (status = 400, body = ErrorBody),
+    (status = 401, body = ErrorBody),
+))]
+pub(super) async fn list(app: Data<App>, me: SignedIn, wanted: QueryString<Wanted>) -> Result<Json<People>, HttpError> {
+    let me = me.0.user;
+    let Wanted { query, page } = wanted.0;
+    let found = match query {
+        Some(query) => users::search(&app.db, me, &query, page).await?,
+        None => users::list(&app.db, page).await?,
+    };
+    Ok(Json(People { data: found.into_iter().map(|user| Person::seen_by(me, user)).collect() }))
+}
+
+/// One person
+#[utoipa::path(get, path = "/api/v1/users/{id}", tag = "users", security(("bearer" = [])), params(
+    ("id" = i64, Path, minimum = 1)
+), responses(
+    (status = 200, body = Person),
+    (status = 401, body = ErrorBody),
+    (status = 404, body = ErrorBody),
+))]
+pub(super) async fn read(app: Data<App>, me: SignedIn, id: Path<String>) -> Result<Json<Person>, HttpError> {
+    let nobody = || Error::not_found("id: there is no such user");
+    let id = id.parse().map_err(|_| nobody())?;
+    let user = users::find(&app.db, UserId(id)).await?.ok_or_else(nobody)?;
+    Ok(Json(Person::seen_by(me.0.user, user)))
+}

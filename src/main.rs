@@ -1,0 +1,37 @@
+//! The command line: `hark` serves, `hark migrate` brings the schema up to date, `hark openapi`
+//! prints the document of the HTTP interface.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use hark::config::{Cli, Command};
+use hark::{server, telemetry};
+
+/// A setting is wrong; nothing was started.
+const BAD_SETTING: u8 = 2;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let Cli { command, config } = Cli::parse();
+    let command = command.unwrap_or(Command::Serve);
+    if command == Command::Openapi {
+        println!("{}", hark::http::document().to_pretty_json().expect("the document is plain JSON"));
+        return ExitCode::SUCCESS;
+    }
+    if let Err(sentence) = config.check(command) {
+        eprintln!("hark: {sentence}");
+        return ExitCode::from(BAD_SETTING);
+    }
+    telemetry::start_log(&config.log, config.log_format);
+    let result = match command {
+        Command::Migrate => server::migrate(&config).await,
+        _ => server::serve(config).await,
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("hark: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,366 @@
+//! The composition root: puts a server together, runs it, and stops it in order.
+
+use std::any::Any;
+use std::io::Write as _;
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_cors::Cors;
+use actix_web::dev::ServerHandle;
+use actix_web::guard::Header;
+use actix_web::web::{self, Data};
+use actix_web::{App as HttpApp, HttpServer};
+use socket2::SockRef;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinHandle;
+use tracing_actix_web::TracingLogger;
+
+use crate::app::App;
+use crate::auth::attempts::Attempts;
+use crate::auth::passwords::Passwords;
+use crate::auth::tokens::Tokens;
+use crate::commands::messages;
+use crate::config::{Config, Secret};
+use crate::delivery::Delivery;
+use crate::delivery::bus::InProcess;
+use crate::delivery::hub::Hub;
+use crate::embedded_postgres::{EmbeddedPostgres, Options};
+use crate::error::Error;
+use crate::store::writer::Writer;
+use crate::store::{Address, Db};
+use crate::telemetry::Metrics;
+use crate::{http, ws};
+
+/// Connections that may wait to be accepted: a storm of reconnects comes all at once.
+const BACKLOG: u32 = 4096;
+/// Connections of one worker thread.
+const CONNECTIONS_PER_WORKER: usize = 100_000;
+/// The kernel gives up a connection whose client takes nothing for so long, which neither a close
+/// frame nor a timer of ours can do while the write buffer is full.
+const UNREAD_FOR_AT_MOST: Duration = Duration::from_secs(60);
+/// Longest wait for connections that do not end by themselves.
+const STOP_WITHIN_SECONDS: u64 = 4;
+const SWEEP_EVERY: Duration = Duration::from_millis(100);
+const FORGET_EVERY: Duration = Duration::from_secs(60);
+
+/// Why a server did not start, in a sentence for whoever starts it.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The address is taken, or not ours.
+    #[error("cannot listen on HARK_LISTEN {address}: {cause}")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// Why not.
+        cause: std::io::Error,
+    },
+    /// The data folder cannot be used.
+    #[error("cannot use {path} in HARK_DATA_DIR: {cause}")]
+    DataFolder {
+        /// Which file or folder.
+        path: String,
+        /// Why not.
+        cause: std::io::Error,
+    },
+    /// The private PostgreSQL does not start.
+    #[error(transparent)]
+    Postgres(#[from] crate::embedded_postgres::EmbeddedPostgresError),
+    /// The database does not answer, or its schema cannot be brought up to date.
+    #[error("the database cannot be used: {0}")]
+    Database(String),
+    /// The system refuses what every server needs.
+    #[error("the system refuses: {0}")]
+    System(#[from] std::io::Error),
+}
+
+/// A server that runs.
+#[derive(Debug)]
+pub struct Server {
+    app: Arc<App>,
+    address: SocketAddr,
+    handle: ServerHandle,
+    http: JoinHandle<std::io::Result<()>>,
+    sweeper: JoinHandle<()>,
+    writer_db: Db,
+}
+
+impl Server {
+    /// Starts a server on a listener, with a database that answers, and returns once it serves.
+    /// Nodes that share a `bus` deliver to each other's sockets.
+    ///
+    /// # Errors
+    /// Where the database cannot be used or the system refuses.
+    pub async fn start(
+        config: Config,
+        database: &Address,
+        secret: &Secret,
+        listener: TcpListener,
+        bus: InProcess,
+    ) -> Result<Self, StartError> {
+        let db = connect(database, config.database_connections).await?;
+        if config.migrate {
+            db.migrate().await.map_err(|error| StartError::Database(causes(&error)))?;
+        }
+        // Connections of their own: neither do reads hold up sends, nor does a worker thread that
+        // ends take a connection with it while the writers drain.
+        let writer_db = connect(database, config.writers.into()).await?;
+
+        let metrics = Metrics::default();
+        let limits = &config.limits;
+        let hub = Hub::new(metrics.clone(), limits.max_sockets_per_user, limits.outbox_bytes);
+        let delivery = Delivery::new(hub, bus);
+        let announce_to = delivery.clone();
+        let writer = Writer::start(&writer_db, config.writers, config.write_queue, &metrics, move |committed| {
+            messages::announce(&committed, &announce_to);
+        });
+        let app = Arc::new(App {
+            db,
+            writer,
+            delivery,
+            tokens: Tokens::new(secret, limits.token_hours),
+            passwords: Passwords::new().map_err(|error| StartError::Database(causes(&error)))?,
+            sign_ups: Attempts::per_minute(limits.sign_ups_per_minute),
+            logins: Attempts::per_minute(limits.logins_per_minute),
+            metrics,
+            config,
+        });
+        let address = listener.local_addr()?;
+        let http = http_server(&app, listener)?;
+        let handle = http.handle();
+        Ok(Self {
+            sweeper: tokio::spawn(sweep(Arc::clone(&app))),
+            http: tokio::spawn(http),
+            app,
+            address,
+            handle,
+            writer_db,
+        })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Its parts.
+    #[must_use]
+    pub fn app(&self) -> &Arc<App> {
+        &self.app
+    }
+
+    /// Stops in order, within five seconds: no new connections, the sockets are told, the writers
+    /// drain, the pools close. Whatever was acknowledged is committed.
+    pub async fn stop(self) {
+        let ended = self.handle.stop(true);
+        self.app.delivery.hub.close_all();
+        ended.await;
+        let _ = self.http.await;
+        self.app.writer.drain().await;
+        self.sweeper.abort();
+        self.app.db.close().await;
+        self.writer_db.close().await;
+    }
+}
+
+/// Serves until Ctrl-C or SIGTERM, on a private PostgreSQL where the settings name no database.
+///
+/// # Errors
+/// A sentence for whoever starts the server.
+pub async fn serve(config: Config) -> Result<(), StartError> {
+    raise_file_limit();
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    // Before the database: a port that is taken is found out while nothing runs yet.
+    let listener = listen(config.listen)?;
+    let (postgres, database) = open_database(&config).await?;
+    let secret = match &config.jwt_secret {
+        Some(secret) => secret.clone(),
+        None => kept_secret(&config.data_dir)?,
+    };
+    let server = Server::start(config, &database, &secret, listener, InProcess::default()).await?;
+    greet(server.address());
+
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    tracing::info!("stopping; a second signal ends at once");
+    tokio::select! {
+        () = server.stop() => {}
+        _ = interrupt.recv() => tracing::warn!("ended at once"),
+        _ = terminate.recv() => tracing::warn!("ended at once"),
+    }
+    if let Some(postgres) = postgres {
+        let _ = tokio::task::spawn_blocking(move || postgres.stop()).await;
+    }
+    Ok(())
+}
+
+/// Brings the schema up to date, and ends.
+///
+/// # Errors
+/// A sentence for whoever starts it.
+pub async fn migrate(config: &Config) -> Result<(), StartError> {
+    let (_postgres, database) = open_database(config).await?;
+    let db = connect(&database, 1).await?;
+    db.migrate().await.map_err(|error| StartError::Database(causes(&error)))?;
+    db.close().await;
+    println!("the schema is up to date");
+    Ok(())
+}
+
+async fn connect(database: &Address, connections: u32) -> Result<Db, StartError> {
+    Db::connect(database, connections).await.map_err(|error| StartError::Database(causes(&error)))
+}
+
+fn http_server(app: &Arc<App>, listener: TcpListener) -> std::io::Result<actix_web::dev::Server> {
+    let data = Data::from(Arc::clone(app));
+    let max_body = app.config.limits.max_frame_bytes;
+    let server = HttpServer::new(move || {
+        HttpApp::new()
+            .wrap(cors(&data.config.allowed_origins))
+            .wrap(TracingLogger::default())
+            .app_data(data.clone())
+            .app_data(web::PayloadConfig::new(max_body))
+            .route("/", web::get().guard(Header("upgrade", "websocket")).to(ws::upgrade))
+            .route("/ws", web::get().to(ws::upgrade))
+            .configure(http::routes)
+    })
+    .workers(std::thread::available_parallelism().map_or(1, std::num::NonZero::get))
+    .on_connect(tune)
+    .max_connections(CONNECTIONS_PER_WORKER)
+    .shutdown_timeout(STOP_WITHIN_SECONDS)
+    .disable_signals()
+    .listen(listener)?;
+    Ok(server.run())
+}
+
+fn cors(allowed: &[String]) -> Cors {
+    let cors = Cors::default().allow_any_method().allow_any_header().max_age(3600);
+    if allowed.iter().any(|origin| origin == "*") {
+        return cors.allow_any_origin();
+    }
+    allowed.iter().fold(cors, |cors, origin| cors.allowed_origin(origin))
+}
+
+/// What every accepted connection is set to.
+fn tune(stream: &dyn Any, _: &mut actix_web::dev::Extensions) {
+    let Some(stream) = stream.downcast_ref::<actix_web::rt::net::TcpStream>() else { return };
+    // Frames are small and somebody waits for each.
+    let _ = stream.set_nodelay(true);
+    #[cfg(target_os = "linux")]
+    let _ = SockRef::from(stream).set_tcp_user_timeout(Some(UNREAD_FOR_AT_MOST));
+}
+
+async fn sweep(app: Arc<App>) {
+    let mut often = tokio::time::interval(SWEEP_EVERY);
+    let mut seldom = tokio::time::interval(FORGET_EVERY);
+    loop {
+        tokio::select! {
+            _ = often.tick() => app.delivery.hub.sweep(),
+            _ = seldom.tick() => {
+                app.sign_ups.forget_quiet();
+                app.logins.forget_quiet();
+            }
+        }
+    }
+}
+
+/// Binds an address; port 0 takes a free one.
+///
+/// # Errors
+/// Where the address is taken, or not ours.
+pub fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
+    let bind = || {
+        let socket = socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, None)?;
+        // A restart must not wait for connections of the process before.
+        socket.set_reuse_address(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(i32::try_from(BACKLOG).unwrap_or(i32::MAX))?;
+        Ok(socket.into())
+    };
+    bind().map_err(|cause| StartError::Listen { address, cause })
+}
+
+async fn open_database(config: &Config) -> Result<(Option<EmbeddedPostgres>, Address), StartError> {
+    if let Some(url) = &config.database_url {
+        return Ok((None, Address::Url(url.clone())));
+    }
+    let options = Options { data_dir: config.data_dir.clone(), bin_dir: config.postgres_bin.clone(), fsync: true };
+    let started = tokio::task::spawn_blocking(move || EmbeddedPostgres::start(&options)).await;
+    let postgres = started.map_err(std::io::Error::other)??;
+    let address = private_address(&postgres);
+    Ok((Some(postgres), address))
+}
+
+/// How to connect to a private PostgreSQL.
+#[must_use]
+pub fn private_address(postgres: &EmbeddedPostgres) -> Address {
+    let connection = postgres.connection();
+    Address::Socket {
+        dir: connection.socket_dir.clone(),
+        port: connection.port,
+        user: connection.user.clone(),
+        password: Secret::from(connection.password.as_str()),
+        database: connection.database.clone(),
+    }
+}
+
+/// The secret that signs tokens: made once, so that tokens outlive a restart.
+fn kept_secret(data_dir: &Path) -> Result<Secret, StartError> {
+    let path = data_dir.join("jwt-secret");
+    let cannot = |cause| StartError::DataFolder { path: path.display().to_string(), cause };
+    match std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
+        Ok(mut file) => {
+            let secret: String = rand::random::<[u8; 32]>().iter().map(|byte| format!("{byte:02x}")).collect();
+            file.write_all(secret.as_bytes()).and_then(|()| file.sync_all()).map_err(cannot)?;
+            Ok(Secret::from(secret))
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            let secret = std::fs::read_to_string(&path).map_err(cannot)?;
+            if secret.len() < crate::config::MIN_SECRET_BYTES {
+                return Err(cannot(std::io::Error::other(
+                    "it is too short to be the secret; remove it, and all will sign in anew",
+                )));
+            }
+            Ok(Secret::from(secret))
+        }
+        Err(error) => Err(cannot(error)),
+    }
+}
+
+/// Every socket is a file to the system.
+fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }) {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
+}
+
+fn greet(address: SocketAddr) {
+    println!(
+        "Hark is listening on http://{address}
+
+  a first conversation   http://{address}/
+  Swagger UI             http://{address}/api/
+  sign up                curl http://{address}/api/v1/auth/sign-up -d '{{\"email\":\"you@example.org\",\"password\":\"at least 8\"}}'
+
+Ctrl-C stops it; the data stays."
+    );
+}
+
+/// An error with everything that caused it: whoever starts a server is to see it all.
+fn causes(error: &Error) -> String {
+    let mut sentence = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(next) = cause {
+        sentence = format!("{sentence}: {next}");
+        cause = next.source();
+    }
+    sentence
+}

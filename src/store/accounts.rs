@@ -1,0 +1,67 @@
+//! What changes an account as a whole: a new password, and its end.
+
+use super::Db;
+use crate::error::Error;
+use crate::model::{SessionId, UserId};
+
+/// Stores a new password, unless the old one was changed since `old_hash` was read, and ends every
+/// session but `keep`. False where nothing was stored.
+///
+/// # Errors
+/// Only where the database fails.
+pub async fn change_password(
+    db: &Db,
+    user: UserId,
+    old_hash: &str,
+    new_hash: &str,
+    keep: SessionId,
+) -> Result<bool, Error> {
+    let mut tx = db.pool.begin().await?;
+    let done = sqlx::query!(
+        "update users set password_hash = $3, updated_at = now() where id = $1 and password_hash = $2 and deleted_at is null",
+        user.0,
+        old_hash,
+        new_hash
+    )
+    .execute(&mut *tx)
+    .await?;
+    if done.rows_affected() == 0 {
+        return Ok(false);
+    }
+    sqlx::query!("delete from sessions where user_id = $1 and id <> $2", user.0, keep.0).execute(&mut *tx).await?;
+    tx.commit().await?;
+    Ok(true)
+}
+
+/// Deletes an account: the row keeps its id, so that messages keep their sender, and loses all that
+/// says who it was. The person leaves every group; a group that loses its last admin this way gets
+/// its longest-standing member as one, and a group without members ends. Dialogs stay with the others.
+///
+/// # Errors
+/// Only where the database fails.
+pub async fn delete(db: &Db, user: UserId) -> Result<(), Error> {
+    let mut tx = db.pool.begin().await?;
+    // The person first, the groups after: whoever adds people to groups locks in the same order.
+    sqlx::query!(
+        "update users set email = null, username = null, first_name = null, last_name = null, password_hash = null,
+                          deleted_at = now(), updated_at = now()
+         where id = $1 and deleted_at is null",
+        user.0
+    )
+    .execute(&mut *tx)
+    .await?;
+    sqlx::query!("delete from sessions where user_id = $1", user.0).execute(&mut *tx).await?;
+    let groups = sqlx::query_scalar!(
+        "select c.id from conversations c
+         where c.id in (select conversation_id from members where user_id = $1 and kind = 'group')
+         order by c.id for no key update",
+        user.0
+    )
+    .fetch_all(&mut *tx)
+    .await?;
+    for group in groups {
+        super::groups::remove_member(&mut tx, group.into(), user).await?;
+    }
+    tx.commit().await?;
+    Ok(())
+}

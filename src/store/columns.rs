@@ -1,0 +1,25 @@
+//! The words of the field as columns: each is read as what it wraps.
+
+use chrono::{DateTime, Utc};
+use sqlx::postgres::{PgTypeInfo, PgValueRef};
+use sqlx::{Decode, Postgres, Type, error::BoxDynError};
+
+use crate::model::{GroupId, Timestamp, UserId};
+
+macro_rules! columns {
+    ($($name:ident($inner:ty))*) => {$(
+        impl Type<Postgres> for $name {
+            fn type_info() -> PgTypeInfo {
+                <$inner as Type<Postgres>>::type_info()
+            }
+        }
+
+        impl<'r> Decode<'r, Postgres> for $name {
+            fn decode(value: PgValueRef<'r>) -> Result<Self, BoxDynError> {
+                <$inner as Decode<'r, Postgres>>::decode(value).map(Self)
+            }
+        }
+    )*};
+}
+
+columns! { UserId(i64) GroupId(i64) Timestamp(DateTime<Utc>) }

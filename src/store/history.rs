@@ -1,0 +1,81 @@
+//! A conversation's messages, newest first. `seq` is dense, so a page is arithmetic on it and costs
+//! the same at any depth.
+
+use super::Db;
+use super::conversations::Extent;
+use crate::error::Error;
+use crate::model::{HistoryPage, MessageId, Seq, Start, Timestamp, UserId};
+
+/// One message of a history.
+#[derive(Debug)]
+pub struct Entry {
+    /// Which.
+    pub id: MessageId,
+    /// Its place in the conversation.
+    pub seq: Seq,
+    /// Who wrote it.
+    pub sender_id: UserId,
+    /// Current name of who wrote it.
+    pub sender_name: String,
+    /// What it says; empty where it was deleted.
+    pub content: String,
+    /// When it was stored.
+    pub created_at: Timestamp,
+    /// When it last changed.
+    pub updated_at: Timestamp,
+    /// When it was deleted.
+    pub deleted_at: Option<Timestamp>,
+}
+
+/// A page of a conversation.
+///
+/// # Errors
+/// Only where the database fails.
+pub async fn page(db: &Db, conversation: Extent, page: HistoryPage) -> Result<Vec<Entry>, Error> {
+    let below = below(conversation.last_seq, page);
+    Ok(sqlx::query_as!(
+        Entry,
+        r#"select m.id, m.seq, m.sender_id, s.name as sender_name, m.content, m.created_at, m.updated_at,
+                  m.deleted_at as "deleted_at?: _"
+           from (select * from messages where conversation_id = $1 and seq < $2 order by seq desc limit $3) m
+           join users s on s.id = m.sender_id
+           order by m.seq desc"#,
+        conversation.id.0,
+        below,
+        page.limit
+    )
+    .fetch_all(&db.pool)
+    .await?)
+}
+
+/// The `seq` that every message of the page is below.
+fn below(last_seq: Seq, page: HistoryPage) -> Seq {
+    match page.start {
+        Start::Before(seq) => seq,
+        Start::Page(number) => (last_seq + 1).saturating_sub((number - 1).saturating_mul(page.limit)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn pages_tile_a_history_without_gap_or_overlap(last_seq in 0_i64..500, limit in 1_i64..100) {
+            let mut seen = Vec::new();
+            for number in 1..=(last_seq / limit + 2) {
+                let end = below(last_seq, HistoryPage { limit, start: Start::Page(number) });
+                seen.extend(((end - limit).max(1)..end).rev());
+            }
+            prop_assert_eq!(seen, (1..=last_seq).rev().collect::<Vec<_>>());
+        }
+
+        #[test]
+        fn no_page_number_overflows(number in 1..=crate::model::MAX_ID, limit in 1_i64..=10_000) {
+            let end = below(crate::model::MAX_ID, HistoryPage { limit, start: Start::Page(number) });
+            prop_assert!(end <= crate::model::MAX_ID + 1);
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! PostgreSQL: the truth. The only place that knows SQL; one file an aggregate, and the durable
+//! write pipeline. Functions say what they need and return what was there, and a constraint's name
+//! becomes the caller's error where the query stands.
+
+pub mod accounts;
+mod columns;
+pub mod conversations;
+pub mod groups;
+pub mod history;
+pub mod member_lists;
+pub mod sessions;
+pub mod users;
+pub mod writer;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{Connection as _, PgPool};
+
+use crate::config::Secret;
+use crate::error::Error;
+
+/// The migrations of this build, as `sqlx migrate run` applies them too.
+pub static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!();
+
+/// Where the database is.
+#[derive(Clone, Debug)]
+pub enum Address {
+    /// A `postgres://` URL.
+    Url(Secret),
+    /// A PostgreSQL that listens on a socket in this folder.
+    Socket {
+        /// Folder of the socket.
+        dir: PathBuf,
+        /// Part of the socket's name; nothing listens on TCP.
+        port: u16,
+        /// Who connects.
+        user: String,
+        /// With this password.
+        password: Secret,
+        /// To this database.
+        database: String,
+    },
+}
+
+impl Address {
+    fn options(&self) -> Result<PgConnectOptions, Error> {
+        let options = match self {
+            Self::Url(url) => url.expose().parse().map_err(Error::from)?,
+            Self::Socket { dir, port, user, password, database } => PgConnectOptions::new_without_pgpass()
+                .socket(dir)
+                .port(*port)
+                .username(user)
+                .password(password.expose())
+                .database(database),
+        };
+        Ok(options.application_name("hark"))
+    }
+}
+
+/// The database, as every query but the writer's sees it.
+#[derive(Clone, Debug)]
+pub struct Db {
+    pool: PgPool,
+}
+
+/// Longest wait for a connection; after it the caller hears `overloaded`.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+/// A connection that was idle for longer is tried before it is used, so that one which died with
+/// its server fails no request. A busy one pays nothing.
+const TRUSTED_IDLE: Duration = Duration::from_secs(1);
+
+impl Db {
+    /// Opens a pool of at most `connections` and makes sure that the database answers.
+    ///
+    /// # Errors
+    /// Where the address is wrong or nothing answers there.
+    pub async fn connect(address: &Address, connections: u32) -> Result<Self, Error> {
+        let pool = PgPoolOptions::new()
+            .max_connections(connections)
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .test_before_acquire(false)
+            .before_acquire(|connection, meta| {
+                Box::pin(async move {
+                    if meta.idle_for > TRUSTED_IDLE {
+                        connection.ping().await?;
+                    }
+                    Ok(true)
+                })
+            })
+            .connect_with(address.options()?)
+            .await?;
+        Ok(Self { pool })
+    }
+
+    /// Applies the migrations that are missing. Several nodes may do so at once.
+    ///
+    /// # Errors
+    /// Where one fails, or the database has migrations that this build does not know.
+    pub async fn migrate(&self) -> Result<(), Error> {
+        MIGRATOR.run(&self.pool).await.map_err(Error::internal)
+    }
+
+    /// Whether the database answers.
+    ///
+    /// # Errors
+    /// `overloaded` where it does not.
+    pub async fn ping(&self) -> Result<(), Error> {
+        sqlx::query_scalar!("select 1").fetch_one(&self.pool).await?;
+        Ok(())
+    }
+
+    /// Ends every connection once it is idle.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+}
+
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Self {
+        if cannot_be_reached(&error) { Self::unavailable(error) } else { Self::internal(error) }
+    }
+}
+
+/// Whether the database is away, restarting or out of connections, rather than unhappy with a query.
+fn cannot_be_reached(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => true,
+        // Classes 08 (connection), 53 (resources, disk full among them) and 57 (shutting down).
+        sqlx::Error::Database(error) => {
+            error.code().is_some_and(|code| ["08", "53", "57"].iter().any(|class| code.starts_with(class)))
+        }
+        _ => false,
+    }
+}

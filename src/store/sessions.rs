@@ -1,0 +1,99 @@
+//! Sessions: where a person is signed in. A token whose session has no row is worth nothing.
+
+use chrono::{DateTime, Utc};
+
+use super::Db;
+use crate::error::Error;
+use crate::model::{SessionId, Timestamp, UserId};
+
+/// One place where a person is signed in.
+#[derive(Clone, Debug)]
+pub struct Session {
+    /// Which.
+    pub id: SessionId,
+    /// When they signed in.
+    pub created_at: Timestamp,
+    /// When its newest token ends.
+    pub expires_at: Timestamp,
+    /// What the client called itself.
+    pub user_agent: Option<String>,
+    /// Where it came from.
+    pub address: Option<String>,
+}
+
+/// Opens a session, and forgets those of the same person that have run out.
+///
+/// # Errors
+/// Only where the database fails.
+pub async fn open(
+    db: &Db,
+    user: UserId,
+    expires_at: DateTime<Utc>,
+    user_agent: Option<&str>,
+    address: Option<&str>,
+) -> Result<SessionId, Error> {
+    let id = sqlx::query_scalar!(
+        "with stale as (delete from sessions where user_id = $1 and expires_at < now())
+         insert into sessions (user_id, expires_at, user_agent, address)
+         select u.id, $2, $3, $4 from users u where u.id = $1 and u.deleted_at is null for share
+         returning id",
+        user.0,
+        expires_at,
+        user_agent,
+        address
+    )
+    .fetch_optional(&db.pool)
+    .await?;
+    id.map(SessionId).ok_or_else(Error::unauthorized)
+}
+
+/// Whether a session of this person is open.
+///
+/// # Errors
+/// Only where the database fails.
+pub async fn is_open(db: &Db, id: SessionId, user: UserId) -> Result<bool, Error> {
+    Ok(sqlx::query_scalar!(
+        r#"select exists (select from sessions where id = $1 and user_id = $2) as "open!""#,
+        id.0,
+        user.0
+    )
+    .fetch_one(&db.pool)
+    .await?)
+}
+
+/// Lets a session live until its new token ends. False where it has ended meanwhile.
+///
+/// # Errors
+/// Only where the database fails.
+pub async fn extend(db: &Db, id: SessionId, user: UserId, expires_at: DateTime<Utc>) -> Result<bool, Error> {
+    let done =
+        sqlx::query!("update sessions set expires_at = $3 where id = $1 and user_id = $2", id.0, user.0, expires_at)
+            .execute(&db.pool)
+            .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Where a person is signed in, newest first.
+///
+/// # Errors
+/// Only where the database fails.
+pub async fn list(db: &Db, user: UserId) -> Result<Vec<Session>, Error> {
+    Ok(sqlx::query_as!(
+        Session,
+        "select id, created_at, expires_at, user_agent, address
+         from sessions where user_id = $1 and expires_at > now() order by id desc",
+        user.0
+    )
+    .fetch_all(&db.pool)
+    .await?)
+}
+
+/// Ends a session. False where this person has no such session.
+///
+/// # Errors
+/// Only where the database fails.
+pub async fn end(db: &Db, id: SessionId, user: UserId) -> Result<bool, Error> {
+    let done =
+        sqlx::query!("delete from sessions where id = $1 and user_id = $2", id.0, user.0).execute(&db.pool).await?;
+    Ok(done.rows_affected() == 1)
+}

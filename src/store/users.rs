@@ -1,0 +1,252 @@
+//! People: who there is, and what they are called.
+
+use super::Db;
+use crate::error::{Code, Error};
+use crate::model::{Email, Page, Timestamp, UserId, UserQuery, Username};
+
+/// A person, as they see themselves. Others see neither `email` nor times.
+#[derive(Clone, Debug)]
+pub struct User {
+    /// Who.
+    pub id: UserId,
+    /// Null where they signed up by username.
+    pub email: Option<String>,
+    /// Null where they signed up by e-mail.
+    pub username: Option<String>,
+    /// First name, if they gave one.
+    pub first_name: Option<String>,
+    /// Last name, if they gave one.
+    pub last_name: Option<String>,
+    /// When they signed up.
+    pub created_at: Timestamp,
+    /// When they last changed something of this.
+    pub updated_at: Timestamp,
+}
+
+/// What a sign-up stores.
+#[derive(Debug)]
+pub struct NewUser {
+    /// To sign in with.
+    pub email: Option<Email>,
+    /// To sign in with.
+    pub username: Option<Username>,
+    /// First name, if any.
+    pub first_name: Option<String>,
+    /// Last name, if any.
+    pub last_name: Option<String>,
+    /// PHC string.
+    pub password_hash: String,
+}
+
+/// What a change of one's own data stores; `None` leaves a field as it is.
+#[derive(Debug, Default)]
+pub struct Changes {
+    /// New e-mail address, or none.
+    pub email: Option<Option<Email>>,
+    /// New username, or none.
+    pub username: Option<Option<Username>>,
+    /// New first name, or none.
+    pub first_name: Option<Option<String>>,
+    /// New last name, or none.
+    pub last_name: Option<Option<String>>,
+}
+
+/// Whose password is to be checked.
+#[derive(Debug)]
+pub enum Identity {
+    /// By e-mail address.
+    Email(Email),
+    /// By username.
+    Username(Username),
+}
+
+/// Stores a person.
+///
+/// # Errors
+/// `conflict` where the e-mail address or the username is taken.
+pub async fn create(db: &Db, user: &NewUser) -> Result<User, Error> {
+    sqlx::query_as!(
+        User,
+        "insert into users (email, username, first_name, last_name, password_hash) values ($1, $2, $3, $4, $5)
+         returning id, email, username, first_name, last_name, created_at, updated_at",
+        user.email.as_ref().map(Email::as_str),
+        user.username.as_ref().map(Username::as_str),
+        user.first_name,
+        user.last_name,
+        user.password_hash
+    )
+    .fetch_one(&db.pool)
+    .await
+    .map_err(taken)
+}
+
+/// Changes a person's own data.
+///
+/// # Errors
+/// `conflict` where the e-mail address or the username is taken, `bad_params` where neither would be left.
+pub async fn update(db: &Db, id: UserId, changes: &Changes) -> Result<Option<User>, Error> {
+    let email = changes.email.as_ref().map(|email| email.as_ref().map(Email::as_str));
+    let username = changes.username.as_ref().map(|username| username.as_ref().map(Username::as_str));
+    sqlx::query_as!(
+        User,
+        "update users set
+             email      = case when $2 then $3 else email end,
+             username   = case when $4 then $5 else username end,
+             first_name = case when $6 then $7 else first_name end,
+             last_name  = case when $8 then $9 else last_name end,
+             updated_at = now()
+         where id = $1 and deleted_at is null
+         returning id, email, username, first_name, last_name, created_at, updated_at",
+        id.0,
+        email.is_some(),
+        email.flatten(),
+        username.is_some(),
+        username.flatten(),
+        changes.first_name.is_some(),
+        changes.first_name.clone().flatten(),
+        changes.last_name.is_some(),
+        changes.last_name.clone().flatten(),
+    )
+    .fetch_optional(&db.pool)
+    .await
+    .map_err(taken)
+}
+
+/// The constraints are the judge; this is their verdict in words.
+fn taken(error: sqlx::Error) -> Error {
+    match error.as_database_error().and_then(|error| error.constraint()) {
+        Some("users_email_key") => Error::new(Code::Conflict, "email is taken"),
+        Some("users_username_key") => Error::new(Code::Conflict, "username is taken"),
+        Some("users_have_an_identity") => Error::bad_params("email or username must stay"),
+        _ => error.into(),
+    }
+}
+
+/// A person who has not deleted their account.
+///
+/// # Errors
+/// Only where the database fails.
+pub async fn find(db: &Db, id: UserId) -> Result<Option<User>, Error> {
+    Ok(sqlx::query_as!(
+        User,
+        "select id, email, username, first_name, last_name, created_at, updated_at
+         from users where id = $1 and deleted_at is null",
+        id.0
+    )
+    .fetch_optional(&db.pool)
+    .await?)
+}
+
+/// The name that everybody sees, of a deleted user too.
+///
+/// # Errors
+/// Only where the database fails.
+pub async fn name(db: &Db, id: UserId) -> Result<Option<String>, Error> {
+    Ok(sqlx::query_scalar!("select name from users where id = $1", id.0).fetch_optional(&db.pool).await?)
+}
+
+/// Who signs in by this, with the hash of their password.
+///
+/// # Errors
+/// Only where the database fails.
+pub async fn credentials(db: &Db, identity: &Identity) -> Result<Option<(User, String)>, Error> {
+    let (email, username) = match identity {
+        Identity::Email(email) => (Some(email.as_str()), None),
+        Identity::Username(username) => (None, Some(username.as_str())),
+    };
+    let row = sqlx::query!(
+        r#"select id, email, username, first_name, last_name, created_at, updated_at, password_hash as "password_hash!"
+           from users where deleted_at is null and (lower(email) = lower($1) or lower(username) = lower($2))"#,
+        email,
+        username
+    )
+    .fetch_optional(&db.pool)
+    .await?;
+    Ok(row.map(|row| {
+        let user = User {
+            id: row.id.into(),
+            email: row.email,
+            username: row.username,
+            first_name: row.first_name,
+            last_name: row.last_name,
+            created_at: row.created_at.into(),
+            updated_at: row.updated_at.into(),
+        };
+        (user, row.password_hash)
+    }))
+}
+
+/// The hash of a person's password.
+///
+/// # Errors
+/// Only where the database fails.
+pub async fn password_hash(db: &Db, id: UserId) -> Result<Option<String>, Error> {
+    Ok(sqlx::query_scalar!(r#"select password_hash as "hash!" from users where id = $1 and deleted_at is null"#, id.0)
+        .fetch_optional(&db.pool)
+        .await?)
+}
+
+/// Everybody, in the order of sign-up.
+///
+/// # Errors
+/// Only where the database fails.
+pub async fn list(db: &Db, page: Page) -> Result<Vec<User>, Error> {
+    Ok(sqlx::query_as!(
+        User,
+        "select id, email, username, first_name, last_name, created_at, updated_at
+         from users where deleted_at is null order by id limit $1 offset $2",
+        page.limit,
+        page.offset()
+    )
+    .fetch_all(&db.pool)
+    .await?)
+}
+
+/// People with this part in their name, or with this e-mail address; never the one who asks.
+///
+/// A query with three letters or digits in a row is found anywhere in a name; a shorter one where
+/// a word begins, because that is what the index can answer.
+///
+/// # Errors
+/// Only where the database fails.
+pub async fn search(db: &Db, asker: UserId, query: &UserQuery, page: Page) -> Result<Vec<User>, Error> {
+    let query = query.as_str().trim().to_lowercase();
+    if query.contains('@') {
+        return by_email(db, asker, &query, page).await;
+    }
+    if !query.chars().any(char::is_alphanumeric) {
+        return Ok(Vec::new());
+    }
+    let indexed_anywhere = query.split(|c: char| !c.is_alphanumeric()).any(|run| run.chars().count() >= 3);
+    let pattern =
+        if indexed_anywhere { format!("%{}%", escape_like(&query)) } else { format!("% {}%", escape_like(&query)) };
+    Ok(sqlx::query_as!(
+        User,
+        "select id, email, username, first_name, last_name, created_at, updated_at
+         from users where search_text like $1 and deleted_at is null and id <> $2 order by id limit $3 offset $4",
+        pattern,
+        asker.0,
+        page.limit,
+        page.offset()
+    )
+    .fetch_all(&db.pool)
+    .await?)
+}
+
+async fn by_email(db: &Db, asker: UserId, email: &str, page: Page) -> Result<Vec<User>, Error> {
+    Ok(sqlx::query_as!(
+        User,
+        "select id, email, username, first_name, last_name, created_at, updated_at
+         from users where lower(email) = $1 and deleted_at is null and id <> $2 limit $3 offset $4",
+        email,
+        asker.0,
+        page.limit,
+        page.offset()
+    )
+    .fetch_all(&db.pool)
+    .await?)
+}
+
+fn escape_like(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_")
+}

@@ -1,0 +1,112 @@
+//! What an operator sees: the log, and the metrics under their names.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+use tracing_subscriber::EnvFilter;
+
+use crate::config::LogFormat;
+
+/// Starts the log of this process, on standard error. Once a process.
+pub fn start_log(filter: &str, format: LogFormat) {
+    let log = tracing_subscriber::fmt().with_env_filter(EnvFilter::new(filter)).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => log.init(),
+        LogFormat::Json => log.json().init(),
+    }
+}
+
+/// The counts of one server.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    registry: Arc<Registry>,
+    sockets: Gauge,
+    sockets_closed: Family<[(&'static str, String); 1], Counter>,
+    requests: Counter,
+    messages_stored: Counter,
+    batch_messages: Histogram,
+    batch_seconds: Histogram,
+    pushes: Counter<u64, AtomicU64>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::with_prefix("hark");
+        let sockets = Gauge::default();
+        registry.register("sockets", "Open sockets", sockets.clone());
+        let sockets_closed = Family::default();
+        registry.register("sockets_closed", "Sockets that the server closed, by close code", sockets_closed.clone());
+        let requests = Counter::default();
+        registry.register("requests", "Frames received on sockets", requests.clone());
+        let messages_stored = Counter::default();
+        registry.register("messages_stored", "Messages committed", messages_stored.clone());
+        let batch_messages = Histogram::new(exponential_buckets(1.0, 2.0, 9));
+        registry.register("batch_messages", "Messages of one write transaction", batch_messages.clone());
+        let batch_seconds = Histogram::new(exponential_buckets(0.000_25, 2.0, 14));
+        registry.register_with_unit("batch", "Time of one write transaction", Unit::Seconds, batch_seconds.clone());
+        let pushes = Counter::default();
+        registry.register("pushes", "Frames pushed to sockets of this node", pushes.clone());
+        Self {
+            registry: Arc::new(registry),
+            sockets,
+            sockets_closed,
+            requests,
+            messages_stored,
+            batch_messages,
+            batch_seconds,
+            pushes,
+        }
+    }
+}
+
+impl Metrics {
+    /// A socket was opened.
+    pub fn socket_opened(&self) {
+        self.sockets.inc();
+    }
+
+    /// A socket has ended.
+    pub fn socket_ended(&self) {
+        self.sockets.dec();
+    }
+
+    /// The server closed a socket with this code.
+    pub fn socket_closed(&self, code: u16) {
+        self.sockets_closed.get_or_create(&[("code", code.to_string())]).inc();
+    }
+
+    /// A frame came in.
+    pub fn request(&self) {
+        self.requests.inc();
+    }
+
+    /// A write transaction of so many messages took so long.
+    pub fn batch_written(&self, messages: usize, took: Duration) {
+        self.batch_messages.observe(f64::from(u32::try_from(messages).unwrap_or(u32::MAX)));
+        self.batch_seconds.observe(took.as_secs_f64());
+    }
+
+    /// So many messages are committed.
+    pub fn messages_stored(&self, messages: usize) {
+        self.messages_stored.inc_by(messages as u64);
+    }
+
+    /// So many frames went to sockets.
+    pub fn pushed(&self, frames: usize) {
+        self.pushes.inc_by(frames as u64);
+    }
+
+    /// All of it, in the text form that Prometheus reads.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.registry).expect("a String takes every write");
+        text
+    }
+}

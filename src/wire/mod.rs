@@ -1,0 +1,6 @@
+//! What goes over the wire: bytes to requests, replies and pushes to bytes. No input panics here.
+
+pub mod close;
+pub mod frame;
+pub mod params;
+pub mod reply;

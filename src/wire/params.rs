@@ -1,0 +1,235 @@
+//! The fields of a request: of a frame's `params`, an HTTP body or a query string. Each is taken
+//! by name and checked on the way out; what is wrong with one is a sentence that begins with its name.
+
+use std::collections::HashMap;
+
+use serde_json::value::RawValue;
+
+use crate::config::Limits;
+use crate::error::{Code, Error};
+use crate::model::{
+    ClientMessageId, Content, Email, GroupId, GroupName, HistoryPage, MAX_ID, Page, Password, PersonName, Refusal,
+    Start, UserId, UserQuery, Username,
+};
+
+/// Rows of a page where the caller does not say.
+const DEFAULT_LIMIT: i64 = 20;
+
+/// The fields of one request, by name. Those that nobody asks for are ignored.
+#[derive(Debug)]
+pub struct Fields<'a> {
+    /// What a sentence puts before a field's name.
+    prefix: &'static str,
+    values: HashMap<String, Value<'a>>,
+    limits: &'a Limits,
+}
+
+/// One value, before it is checked.
+#[derive(Clone, Copy, Debug)]
+pub enum Value<'a> {
+    /// From a frame or a body.
+    Json(&'a RawValue),
+    /// From a query string or a path.
+    Text(&'a str),
+}
+
+impl Value<'_> {
+    fn text(self) -> Result<String, Refusal> {
+        match self {
+            Self::Json(raw) => serde_json::from_str(raw.get()).map_err(|_| "must be a string".into()),
+            Self::Text(text) => Ok(text.to_owned()),
+        }
+    }
+
+    /// An integer from `min` to `max`. `1.0` and `"1"` are none; leniency here would be a promise.
+    fn integer(self, min: i64, max: i64) -> Result<i64, Refusal> {
+        let number: Option<i64> = match self {
+            Self::Json(raw) => serde_json::from_str(raw.get()).ok(),
+            Self::Text(text) => text.parse().ok(),
+        };
+        match number {
+            Some(number) if (min..=max).contains(&number) => Ok(number),
+            _ if max >= MAX_ID => Err(format!("must be an integer from {min}").into()),
+            _ => Err(format!("must be an integer from {min} to {max}").into()),
+        }
+    }
+}
+
+/// A type that a field's value can become.
+pub trait Param: Sized {
+    /// # Errors
+    /// The rest of a sentence that begins with the field's name.
+    fn parse(value: Value<'_>, limits: &Limits) -> Result<Self, Refusal>;
+}
+
+/// The parameters of one request, as a whole.
+pub trait FromFields: Sized {
+    /// # Errors
+    /// `bad_params`, with a sentence that names the field at fault.
+    fn from_fields(fields: &Fields<'_>) -> Result<Self, Error>;
+}
+
+impl<'a> Fields<'a> {
+    /// The `params` of a frame; left out is as good as `{}`.
+    ///
+    /// # Errors
+    /// `bad_params` where it is not an object.
+    pub fn of_params(params: Option<&'a RawValue>, limits: &'a Limits) -> Result<Self, Error> {
+        let values = match params {
+            Some(raw) => object(raw.get()).map_err(|_| Error::bad_params("params must be an object"))?,
+            None => HashMap::new(),
+        };
+        Ok(Self { prefix: "params.", values, limits })
+    }
+
+    /// The body of an HTTP request.
+    ///
+    /// # Errors
+    /// `bad_json` where it is not JSON, `bad_params` where it is not an object.
+    pub fn of_body(body: &'a str, limits: &'a Limits) -> Result<Self, Error> {
+        let values = object(body).map_err(|error| {
+            if error.is_data() {
+                Error::bad_params("The body must be an object")
+            } else {
+                Error::new(Code::BadJson, "The body is not JSON")
+            }
+        })?;
+        Ok(Self { prefix: "", values, limits })
+    }
+
+    /// The query string of an HTTP request, decoded.
+    #[must_use]
+    pub fn of_query(pairs: &'a [(String, String)], limits: &'a Limits) -> Self {
+        let values = pairs.iter().map(|(name, text)| (name.clone(), Value::Text(text))).collect();
+        Self { prefix: "", values, limits }
+    }
+
+    /// A field that has to be there.
+    ///
+    /// # Errors
+    /// `bad_params` where it is missing, null or out of its range.
+    pub fn required<T: Param>(&self, name: &str) -> Result<T, Error> {
+        self.optional(name)?.ok_or_else(|| self.refuse(name, "is required"))
+    }
+
+    /// A field that may be missing or null.
+    ///
+    /// # Errors
+    /// `bad_params` where it is there and out of its range.
+    pub fn optional<T: Param>(&self, name: &str) -> Result<Option<T>, Error> {
+        match self.values.get(name) {
+            Some(value) if !is_null(*value) => {
+                T::parse(*value, self.limits).map(Some).map_err(|refusal| self.refuse(name, &refusal))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// A field whose null means something: `None` where it is missing, `Some(None)` where it is null.
+    ///
+    /// # Errors
+    /// `bad_params` where it is there and out of its range.
+    pub fn nullable<T: Param>(&self, name: &str) -> Result<Option<Option<T>>, Error> {
+        if self.values.contains_key(name) { self.optional(name).map(Some) } else { Ok(None) }
+    }
+
+    /// `limit` and `page` of a list.
+    ///
+    /// # Errors
+    /// `bad_params` where one is out of its range.
+    pub fn page(&self) -> Result<Page, Error> {
+        let page = Page { limit: self.limit()?, page: self.integer("page", 1, MAX_ID)?.unwrap_or(1) };
+        Ok(page)
+    }
+
+    /// `limit` and `page` or `before` of a history.
+    ///
+    /// # Errors
+    /// `bad_params` where one is out of its range, or both are there.
+    pub fn history_page(&self) -> Result<HistoryPage, Error> {
+        let limit = self.limit()?;
+        let start = match (self.integer("page", 1, MAX_ID)?, self.integer("before", 1, MAX_ID)?) {
+            (Some(_), Some(_)) => return Err(self.refuse("before", "and page exclude each other")),
+            (_, Some(before)) => Start::Before(before),
+            (page, None) => Start::Page(page.unwrap_or(1)),
+        };
+        Ok(HistoryPage { limit, start })
+    }
+
+    /// A sentence about one field.
+    #[must_use]
+    pub fn refuse(&self, name: &str, refusal: &str) -> Error {
+        Error::bad_params(format!("{}{name} {refusal}", self.prefix))
+    }
+
+    fn limit(&self) -> Result<i64, Error> {
+        let max = self.limits.max_page_rows;
+        Ok(self.integer("limit", 1, max)?.unwrap_or(DEFAULT_LIMIT.min(max)))
+    }
+
+    fn integer(&self, name: &str, min: i64, max: i64) -> Result<Option<i64>, Error> {
+        match self.values.get(name) {
+            Some(value) if !is_null(*value) => {
+                value.integer(min, max).map(Some).map_err(|refusal| self.refuse(name, &refusal))
+            }
+            _ => Ok(None),
+        }
+    }
+}
+
+fn object(json: &str) -> serde_json::Result<HashMap<String, Value<'_>>> {
+    let raw: HashMap<String, &RawValue> = serde_json::from_str(json)?;
+    Ok(raw.into_iter().map(|(name, value)| (name, Value::Json(value))).collect())
+}
+
+fn is_null(value: Value<'_>) -> bool {
+    matches!(value, Value::Json(raw) if raw.get() == "null")
+}
+
+macro_rules! text_params {
+    ($($name:ident)*) => {$(
+        impl Param for $name {
+            fn parse(value: Value<'_>, limits: &Limits) -> Result<Self, Refusal> {
+                $name::parse(value.text()?, limits)
+            }
+        }
+    )*};
+}
+
+text_params! { Content GroupName ClientMessageId Email Username PersonName Password UserQuery }
+
+macro_rules! id_params {
+    ($($name:ident)*) => {$(
+        impl Param for $name {
+            fn parse(value: Value<'_>, _: &Limits) -> Result<Self, Refusal> {
+                value.integer(1, MAX_ID).map($name)
+            }
+        }
+    )*};
+}
+
+id_params! { UserId GroupId }
+
+impl Param for String {
+    fn parse(value: Value<'_>, _: &Limits) -> Result<Self, Refusal> {
+        value.text()
+    }
+}
+
+/// Most users that one request may name.
+pub const MAX_USERS_IN_A_LIST: usize = 1_000;
+
+impl Param for Vec<UserId> {
+    fn parse(value: Value<'_>, limits: &Limits) -> Result<Self, Refusal> {
+        let refusal = || format!("must be a list of at most {MAX_USERS_IN_A_LIST} user ids");
+        let Value::Json(raw) = value else { return Err(refusal().into()) };
+        let ids: Vec<&RawValue> = serde_json::from_str(raw.get()).map_err(|_| refusal())?;
+        if ids.len() > MAX_USERS_IN_A_LIST {
+            return Err(refusal().into());
+        }
+        ids.into_iter()
+            .map(|id| UserId::parse(Value::Json(id), limits))
+            .collect::<Result<_, _>>()
+            .map_err(|_| refusal().into())
+    }
+}

@@ -1,0 +1,148 @@
+//! How a socket is opened: who is it, may they, and with which words they are told if not.
+
+use std::sync::Arc;
+
+use actix_web::http::header::{AUTHORIZATION, HOST, HeaderMap, ORIGIN, SEC_WEBSOCKET_PROTOCOL};
+use actix_web::web::{Data, Payload};
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, rt};
+use actix_ws::AggregatedMessageStream;
+use serde_json::json;
+
+use super::body::OutboxBody;
+use super::connection;
+use crate::app::App;
+use crate::delivery::hub::Registration;
+use crate::delivery::outbox::Outbox;
+use crate::error::{Code, Error};
+use crate::wire::close::Close;
+
+/// What a browser offers beside its token, and what the server answers.
+const SUBPROTOCOL: &str = "auth";
+/// Enough for a close frame.
+const FAREWELL_BUDGET: usize = 1024;
+
+/// How the client showed its token, and so how it can hear a refusal: a page cannot see a 401.
+enum Shown<'a> {
+    /// In `Authorization`, or not at all.
+    Header(Option<&'a str>),
+    /// In `Sec-WebSocket-Protocol`, after `auth`.
+    Subprotocol(Option<&'a str>),
+}
+
+/// Why a socket is not opened.
+enum Refusal {
+    /// Before it is one where the client can see that, else with 4001.
+    Unauthorized,
+    /// Right after it was opened.
+    Close(Close),
+    /// We cannot tell who it is.
+    Fault(Error),
+}
+
+/// `GET /` and `GET /ws`, with an upgrade.
+pub async fn upgrade(request: HttpRequest, payload: Payload, app: Data<App>) -> HttpResponse {
+    if !origin_may(request.headers(), &app.config.allowed_origins) {
+        return HttpResponse::Forbidden()
+            .json(json!({ "message": "Pages of this origin may not connect", "code": "unauthorized" }));
+    }
+    let shown = shown_token(request.headers());
+    let (token, is_page) = match shown {
+        Shown::Header(token) => (token, false),
+        Shown::Subprotocol(token) => (token, true),
+    };
+    let refusal = match admit(&app, token).await {
+        Ok(registration) => return open(&request, payload, app.into_inner(), registration),
+        Err(refusal) => refusal,
+    };
+    let close = match refusal {
+        Refusal::Unauthorized if !is_page => return refuse(HttpResponse::Unauthorized(), "Not authorized"),
+        Refusal::Unauthorized => Close::Unauthorized,
+        Refusal::Close(close) => close,
+        Refusal::Fault(error) => {
+            let answer = error.into_answer();
+            if !is_page {
+                return refuse(HttpResponse::ServiceUnavailable(), &answer.message);
+            }
+            Close::Overloaded
+        }
+    };
+    open_and_close(&request, payload, &app, close)
+}
+
+/// A page's origin has to be its server's own, or one that the settings name. Programs have none.
+fn origin_may(headers: &HeaderMap, allowed: &[String]) -> bool {
+    let Some(origin) = headers.get(ORIGIN) else { return true };
+    let Ok(origin) = origin.to_str() else { return false };
+    let own = origin.split_once("://").map(|(_, host)| host);
+    let is_own = headers.get(HOST).and_then(|host| host.to_str().ok()).is_some_and(|host| own == Some(host));
+    is_own || allowed.iter().any(|allowed| allowed == "*" || allowed.eq_ignore_ascii_case(origin))
+}
+
+fn shown_token(headers: &HeaderMap) -> Shown<'_> {
+    if let Some(value) = headers.get(AUTHORIZATION) {
+        return Shown::Header(value.to_str().ok().and_then(bearer));
+    }
+    let offered = headers.get_all(SEC_WEBSOCKET_PROTOCOL).filter_map(|value| value.to_str().ok());
+    let mut offered = offered.flat_map(|value| value.split(',')).map(str::trim);
+    if offered.any(|name| name == SUBPROTOCOL) { Shown::Subprotocol(offered.next()) } else { Shown::Header(None) }
+}
+
+fn bearer(value: &str) -> Option<&str> {
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+async fn admit(app: &App, token: Option<&str>) -> Result<Registration, Refusal> {
+    let claims = token.and_then(|token| app.tokens.read(token)).ok_or(Refusal::Unauthorized)?;
+    // In the hub first: a session that ends while we ask reaches the socket.
+    let registration =
+        app.delivery.hub.register(claims.user(), claims.session(), claims.exp).map_err(Refusal::Close)?;
+    match app.check_session(&claims).await {
+        Ok(_) => Ok(registration),
+        Err(error) if error.code() == Code::Unauthorized => Err(Refusal::Unauthorized),
+        Err(error) => Err(Refusal::Fault(error)),
+    }
+}
+
+fn open(request: &HttpRequest, payload: Payload, app: Arc<App>, registration: Registration) -> HttpResponse {
+    let outbox = Arc::clone(&registration.socket().outbox);
+    match handshake(request, payload, outbox, app.config.limits.max_frame_bytes) {
+        Ok((response, frames)) => {
+            rt::spawn(connection::run(app, registration, frames));
+            response
+        }
+        Err(response) => response,
+    }
+}
+
+fn open_and_close(request: &HttpRequest, payload: Payload, app: &App, close: Close) -> HttpResponse {
+    let outbox = Arc::new(Outbox::new(FAREWELL_BUDGET));
+    match handshake(request, payload, Arc::clone(&outbox), app.config.limits.max_frame_bytes) {
+        Ok((response, mut frames)) => {
+            app.metrics.socket_closed(close.code());
+            rt::spawn(async move { connection::say_goodbye(&outbox, close, &mut frames).await });
+            response
+        }
+        Err(response) => response,
+    }
+}
+
+/// Answers the handshake; the response writes what is in the outbox.
+fn handshake(
+    request: &HttpRequest,
+    payload: Payload,
+    outbox: Arc<Outbox>,
+    max_frame_bytes: usize,
+) -> Result<(HttpResponse, AggregatedMessageStream), HttpResponse> {
+    // The library's handle for sending is of no use here: every frame goes through the outbox.
+    let (response, _, frames) = actix_ws::handle_with_protocols(request, payload, &[SUBPROTOCOL])
+        .map_err(|error| refuse(HttpResponse::BadRequest(), &error.to_string()))?;
+    let frames =
+        frames.max_frame_size(max_frame_bytes).aggregate_continuations().max_continuation_size(max_frame_bytes);
+    let response = response.map_body(|_, library| OutboxBody::new(outbox, library)).map_into_boxed_body();
+    Ok((response, frames))
+}
+
+fn refuse(mut response: HttpResponseBuilder, message: &str) -> HttpResponse {
+    response.json(json!({ "message": message }))
+}
