@@ -1,4 +1,4 @@
-//! The private Postgres: what Hark starts for itself when no `DATABASE_URL` is set.
+//! The private PostgreSQL: what Hark starts for itself when no `DATABASE_URL` is set.
 //!
 //! In the data folder:
 //!
@@ -7,7 +7,7 @@
 //! | `postgres/` | the cluster, and the socket while it runs |
 //! | `postgres.password` | the password of its one user (0600) |
 //! | `postgres.lock` | locked for as long as a server uses the folder |
-//! | `postgres.log` | what Postgres says; emptied at a start when it is over 10 MiB |
+//! | `postgres.log` | what PostgreSQL says; emptied at a start when it is over 10 MiB |
 //! | `postgres.new.*` | a cluster whose making was interrupted; removed at the next start |
 //!
 //! It listens on a unix socket only, never on a TCP port. It ends with the process that started
@@ -28,15 +28,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cluster::Cluster;
 use postmaster::Postmaster;
 
-/// How often the keeper looks whether Postgres still runs, and tries again if it does not.
+/// How often the keeper looks whether PostgreSQL still runs, and tries again if it does not.
 const CHECK_INTERVAL: Duration = Duration::from_millis(500);
 
-/// What the private Postgres has to be told.
+/// How often something that is waited for is looked at.
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
+
+/// What the private PostgreSQL has to be told.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// The folder that holds the cluster and the files beside it; made if it is missing.
@@ -48,7 +51,7 @@ pub struct Options {
     pub fsync: bool,
 }
 
-/// How to connect to the private Postgres.
+/// How to connect to the private PostgreSQL.
 #[derive(Clone)]
 pub struct Connection {
     /// The folder of the unix socket.
@@ -74,7 +77,7 @@ impl fmt::Debug for Connection {
     }
 }
 
-/// Why the private Postgres cannot run.
+/// Why the private PostgreSQL cannot run.
 #[derive(Debug, thiserror::Error)]
 pub enum EmbeddedPostgresError {
     /// Nowhere on this machine.
@@ -112,14 +115,14 @@ pub enum EmbeddedPostgresError {
     #[error("The data folder {} is in use by another Hark server.", .0.display())]
     InUse(PathBuf),
 
-    /// Postgres refuses to be root, and nobody else is there.
+    /// PostgreSQL refuses to be root, and nobody else is there.
     #[error(
         "PostgreSQL cannot run as root, and this machine has neither a user `postgres` nor a user \
          `nobody` to run it as. Run Hark as an ordinary user, or set DATABASE_URL."
     )]
     NoUser,
 
-    /// The account that Postgres runs as cannot get to its data.
+    /// The account that PostgreSQL runs as cannot get to its data.
     #[error(
         "PostgreSQL cannot run as root, and the user {user} that it would run as may not enter \
          the folder {}. Set HARK_DATA_DIR to a folder that every user may reach, for instance \
@@ -133,7 +136,7 @@ pub enum EmbeddedPostgresError {
         user: String,
     },
 
-    /// One of Postgres's programs gave up.
+    /// One of PostgreSQL's programs gave up.
     #[error("PostgreSQL's {program} failed: {message}")]
     Failed {
         /// The program.
@@ -158,18 +161,31 @@ fn cannot(verb: &str, path: &Path) -> impl FnOnce(io::Error) -> EmbeddedPostgres
     move |source| EmbeddedPostgresError::Io { action, source }
 }
 
-/// A private Postgres that runs; it stops when this is dropped.
+/// Calls `look` until it finds something; `None` when that did not come within `patience`.
+#[expect(clippy::disallowed_methods, reason = "the end of a process and a file lock tell nobody; there is a deadline")]
+fn wait_for<T>(patience: Duration, mut look: impl FnMut() -> Option<T>) -> Option<T> {
+    let begun = Instant::now();
+    loop {
+        let found = look();
+        if found.is_some() || begun.elapsed() >= patience {
+            return found;
+        }
+        thread::sleep(POLL_INTERVAL);
+    }
+}
+
+/// A private PostgreSQL that runs; it stops when this is dropped.
 #[derive(Debug)]
 pub struct EmbeddedPostgres {
     connection: Connection,
     pid: Arc<AtomicU32>,
-    /// Dropping it tells the keeper to stop Postgres.
+    /// Dropping it tells the keeper to stop PostgreSQL.
     stop: Option<mpsc::Sender<()>>,
     keeper: Option<JoinHandle<()>>,
 }
 
 impl EmbeddedPostgres {
-    /// Makes the cluster if there is none, starts Postgres and waits until it takes connections:
+    /// Makes the cluster if there is none, starts PostgreSQL and waits until it takes connections:
     /// some 30 ms, half a second for a new cluster, longer when it recovers from a crash.
     ///
     /// Blocks the calling thread; any thread will do.
@@ -180,13 +196,13 @@ impl EmbeddedPostgres {
     ///
     /// # Panics
     ///
-    /// If the thread that starts Postgres does.
+    /// If the thread that starts PostgreSQL does.
     pub fn start(options: &Options) -> Result<Self, EmbeddedPostgresError> {
         let (started, start) = mpsc::channel();
         let (stop, stopped) = mpsc::channel();
         let pid = Arc::new(AtomicU32::new(0));
-        // The kernel ends Postgres when the *thread* that spawned it ends, so that has to be a
-        // thread which lives as long as Postgres shall.
+        // The kernel ends PostgreSQL when the *thread* that spawned it ends, so that has to be a
+        // thread which lives as long as PostgreSQL shall.
         let keeper = thread::Builder::new()
             .name("postgres-keeper".to_owned())
             .spawn({
@@ -229,7 +245,7 @@ impl EmbeddedPostgres {
         self.pid.load(Ordering::Relaxed)
     }
 
-    /// Stops Postgres and waits for its end: some 20 ms, 25 s at the most.
+    /// Stops PostgreSQL and waits for its end: some 20 ms, 25 s at the most.
     ///
     /// Blocks the calling thread. Connections that are still open are cut.
     pub fn stop(self) {
@@ -241,13 +257,13 @@ impl Drop for EmbeddedPostgres {
     fn drop(&mut self) {
         drop(self.stop.take());
         if let Some(keeper) = self.keeper.take() {
-            // If it panicked, that has been reported, and Postgres ended with it.
+            // If it panicked, that has been reported, and PostgreSQL ended with it.
             let _ = keeper.join();
         }
     }
 }
 
-/// Holds Postgres until it is told to stop, and starts it again whenever it ends alone.
+/// Holds PostgreSQL until it is told to stop, and starts it again whenever it ends alone.
 fn keep(cluster: &Cluster, postmaster: Postmaster, pid: &AtomicU32, stopped: &Receiver<()>) {
     let mut running = Some(postmaster);
     while stopped.recv_timeout(CHECK_INTERVAL) == Err(RecvTimeoutError::Timeout) {

@@ -1,4 +1,4 @@
-//! As whom Postgres runs: as ourselves, but never as root, because it refuses that.
+//! As whom PostgreSQL runs: as ourselves, but never as root, because it refuses that.
 
 use std::fs;
 use std::io;
@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 
 use super::EmbeddedPostgresError;
 
-/// The account that Postgres's programs run as.
+/// The account that PostgreSQL's programs run as.
 #[derive(Debug)]
 pub(super) struct Account {
     /// `None`: the one that we run as.
@@ -63,7 +63,7 @@ impl Account {
             // of their business.
             .env_clear()
             .env("LC_ALL", "C")
-            // Ctrl-C in the terminal is for us: we stop Postgres when nothing needs it any more.
+            // Ctrl-C in the terminal is for us: we stop PostgreSQL when nothing needs it any more.
             .process_group(0);
         if let Some(user) = &self.user {
             command.uid(user.uid).gid(user.gid);
@@ -146,7 +146,7 @@ fn owner(cluster: &Path) -> Option<User> {
     (metadata.uid() != 0).then(|| User { name: metadata.uid().to_string(), uid: metadata.uid(), gid: metadata.gid() })
 }
 
-/// The user that Postgres's package makes, else the one that owns nothing.
+/// The user that PostgreSQL's package makes, else the one that owns nothing.
 fn system_user() -> Option<User> {
     ["postgres", "nobody"]
         .into_iter()

@@ -1,4 +1,4 @@
-//! Where Postgres's programs are.
+//! Where PostgreSQL's programs are.
 
 use std::env;
 use std::fs;
@@ -7,7 +7,7 @@ use std::process::Command;
 
 use super::EmbeddedPostgresError;
 
-/// The programs of one installation of Postgres.
+/// The programs of one installation of PostgreSQL.
 #[derive(Debug)]
 pub(super) struct Binaries {
     pub(super) initdb: PathBuf,
@@ -54,6 +54,7 @@ pub(super) fn find(
 }
 
 /// Folders that may have the programs, the likeliest first.
+#[expect(clippy::disallowed_methods, reason = "PATH is the system's, not one of our settings")]
 fn candidates() -> Vec<PathBuf> {
     let mut folders: Vec<PathBuf> = Vec::new();
     if let Some(path) = env::var_os("PATH") {
@@ -106,7 +107,7 @@ fn major_version(binaries: &Binaries) -> Result<String, EmbeddedPostgresError> {
         .ok_or_else(|| EmbeddedPostgresError::Failed { program: "postgres --version", message: text.into_owned() })
 }
 
-/// Reads "postgres (Postgres) 15.13 (Debian 15.13-0+deb12u1)", and betas: "18beta1".
+/// Reads "postgres (PostgreSQL) 15.13 (Debian 15.13-0+deb12u1)", and betas: "18beta1".
 fn parse_major_version(text: &str) -> Option<String> {
     let version = text.split("(PostgreSQL) ").nth(1)?;
     let digits: String = version.chars().take_while(char::is_ascii_digit).collect();

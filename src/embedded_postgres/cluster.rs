@@ -7,15 +7,14 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::account::Account;
 use super::binaries::{self, Binaries};
 use super::postmaster::{self, Postmaster};
-use super::{Connection, EmbeddedPostgresError, Options, cannot};
+use super::{Connection, EmbeddedPostgresError, Options, cannot, wait_for};
 
-/// Postgres's user and the database have the same name.
+/// PostgreSQL's user and the database have the same name.
 const NAME: &str = "hark";
 const PORT: u16 = 5432;
 /// The longest path of a socket, in bytes.
@@ -25,13 +24,13 @@ const SOCKET_PATH_MAX: usize = if cfg!(target_os = "macos") { 103 } else { 107 }
 const LOCK_WITHIN: Duration = Duration::from_secs(2);
 /// A log over this many bytes is emptied at a start.
 const LOG_MAX: u64 = 10 << 20;
-/// C.UTF-8 sorts by code point and knows the letters of all languages; macOS has it under no name.
+/// C.UTF-8 sorts by code point and knows the letters of all languages; not every macOS has it.
 const LOCALE: &str = if cfg!(target_os = "macos") { "en_US.UTF-8" } else { "C.UTF-8" };
 
 /// A cluster whose folder is ours.
 #[derive(Debug)]
 pub(super) struct Cluster {
-    /// Absolute, as are all the paths here: Postgres works in a folder of its own.
+    /// Absolute, as are all the paths here: PostgreSQL works in a folder of its own.
     dir: PathBuf,
     log: PathBuf,
     fsync: bool,
@@ -53,13 +52,14 @@ impl Cluster {
         let dir = data_dir.join("postgres");
         let password_file = data_dir.join("postgres.password");
         let account = Account::choose(&data_dir, &dir)?;
-        let binaries = if dir.exists() {
-            let version_file = dir.join("PG_VERSION");
-            let version = fs::read_to_string(&version_file).map_err(cannot("read", &version_file))?;
-            binaries::find(options.bin_dir.as_deref(), &dir, Some(version.trim()))?
+        let data_version = if dir.exists() {
+            let file = dir.join("PG_VERSION");
+            Some(fs::read_to_string(&file).map_err(cannot("read", &file))?)
         } else {
-            binaries::find(options.bin_dir.as_deref(), &dir, None)?
+            None
         };
+        let wanted = data_version.as_deref().map(str::trim);
+        let binaries = binaries::find(options.bin_dir.as_deref(), &dir, wanted)?;
         let mut cluster = Self {
             log: data_dir.join("postgres.log"),
             fsync: options.fsync,
@@ -75,9 +75,12 @@ impl Cluster {
             dir,
             lock,
         };
-        if !cluster.dir.exists() {
+        if data_version.is_none() {
             cluster.create(&data_dir, &password_file)?;
-        } else if fs::metadata(&cluster.dir).is_ok_and(|metadata| metadata.uid() != cluster.account.uid()) {
+        }
+        let owner = fs::metadata(&cluster.dir).map_err(cannot("find", &cluster.dir))?.uid();
+        if owner != cluster.account.uid() {
+            // Root copied it from elsewhere.
             cluster.account.own_all(&cluster.dir)?;
         }
         cluster.connection.password = fs::read_to_string(&password_file).map_err(cannot("read", &password_file))?;
@@ -188,7 +191,7 @@ impl Cluster {
 impl Drop for Cluster {
     fn drop(&mut self) {
         if self.connection.socket_dir != self.dir {
-            // Empty, if Postgres stopped in order; if it stays, the next start uses it.
+            // Empty, if PostgreSQL stopped in order; if it stays, the next start uses it.
             let _ = fs::remove_dir(&self.connection.socket_dir);
         }
         // Closing the file is not enough: a child that another thread spawns at this moment has it
@@ -206,19 +209,15 @@ fn lock(data_dir: &Path) -> Result<File, EmbeddedPostgresError> {
         .mode(0o600)
         .open(&path)
         .map_err(cannot("open", &path))?;
-    let begun = Instant::now();
-    while let Err(error) = file.try_lock() {
-        match error {
-            TryLockError::WouldBlock if begun.elapsed() < LOCK_WITHIN => {
-                thread::sleep(Duration::from_millis(10));
-            }
-            TryLockError::WouldBlock => {
-                return Err(EmbeddedPostgresError::InUse(data_dir.to_owned()));
-            }
-            TryLockError::Error(error) => return Err(cannot("lock", &path)(error)),
-        }
+    let locked = wait_for(LOCK_WITHIN, || match file.try_lock() {
+        Err(TryLockError::WouldBlock) => None,
+        result => Some(result),
+    });
+    match locked {
+        Some(Ok(())) => Ok(file),
+        Some(Err(error)) => Err(cannot("lock", &path)(error.into())),
+        None => Err(EmbeddedPostgresError::InUse(data_dir.to_owned())),
     }
-    Ok(file)
 }
 
 /// Removes clusters whose making was interrupted. One that cannot be removed is in nobody's way.
@@ -266,7 +265,7 @@ fn private_folder(path: &Path) -> io::Result<()> {
     DirBuilder::new().mode(0o700).create(path)
 }
 
-/// `path` as an element of a list in Postgres's settings.
+/// `path` as an element of a list in PostgreSQL's settings.
 fn quoted(path: &Path) -> OsString {
     let mut quoted = Vec::from(b"\"");
     for &byte in path.as_os_str().as_bytes() {

@@ -5,20 +5,17 @@ use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process::{Child, Command};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
-use super::{EmbeddedPostgresError, cannot};
+use super::{EmbeddedPostgresError, cannot, wait_for};
 
-/// How often a process is looked at while it starts or ends.
-const POLL: Duration = Duration::from_millis(5);
 /// How long it may take to get ready: after a crash it replays what the last checkpoint missed.
 const READY_WITHIN: Duration = Duration::from_mins(5);
 /// How long the processes of a killed postmaster may take to notice.
 const ORPHANS_END_WITHIN: Duration = Duration::from_secs(10);
-/// The ways to end Postgres, and how long each may take: in order, at once (the next start
+/// The ways to end PostgreSQL, and how long each may take: in order, at once (the next start
 /// recovers), and for good.
 const ENDINGS: [(Signal, Duration); 3] = [
     (Signal::INT, Duration::from_secs(20)),
@@ -26,7 +23,7 @@ const ENDINGS: [(Signal, Duration); 3] = [
     (Signal::KILL, Duration::from_secs(2)),
 ];
 
-/// Postgres's main process, our child. Dropping it ends it.
+/// PostgreSQL's main process, our child. Dropping it ends it.
 #[derive(Debug)]
 pub(super) struct Postmaster {
     child: Child,
@@ -39,18 +36,17 @@ impl Postmaster {
         log: &Path,
         command: impl Fn() -> Result<Command, EmbeddedPostgresError>,
     ) -> Result<Self, EmbeddedPostgresError> {
-        let begun = Instant::now();
-        loop {
-            match Self::start_once(dir, log, command()?) {
-                // Its postmaster was killed, and a process of it is still about to end.
-                Err(EmbeddedPostgresError::Failed { message, .. })
-                    if message.contains("shared memory block") && begun.elapsed() < ORPHANS_END_WITHIN =>
-                {
-                    thread::sleep(POLL);
-                }
-                result => return result,
+        let started = wait_for(ORPHANS_END_WITHIN, || {
+            match command().and_then(|command| Self::start_once(dir, log, command)) {
+                // Its postmaster was killed, and a process of that one is still about to end.
+                Err(EmbeddedPostgresError::Failed { message, .. }) if message.contains("shared memory block") => None,
+                result => Some(result),
             }
-        }
+        });
+        started.unwrap_or_else(|| {
+            let message = format!("processes of a killed PostgreSQL still use {}", dir.display());
+            Err(EmbeddedPostgresError::Failed { program: "postgres", message })
+        })
     }
 
     fn start_once(dir: &Path, log: &Path, mut command: Command) -> Result<Self, EmbeddedPostgresError> {
@@ -62,19 +58,19 @@ impl Postmaster {
             EmbeddedPostgresError::Io { action: format!("run {}", command.get_program().display()), source }
         })?;
         let mut postmaster = Self { child };
-        let begun = Instant::now();
-        while !is_ready(dir, postmaster.pid()) {
-            let failed = if !postmaster.is_running() {
-                last_lines(log, log_begin)
-            } else if begun.elapsed() > READY_WITHIN {
-                format!("it is not ready after {READY_WITHIN:?}; {} says why", log.display())
+        let ready = wait_for(READY_WITHIN, || {
+            if is_ready(dir, postmaster.pid()) {
+                Some(Ok(()))
+            } else if postmaster.is_running() {
+                None
             } else {
-                thread::sleep(POLL);
-                continue;
-            };
-            return Err(EmbeddedPostgresError::Failed { program: "postgres", message: failed });
+                Some(Err(last_lines(log, log_begin)))
+            }
+        });
+        match ready.unwrap_or_else(|| Err(format!("it is not ready after {READY_WITHIN:?}; see {}", log.display()))) {
+            Ok(()) => Ok(postmaster),
+            Err(message) => Err(EmbeddedPostgresError::Failed { program: "postgres", message }),
         }
-        Ok(postmaster)
     }
 
     pub(super) fn pid(&self) -> u32 {
@@ -107,7 +103,10 @@ pub(super) fn end_left_over(dir: &Path) -> Result<(), EmbeddedPostgresError> {
     let Ok(content) = fs::read_to_string(&pid_file) else {
         return Ok(());
     };
-    let pid = content.lines().next().and_then(|line| line.trim().parse().ok()).and_then(Pid::from_raw);
+    // The pid of a PostgreSQL in single-user mode has a minus before it.
+    let first_line = content.lines().next().unwrap_or_default();
+    let pid: Option<u32> = first_line.trim().trim_start_matches('-').parse().ok();
+    let pid = pid.and_then(|pid| Pid::from_raw(pid.cast_signed()));
     if let Some(pid) = pid {
         if is_postmaster_of(pid, dir) {
             tracing::info!(pid = pid.as_raw_nonzero(), "ending a PostgreSQL that another server left behind");
@@ -115,13 +114,13 @@ pub(super) fn end_left_over(dir: &Path) -> Result<(), EmbeddedPostgresError> {
             return Ok(());
         }
         if test_kill_process(pid) == Err(rustix::io::Errno::SRCH) {
-            // Postgres replaces the file itself, after a look whether processes of its old life
+            // PostgreSQL replaces the file itself, after a look whether processes of its old life
             // still use the data. Removing it would take that look away.
             return Ok(());
         }
     }
     // The pid is another process's by now, or a crash of the system left the file without one.
-    // Either would keep Postgres from starting; the file of the socket has the same pid.
+    // Either would keep PostgreSQL from starting; the file of the socket has the same pid.
     for entry in fs::read_dir(dir).map_err(cannot("read", dir))?.flatten() {
         let name = entry.file_name();
         let name = name.to_string_lossy();
@@ -137,18 +136,14 @@ fn end(pid: Pid, mut has_ended: impl FnMut() -> bool) {
     for (signal, patience) in ENDINGS {
         // It fails when the process has ended meanwhile.
         let _ = kill_process(pid, signal);
-        let begun = Instant::now();
-        while begun.elapsed() < patience {
-            if has_ended() {
-                return;
-            }
-            thread::sleep(POLL);
+        if wait_for(patience, || has_ended().then_some(())).is_some() {
+            return;
         }
         tracing::warn!("PostgreSQL did not end within {patience:?} of {signal:?}");
     }
 }
 
-/// Is `pid` alive, and a Postgres on the cluster in `dir`?
+/// Is `pid` alive, and a PostgreSQL on the cluster in `dir`?
 #[cfg(target_os = "linux")]
 fn is_postmaster_of(pid: Pid, dir: &Path) -> bool {
     use std::os::unix::ffi::OsStrExt;
@@ -166,7 +161,7 @@ fn is_postmaster_of(pid: Pid, dir: &Path) -> bool {
     is_postgres && (is_here || arguments.any(|argument| argument == dir.as_os_str().as_bytes()))
 }
 
-/// Is `pid` alive, and a Postgres on the cluster in `dir`?
+/// Is `pid` alive, and a PostgreSQL on the cluster in `dir`?
 #[cfg(not(target_os = "linux"))]
 fn is_postmaster_of(pid: Pid, dir: &Path) -> bool {
     let pid = pid.as_raw_nonzero().to_string();

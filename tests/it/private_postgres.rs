@@ -1,6 +1,6 @@
-//! The private Postgres: whatever ends it or the server, the next start works and has the data.
+//! The private PostgreSQL: whatever ends it or the server, the next start works and has the data.
 //!
-//! As root most of these tests run Postgres in a folder that is closed to it, as a clone in /root
+//! As root most of these tests run PostgreSQL in a folder that is closed to it, as a clone in /root
 //! is.
 
 use std::fs;
@@ -37,11 +37,7 @@ fn folder_with_mode(mode: u32) -> TempDir {
 }
 
 fn options(data_dir: &Path) -> Options {
-    Options {
-        data_dir: data_dir.to_owned(),
-        bin_dir: None,
-        fsync: false,
-    }
+    Options { data_dir: data_dir.to_owned(), bin_dir: None, fsync: false }
 }
 
 fn start(data_dir: &Path) -> EmbeddedPostgres {
@@ -52,7 +48,7 @@ fn start_error(data_dir: &Path) -> EmbeddedPostgresError {
     EmbeddedPostgres::start(&options(data_dir)).expect_err("PostgreSQL does not start")
 }
 
-/// How to connect to the Postgres of another process.
+/// How to connect to the PostgreSQL of another process.
 fn connection_of(data_dir: &Path) -> Connection {
     Connection {
         socket_dir: data_dir.join("postgres"),
@@ -71,28 +67,17 @@ fn ask(connection: &Connection, sql: &'static str) -> Option<String> {
         .username(&connection.user)
         .password(&connection.password)
         .database(&connection.database);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let mut connection = PgConnection::connect_with(&options)
-            .await
-            .expect("it takes connections");
-        let rows = connection
-            .fetch_all(sql)
-            .await
-            .expect("the statement is right");
+        let mut connection = PgConnection::connect_with(&options).await.expect("it takes connections");
+        let rows = connection.fetch_all(sql).await.expect("the statement is right");
         rows.last().map(|row| row.get(0))
     })
 }
 
 /// Leaves something to be found again.
 fn remember(connection: &Connection) {
-    ask(
-        connection,
-        "CREATE TABLE remembered AS SELECT 'here'::text AS word",
-    );
+    ask(connection, "CREATE TABLE remembered AS SELECT 'here'::text AS word");
 }
 
 fn assert_remembered(connection: &Connection) {
@@ -100,6 +85,7 @@ fn assert_remembered(connection: &Connection) {
     assert_eq!(word.as_deref(), Some("here"));
 }
 
+#[expect(clippy::disallowed_methods, reason = "another process tells nobody what it has done; there is a deadline")]
 fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !is_so() {
@@ -124,9 +110,7 @@ fn pid_in_file(data_dir: &Path) -> u32 {
 
 fn names_in(folder: &Path) -> Vec<String> {
     let entries = fs::read_dir(folder).unwrap();
-    entries
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect()
+    entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
 }
 
 /// A server of its own process, so that it can be killed.
@@ -174,18 +158,9 @@ fn a_missing_folder_is_made_and_its_data_is_there_after_a_restart() {
     let data_dir = folder.path().join("not/there yet");
     let postgres = start(&data_dir);
     remember(postgres.connection());
-    assert_eq!(
-        ask(postgres.connection(), "SHOW listen_addresses").as_deref(),
-        Some("")
-    );
-    assert_eq!(
-        ask(postgres.connection(), "SHOW server_encoding").as_deref(),
-        Some("UTF8")
-    );
-    assert_eq!(
-        ask(postgres.connection(), "SHOW data_checksums").as_deref(),
-        Some("on")
-    );
+    assert_eq!(ask(postgres.connection(), "SHOW listen_addresses").as_deref(), Some(""));
+    assert_eq!(ask(postgres.connection(), "SHOW server_encoding").as_deref(), Some("UTF8"));
+    assert_eq!(ask(postgres.connection(), "SHOW data_checksums").as_deref(), Some("on"));
     postgres.stop();
 
     let postgres = start(&data_dir);
@@ -195,15 +170,9 @@ fn a_missing_folder_is_made_and_its_data_is_there_after_a_restart() {
 #[test]
 fn commits_wait_for_the_disk_unless_told_otherwise() {
     let folder = closed_folder();
-    let options = Options {
-        fsync: true,
-        ..options(folder.path())
-    };
+    let options = Options { fsync: true, ..options(folder.path()) };
     let postgres = EmbeddedPostgres::start(&options).unwrap();
-    assert_eq!(
-        ask(postgres.connection(), "SHOW fsync").as_deref(),
-        Some("on")
-    );
+    assert_eq!(ask(postgres.connection(), "SHOW fsync").as_deref(), Some("on"));
 }
 
 #[test]
@@ -284,7 +253,7 @@ fn a_server_starts_right_after_one_was_killed() {
     let server = Server::start(folder.path());
     remember(&connection_of(folder.path()));
     server.kill();
-    // Postgres is about to end now.
+    // PostgreSQL is about to end now.
     let postgres = start(folder.path());
     assert_remembered(postgres.connection());
 }
@@ -295,7 +264,7 @@ fn a_server_starts_after_it_and_postgres_were_killed() {
     let server = Server::start(folder.path());
     remember(&connection_of(folder.path()));
     let postmaster = pid_in_file(folder.path());
-    // Postgres first, while its parent is stopped: else it is told to end, or started again.
+    // PostgreSQL first, while its parent is stopped: else it is told to end, or started again.
     kill(server.0.id(), Signal::STOP);
     kill(postmaster, Signal::KILL);
     server.kill();
@@ -323,11 +292,7 @@ fn the_pid_file_of_a_process_that_is_not_postgres_is_no_hindrance() {
     let mut other = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
     write_pid_file(folder.path(), &other.id().to_string());
     remember(start(folder.path()).connection());
-    assert_eq!(
-        other.try_wait().unwrap(),
-        None,
-        "the other process was left alone"
-    );
+    assert_eq!(other.try_wait().unwrap(), None, "the other process was left alone");
     drop(other.stdin.take());
     other.wait().unwrap();
 }
@@ -343,8 +308,7 @@ fn an_empty_pid_file_is_no_hindrance() {
 /// What a postmaster with this pid would have left, in the cluster and beside the socket.
 fn write_pid_file(data_dir: &Path, pid: &str) {
     let cluster = data_dir.join("postgres").display().to_string();
-    let content =
-        format!("{pid}\n{cluster}\n1700000000\n5432\n{cluster}\n\n  1234567   1234567\nready   \n");
+    let content = format!("{pid}\n{cluster}\n1700000000\n5432\n{cluster}\n\n  1234567   1234567\nready   \n");
     fs::write(pid_file(data_dir), &content).unwrap();
     fs::write(data_dir.join("postgres/.s.PGSQL.5432.lock"), &content).unwrap();
 }
@@ -365,14 +329,9 @@ fn a_postmaster_that_was_left_behind_is_ended_first() {
 
     // The same program again, but nobody's: a child of this test.
     let cluster = fs::metadata(folder.path().join("postgres")).unwrap();
-    let mut arguments = command_line
-        .strip_suffix(b"\0")
-        .unwrap()
-        .split(|&byte| byte == 0);
+    let mut arguments = command_line.strip_suffix(b"\0").unwrap().split(|&byte| byte == 0);
     let mut command = Command::new(OsStr::from_bytes(arguments.next().unwrap()));
-    command
-        .args(arguments.map(OsStr::from_bytes))
-        .stderr(Stdio::null());
+    command.args(arguments.map(OsStr::from_bytes)).stderr(Stdio::null());
     if rustix::process::geteuid().is_root() {
         command.uid(cluster.uid()).gid(cluster.gid());
     }
@@ -396,10 +355,7 @@ fn as_root_it_gets_through_a_closed_folder_and_has_no_other_power() {
         let postgres = start(folder.path());
         let status = fs::read_to_string(format!("/proc/{}/status", postgres.pid())).unwrap();
         let field = |name| {
-            let line = status
-                .lines()
-                .find_map(|line| line.strip_prefix(name))
-                .unwrap();
+            let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
             line.split_whitespace().next().unwrap().to_owned()
         };
         assert_ne!(field("Uid:"), "0");
@@ -416,12 +372,7 @@ fn data_that_root_copied_works() {
     remember(postgres.connection());
     postgres.stop();
     let copy = closed_folder();
-    let copied = Command::new("cp")
-        .arg("-r")
-        .arg(folder.path().join("."))
-        .arg(copy.path())
-        .status()
-        .unwrap();
+    let copied = Command::new("cp").arg("-r").arg(folder.path().join(".")).arg(copy.path()).status().unwrap();
     assert!(copied.success());
     assert_remembered(start(copy.path()).connection());
 }
@@ -436,19 +387,13 @@ fn data_of_another_major_version_is_refused_by_name() {
     let error = start_error(folder.path()).to_string();
     assert!(error.contains("was made by PostgreSQL 9"), "{error}");
     assert!(error.contains(version.trim()), "{error}");
-    assert!(
-        error.contains(folder.path().file_name().unwrap().to_str().unwrap()),
-        "{error}"
-    );
+    assert!(error.contains(folder.path().file_name().unwrap().to_str().unwrap()), "{error}");
 }
 
 #[test]
 fn missing_programs_are_named_with_what_helps() {
     let folder = closed_folder();
-    let options = Options {
-        bin_dir: Some(folder.path().to_owned()),
-        ..options(folder.path())
-    };
+    let options = Options { bin_dir: Some(folder.path().to_owned()), ..options(folder.path()) };
     let error = EmbeddedPostgres::start(&options).unwrap_err().to_string();
     assert!(error.contains("HARK_POSTGRES_BIN"), "{error}");
     assert!(error.contains(folder.path().to_str().unwrap()), "{error}");
@@ -469,10 +414,7 @@ fn a_cluster_that_was_interrupted_in_the_making_is_made_again() {
     let server = Server::spawn(folder.path());
     eventually("the cluster is being made", || unfinished(folder.path()));
     server.kill();
-    assert!(
-        !folder.path().join("postgres").exists(),
-        "it was interrupted"
-    );
+    assert!(!folder.path().join("postgres").exists(), "it was interrupted");
 
     // The killed server's initdb may still be about to end: its folder is not in the way.
     let postgres = start(folder.path());
@@ -490,10 +432,7 @@ fn a_path_too_long_for_a_socket_works() {
     let postgres = start(&data_dir);
     let socket_dir = postgres.connection().socket_dir.clone();
     assert!(!socket_dir.starts_with(&data_dir));
-    assert_eq!(
-        fs::metadata(&socket_dir).unwrap().permissions().mode() & 0o777,
-        0o700
-    );
+    assert_eq!(fs::metadata(&socket_dir).unwrap().permissions().mode() & 0o777, 0o700);
     remember(postgres.connection());
     postgres.stop();
     assert!(!socket_dir.exists());

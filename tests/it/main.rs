@@ -1,0 +1,24 @@
+//! All tests that go through the real socket and the real database, in one binary, in parallel.
+//! Each has a server of its own with a database of its own, on one private PostgreSQL for the run.
+//! No test sleeps: it waits for what it needs, with a deadline.
+
+#![expect(unreachable_pub, reason = "a test binary has no outside; pub says what its modules share")]
+
+mod support;
+
+mod accounts;
+mod authorization;
+mod connection;
+mod delivery;
+mod documents;
+mod envelopes;
+mod faults;
+mod groups;
+mod histories;
+mod house;
+mod messages;
+mod people;
+mod private_postgres;
+mod process;
+mod seed_002;
+mod settings;

@@ -1,0 +1,23 @@
+//! What every test stands on.
+
+mod client;
+mod database;
+mod server;
+
+pub use client::{Client, SocketEnd};
+pub use server::{TestServer, User};
+
+use std::time::Duration;
+
+/// Longest wait for anything that has to happen.
+pub const DEADLINE: Duration = Duration::from_secs(20);
+
+/// Waits until `condition` is true; for what no push announces.
+pub async fn eventually<F: AsyncFnMut() -> bool>(what: &str, mut condition: F) {
+    let waiting = async {
+        while !condition().await {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, waiting).await.unwrap_or_else(|_| panic!("it never came true: {what}"));
+}

@@ -1,0 +1,126 @@
+//! A server as production starts it, on a free port.
+
+use std::net::SocketAddr;
+
+use clap::Parser;
+use hark::config::{Cli, Config, Secret};
+use hark::delivery::bus::InProcess;
+use hark::model::{SessionId, UserId};
+use hark::server::{Server, listen};
+use hark::store::users::{self, NewUser};
+use hark::store::{Address, sessions};
+
+use super::{Client, database};
+
+const SECRET: &str = "a secret for tests, 32 bytes long";
+
+/// A running server and its database.
+pub struct TestServer {
+    pub server: Server,
+    pub database: Address,
+    pub bus: InProcess,
+}
+
+/// Somebody who is signed in.
+#[derive(Clone, Debug)]
+pub struct User {
+    pub id: i64,
+    pub name: String,
+    pub token: String,
+    pub session: i64,
+}
+
+impl TestServer {
+    /// With the default settings, but no limits by address or rate: tests come all from one.
+    pub async fn start() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    /// With other settings.
+    pub async fn with(change: impl FnOnce(&mut Config)) -> Self {
+        Self::on(database::create().await, InProcess::default(), change).await
+    }
+
+    /// A second node beside this one: the same database, the same bus.
+    pub async fn second_node(&self) -> Self {
+        Self::on(self.database.clone(), self.bus.clone(), |_| {}).await
+    }
+
+    async fn on(database: Address, bus: InProcess, change: impl FnOnce(&mut Config)) -> Self {
+        let mut config = Cli::parse_from(["hark"]).config;
+        config.database_connections = 4;
+        config.migrate = false;
+        config.limits.requests_per_second = 0;
+        config.limits.sign_ups_per_minute = 0;
+        config.limits.logins_per_minute = 0;
+        change(&mut config);
+        let listener = listen(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a free port");
+        let server = Server::start(config, &database, &Secret::from(SECRET), listener, bus.clone())
+            .await
+            .expect("the server starts");
+        Self { server, database, bus }
+    }
+
+    /// `http://…` and a path that begins with a slash.
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.server.address())
+    }
+
+    /// A user with this first name, signed in. Straight into the database: a password hash takes 25 ms.
+    pub async fn user(&self, first_name: &str) -> User {
+        let app = self.server.app();
+        let new = NewUser {
+            email: None,
+            username: Some(username(first_name)),
+            first_name: Some(first_name.to_owned()),
+            last_name: None,
+            password_hash: "none".to_owned(),
+        };
+        let user = users::create(&app.db, &new).await.expect("the user is new");
+        let (token, session) = self.sign_in(user.id.0, app.tokens.expiry()).await;
+        User { id: user.id.0, name: first_name.to_owned(), token, session }
+    }
+
+    /// Another session of a user: its token, which ends at `exp`, and its id.
+    pub async fn sign_in(&self, user: i64, exp: i64) -> (String, i64) {
+        let app = self.server.app();
+        let ends = chrono::DateTime::from_timestamp(exp, 0).expect("a moment");
+        let SessionId(session) = sessions::open(&app.db, UserId(user), ends, None, None).await.expect("a session");
+        let token = app.tokens.sign(UserId(user), None, None, SessionId(session), exp).expect("a token");
+        (token, session)
+    }
+
+    /// Users named `{prefix}0`, `{prefix}1` …
+    pub async fn users(&self, prefix: &str, number: usize) -> Vec<User> {
+        let mut users = Vec::with_capacity(number);
+        for nth in 0..number {
+            users.push(self.user(&format!("{prefix}{nth}")).await);
+        }
+        users
+    }
+
+    /// A socket of a user, open and authorised.
+    pub async fn connect(&self, user: &User) -> Client {
+        Client::connect(self.server.address(), &user.token).await
+    }
+
+    /// A user with a socket.
+    pub async fn client(&self, first_name: &str) -> (User, Client) {
+        let user = self.user(first_name).await;
+        let client = self.connect(&user).await;
+        (user, client)
+    }
+
+    /// A connection to the database, for what a test does behind the server's back.
+    pub async fn sql(&self) -> sqlx::PgConnection {
+        database::connect(&self.database).await
+    }
+}
+
+/// First names in tests are unique in their server, and may hold what a username may not.
+fn username(first_name: &str) -> hark::model::Username {
+    let config = Cli::parse_from(["hark"]).config;
+    let clean: String = first_name.chars().filter(|c| c.is_alphanumeric()).collect();
+    let unique = format!("{clean}{:x}", rand::random::<u32>());
+    hark::model::Username::parse(unique, &config.limits).expect("letters and digits")
+}
