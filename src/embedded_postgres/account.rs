@@ -1,7 +1,6 @@
 //! As whom PostgreSQL runs: as ourselves, but never as root, because it refuses that.
 
 use std::fs;
-use std::io;
 use std::os::unix::fs::{MetadataExt, lchown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -28,7 +27,7 @@ struct User {
 
 impl Account {
     /// Chooses the account for `cluster`, a folder in `data_dir` that may be missing yet.
-    /// Both paths are absolute.
+    /// Both paths are absolute. The thread that calls this has to be the one that runs the commands.
     pub(super) fn choose(data_dir: &Path, cluster: &Path) -> Result<Self, EmbeddedPostgresError> {
         let user = if rustix::process::geteuid().is_root() {
             Some(owner(cluster).or_else(system_user).ok_or(EmbeddedPostgresError::NoUser)?)
@@ -53,7 +52,7 @@ impl Account {
 
     /// A command that runs `program` as this account, and ends when the calling thread ends
     /// (on Linux; elsewhere the next start ends what is left over).
-    pub(super) fn command(&self, program: &Path) -> Result<Command, EmbeddedPostgresError> {
+    pub(super) fn command(&self, program: &Path) -> Command {
         let mut command = Command::new(program);
         command
             .stdin(Stdio::null())
@@ -69,24 +68,16 @@ impl Account {
             command.uid(user.uid).gid(user.gid);
         }
         #[cfg(target_os = "linux")]
-        self.prepare_child(&mut command).map_err(|source| EmbeddedPostgresError::Io {
-            action: "keep capabilities for PostgreSQL".to_owned(),
-            source,
-        })?;
-        Ok(command)
+        self.prepare_child(&mut command);
+        command
     }
 
     #[cfg(target_os = "linux")]
-    fn prepare_child(&self, command: &mut Command) -> io::Result<()> {
+    fn prepare_child(&self, command: &mut Command) {
         use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
         use rustix::thread::{CapabilitySets, configure_capability_in_ambient_set, set_capabilities};
 
         let capability = self.capability;
-        if capability.is_some() {
-            // A child inherits this flag of the thread; with it, the change of the uid leaves the
-            // child its permitted capabilities.
-            rustix::thread::set_keep_capabilities(true)?;
-        }
         let us = Pid::from_raw(std::process::id().cast_signed());
         let in_child = move || {
             if let Some(capability) = capability {
@@ -101,13 +92,12 @@ impl Account {
                 Ok(())
             } else {
                 // We died before the signal was asked for.
-                Err(io::Error::from(rustix::io::Errno::SRCH))
+                Err(rustix::io::Errno::SRCH.into())
             }
         };
         // SAFETY: only what is async-signal-safe may happen between fork and exec. The closure
         // makes system calls, allocates nothing and takes no lock.
         unsafe { command.pre_exec(in_child) };
-        Ok(())
     }
 
     /// Gives `path` to this account.
@@ -183,14 +173,15 @@ fn closed_folder(path: &Path, user: &User) -> Option<PathBuf> {
 /// work there as well.
 #[cfg(target_os = "linux")]
 fn capability_to_enter(folder: PathBuf, user: &User) -> Result<rustix::thread::CapabilitySet, EmbeddedPostgresError> {
-    use rustix::thread::{CapabilitySet, capabilities};
+    use rustix::thread::{CapabilitySet, capabilities, set_keep_capabilities};
 
     // The first opens folders and nothing for writing, but containers often have the second alone.
     let held = capabilities(None).map_or(CapabilitySet::empty(), |sets| sets.permitted);
     let capability = [CapabilitySet::DAC_READ_SEARCH, CapabilitySet::DAC_OVERRIDE]
         .into_iter()
         .find(|capability| held.contains(*capability));
-    let Some(capability) = capability else {
+    // With this flag of the thread, which its children inherit, they keep it when they change to the user.
+    let (Some(capability), Ok(())) = (capability, set_keep_capabilities(true)) else {
         return Err(not_searchable(folder, user));
     };
     tracing::info!(

@@ -105,10 +105,10 @@ impl Cluster {
         Ok(postmaster)
     }
 
-    fn postmaster_command(&self) -> Result<Command, EmbeddedPostgresError> {
+    fn postmaster_command(&self) -> Command {
         let mut sockets = OsString::from("unix_socket_directories=");
         sockets.push(quoted(&self.connection.socket_dir));
-        let mut command = self.account.command(&self.binaries.postgres)?;
+        let mut command = self.account.command(&self.binaries.postgres);
         command.arg("-D").arg(&self.dir).arg("-c").arg(sockets);
         for setting in [
             format!("port={PORT}").as_str(),
@@ -122,7 +122,7 @@ impl Cluster {
         ] {
             command.arg("-c").arg(setting);
         }
-        Ok(command)
+        command
     }
 
     /// Makes the cluster under another name and renames it when it is complete.
@@ -138,7 +138,7 @@ impl Cluster {
         private_folder(&unfinished).map_err(cannot("make the folder", &unfinished))?;
         self.account.own(&unfinished)?;
 
-        let mut initdb = self.account.command(&self.binaries.initdb)?;
+        let mut initdb = self.account.command(&self.binaries.initdb);
         initdb.arg("--pgdata").arg(&unfinished);
         initdb.arg("--pwfile").arg(password_file);
         initdb.args(["--username", NAME, "--auth", "scram-sha-256", "--data-checksums"]);
@@ -148,7 +148,7 @@ impl Cluster {
         }
         run("initdb", &mut initdb, "")?;
 
-        let mut single = self.account.command(&self.binaries.postgres)?;
+        let mut single = self.account.command(&self.binaries.postgres);
         single.arg("--single").arg("-D").arg(&unfinished);
         // Without it an error in the statement would end as a success.
         single.args(["-c", "exit_on_error=on"]);

@@ -31,13 +31,9 @@ pub(super) struct Postmaster {
 
 impl Postmaster {
     /// Runs `command` and waits until the cluster in `dir` takes connections.
-    pub(super) fn start(
-        dir: &Path,
-        log: &Path,
-        command: impl Fn() -> Result<Command, EmbeddedPostgresError>,
-    ) -> Result<Self, EmbeddedPostgresError> {
+    pub(super) fn start(dir: &Path, log: &Path, command: impl Fn() -> Command) -> Result<Self, EmbeddedPostgresError> {
         let started = wait_for(ORPHANS_END_WITHIN, || {
-            match command().and_then(|command| Self::start_once(dir, log, command)) {
+            match Self::start_once(dir, log, command()) {
                 // Its postmaster was killed, and a process of that one is still about to end.
                 Err(EmbeddedPostgresError::Failed { message, .. }) if message.contains("shared memory block") => None,
                 result => Some(result),
