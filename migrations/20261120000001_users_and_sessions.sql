@@ -42,6 +42,19 @@ create unique index users_email_key on users (lower(email));
 create unique index users_username_key on users (lower(username));
 create index users_search_text on users using gin (search_text gin_trgm_ops);
 
+-- People whose search_text is like `pattern`, but for the one who asks. A function for the sake of its
+-- setting: whether the index pays depends on the pattern, so each call is planned with it in view. A
+-- rare pattern is found by the index, a common one by going through the people until the page is full.
+create function search_users(pattern text, asker bigint, rows bigint, skipped bigint) returns setof users
+language plpgsql stable set plan_cache_mode = force_custom_plan as $$
+begin
+    return query
+    select * from users
+    where search_text like pattern and deleted_at is null and id <> asker
+    order by id limit rows offset skipped;
+end
+$$;
+
 -- One row a sign-in; a token names it in `sid` and is worth nothing without it.
 create table sessions (
     id         bigint generated always as identity primary key,

@@ -65,7 +65,7 @@ pub struct Config {
     pub trust_proxy: bool,
 
     /// What is logged: error, warn, info, debug, trace, or a filter such as `hark=debug,sqlx=info`
-    #[arg(long, env = "HARK_LOG", value_name = "HARK_LOG", default_value = "info", value_parser = log_filter, global = true)]
+    #[arg(long, env = "HARK_LOG", value_name = "HARK_LOG", default_value = "info,actix_server=warn", value_parser = log_filter, global = true)]
     pub log: String,
 
     /// Form of the log

@@ -41,6 +41,23 @@ fn bearer(value: &str) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
+/// What somebody with a good token asks. Extractors of one handler run side by side, and a bad body
+/// would be refused before an ended session; here the token comes first.
+pub(super) struct Asked<T>(pub(super) Identity, pub(super) T);
+
+impl<T: FromRequest<Error = HttpError, Future: 'static>> FromRequest for Asked<T> {
+    type Error = HttpError;
+    type Future = LocalBoxFuture<'static, Result<Self, HttpError>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let (me, asked) = (SignedIn::from_request(request, payload), T::from_request(request, payload));
+        Box::pin(async move {
+            let SignedIn(me) = me.await?;
+            Ok(Self(me, asked.await?))
+        })
+    }
+}
+
 /// The body of a request, read and checked.
 pub(super) struct Body<T>(pub(super) T);
 

@@ -6,7 +6,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::error::{ErrorBody, HttpError};
-use super::extract::{Body, SignedIn};
+use super::extract::{Asked, Body, SignedIn};
 use crate::app::App;
 use crate::delivery::Event;
 use crate::error::{Code, Error};
@@ -117,11 +117,11 @@ pub(super) async fn read(app: Data<App>, me: SignedIn) -> Result<Json<Own>, Http
     (status = 409, body = ErrorBody, description = "The e-mail address or the username is taken"),
     (status = 413, body = ErrorBody),
 ))]
-pub(super) async fn change(app: Data<App>, me: SignedIn, body: Body<Change>) -> Result<Json<Own>, HttpError> {
-    let Change { email, username, first_name, last_name } = body.0;
+pub(super) async fn change(app: Data<App>, asked: Asked<Body<Change>>) -> Result<Json<Own>, HttpError> {
+    let Asked(me, Body(Change { email, username, first_name, last_name })) = asked;
     let name = |name: Option<Option<PersonName>>| name.map(|name| name.and_then(PersonName::non_empty));
     let changes = Changes { email, username, first_name: name(first_name), last_name: name(last_name) };
-    let user = users::update(&app.db, me.0.user, &changes).await?.ok_or_else(Error::unauthorized)?;
+    let user = users::update(&app.db, me.user, &changes).await?.ok_or_else(Error::unauthorized)?;
     Ok(Json(user.into()))
 }
 
@@ -134,16 +134,15 @@ pub(super) async fn change(app: Data<App>, me: SignedIn, body: Body<Change>) -> 
 ))]
 pub(super) async fn change_password(
     app: Data<App>,
-    me: SignedIn,
-    body: Body<ChangePassword>,
+    asked: Asked<Body<ChangePassword>>,
 ) -> Result<HttpResponse, HttpError> {
-    let SignedIn(me) = me;
+    let Asked(me, Body(change)) = asked;
     let wrong = || Error::new(Code::Unauthorized, "oldPassword is wrong");
     let old_hash = users::password_hash(&app.db, me.user).await?.ok_or_else(Error::unauthorized)?;
-    if !app.passwords.verify(Password::claimed(body.0.old_password), Some(&old_hash)).await? {
+    if !app.passwords.verify(Password::claimed(change.old_password), Some(&old_hash)).await? {
         return Err(wrong().into());
     }
-    let new_hash = app.passwords.hash(body.0.new_password).await?;
+    let new_hash = app.passwords.hash(change.new_password).await?;
     if !accounts::change_password(&app.db, me.user, &old_hash, &new_hash, me.session).await? {
         return Err(wrong().into());
     }

@@ -46,7 +46,8 @@ pub fn routes(config: &mut ServiceConfig) {
         .route("/metrics", web::get().to(operations::metrics))
         .route("/", web::get().to(page::first_conversation))
         .service(
-            SwaggerUi::new("/api/{_:.*}")
+            // Its files alone: an unknown path under /api is answered like any other.
+            SwaggerUi::new(r"/api/{_:(?:[^/]+\.(?:css|html|js|png))?}")
                 .config(Config::new(["/api/openapi.json"]).validator_url("none"))
                 .url("/api/openapi.json", document()),
         )

@@ -5,8 +5,8 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::error::{ErrorBody, HttpError};
-use super::extract::{QueryString, SignedIn};
-use crate::app::App;
+use super::extract::{Asked, QueryString, SignedIn};
+use crate::app::{App, Identity};
 use crate::error::Error;
 use crate::model::{Page, UserId, UserQuery};
 use crate::store::users::{self, User};
@@ -63,9 +63,8 @@ impl FromFields for Wanted {
     (status = 400, body = ErrorBody),
     (status = 401, body = ErrorBody),
 ))]
-pub(super) async fn list(app: Data<App>, me: SignedIn, wanted: QueryString<Wanted>) -> Result<Json<People>, HttpError> {
-    let me = me.0.user;
-    let Wanted { query, page } = wanted.0;
+pub(super) async fn list(app: Data<App>, asked: Asked<QueryString<Wanted>>) -> Result<Json<People>, HttpError> {
+    let Asked(Identity { user: me, .. }, QueryString(Wanted { query, page })) = asked;
     let found = match query {
         Some(query) => users::search(&app.db, me, &query, page).await?,
         None => users::list(&app.db, page).await?,

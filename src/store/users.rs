@@ -222,8 +222,9 @@ pub async fn search(db: &Db, asker: UserId, query: &UserQuery, page: Page) -> Re
         if indexed_anywhere { format!("%{}%", escape_like(&query)) } else { format!("% {}%", escape_like(&query)) };
     Ok(sqlx::query_as!(
         User,
-        "select id, email, username, first_name, last_name, created_at, updated_at
-         from users where search_text like $1 and deleted_at is null and id <> $2 order by id limit $3 offset $4",
+        r#"select id as "id!: _", email, username, first_name, last_name,
+                  created_at as "created_at!: _", updated_at as "updated_at!: _"
+           from search_users($1, $2, $3, $4)"#,
         pattern,
         asker.0,
         page.limit,

@@ -1,18 +1,407 @@
-//! `privateMessage` and `messageInGroup`: what the sender is told, what the others are.
+//! `privateMessage` and `messageInGroup`: what the sender is told, and what the others are.
 
-use serde_json::json;
+use futures_util::future::join_all;
+use insta::assert_json_snapshot;
+use serde_json::{Value, json};
 
-use crate::support::TestServer;
+use crate::support::{TestServer, User};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_private_message_reaches_its_receiver() {
+async fn a_private_message_reaches_its_receiver_with_everything_about_it() {
     let server = TestServer::start().await;
-    let (patrick, mut sender) = server.client("Patrick0").await;
-    let (bob, mut receiver) = server.client("Bob").await;
+    let (_, mut sender) = server.client("Patrick0").await;
+    let (receiver_user, mut receiver) = server.client("Patrick1").await;
 
-    let reply = sender.call("privateMessage", json!({ "receiverId": bob.id, "content": "Hi" })).await;
-    assert_eq!(reply["success"], true, "{reply}");
+    let reply = sender
+        .call("privateMessage", json!({ "receiverId": receiver_user.id, "content": "Hi", "clientMessageId": "a1" }))
+        .await;
+    assert_json_snapshot!(reply, { ".params.item.createdAt" => "[time]" }, @r#"
+    {
+      "id": 1,
+      "params": {
+        "data": null,
+        "item": {
+          "clientMessageId": "a1",
+          "createdAt": "[time]",
+          "duplicate": false,
+          "messageId": 1,
+          "seq": 1
+        },
+        "message": null,
+        "senderName": null
+      },
+      "success": true,
+      "type": "privateMessage"
+    }
+    "#);
+
     let push = receiver.push().await;
-    assert_eq!(push["params"]["message"], "Hi");
-    assert_eq!(push["params"]["senderName"], patrick.name);
+    assert_eq!(push["params"]["item"]["createdAt"], reply["params"]["item"]["createdAt"]);
+    assert_json_snapshot!(push, { ".params.item.createdAt" => "[time]", ".params.item.updatedAt" => "[time]" }, @r#"
+    {
+      "params": {
+        "data": null,
+        "item": {
+          "clientMessageId": "a1",
+          "content": "Hi",
+          "createdAt": "[time]",
+          "deletedAt": null,
+          "groupId": null,
+          "groupName": null,
+          "messageId": 1,
+          "reactions": [],
+          "receiverId": 2,
+          "receiverName": "Patrick1",
+          "replyTo": null,
+          "senderId": 1,
+          "senderName": "Patrick0",
+          "seq": 1,
+          "updatedAt": "[time]"
+        },
+        "message": "Hi",
+        "senderName": "Patrick0"
+      },
+      "success": true,
+      "type": "privateMessage"
+    }
+    "#);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_in_a_group_reaches_every_other_member() {
+    let server = TestServer::start().await;
+    let (_, mut admin) = server.client("Ann").await;
+    let (bob_user, mut bob) = server.client("Bob").await;
+    let group = admin.call("newGroup", json!({ "groupName": "Book club", "userIds": [bob_user.id] })).await;
+    let group_id = &group["params"]["item"]["groupId"];
+    bob.push().await;
+
+    let reply = admin.call("messageInGroup", json!({ "groupId": group_id, "content": "lol" })).await;
+    assert_eq!(reply["params"]["item"]["seq"], 1, "{reply}");
+    assert_eq!(reply["params"]["item"]["clientMessageId"], Value::Null);
+    let push = bob.push().await;
+    assert_json_snapshot!(push, { ".params.item.createdAt" => "[time]", ".params.item.updatedAt" => "[time]" }, @r#"
+    {
+      "params": {
+        "data": null,
+        "item": {
+          "clientMessageId": null,
+          "content": "lol",
+          "createdAt": "[time]",
+          "deletedAt": null,
+          "groupId": 1,
+          "groupName": "Book club",
+          "messageId": 1,
+          "reactions": [],
+          "receiverId": null,
+          "receiverName": null,
+          "replyTo": null,
+          "senderId": 1,
+          "senderName": "Ann",
+          "seq": 1,
+          "updatedAt": "[time]"
+        },
+        "message": "lol",
+        "senderName": "Ann"
+      },
+      "success": true,
+      "type": "messageInGroup"
+    }
+    "#);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn notes_to_oneself_are_stored_and_pushed_to_nobody() {
+    let server = TestServer::start().await;
+    let (me, mut client) = server.client("Me").await;
+    let mut other_device = server.connect(&me).await;
+    let reply = client.call("privateMessage", json!({ "receiverId": me.id, "content": "milk" })).await;
+    assert_eq!(reply["params"]["item"]["seq"], 1, "{reply}");
+    let history = client.call("getlatestMessageDialog", json!({ "receiverId": me.id })).await;
+    assert_eq!(history["params"]["data"][0]["content"], "milk");
+    assert_eq!(history["params"]["data"][0]["receiver_id"], me.id);
+    let list = client.call("listLastMessage", json!({})).await;
+    assert_eq!(list["params"]["data"].as_array().map(Vec::len), Some(1), "{list}");
+    assert_eq!(list["params"]["data"][0]["unreadCount"], 0);
+    other_device.call("listLastMessage", json!({})).await;
+    assert!(client.pushes_so_far().is_empty() && other_device.pushes_so_far().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repeat_answers_with_the_first_receipt_and_pushes_nothing() {
+    let server = TestServer::start().await;
+    let (_, mut sender) = server.client("A").await;
+    let (b, mut receiver) = server.client("B").await;
+    let (c, mut bystander) = server.client("C").await;
+    let params = json!({ "receiverId": b.id, "content": "once", "clientMessageId": "same" });
+    let first = sender.call("privateMessage", params.clone()).await;
+    // At any time, to anybody, by a group or a dialog: the id is the sender's own.
+    let repeats = [params, json!({ "receiverId": c.id, "content": "other", "clientMessageId": "same" })];
+    for params in repeats {
+        let again = sender.call("privateMessage", params).await;
+        let mut expected = first["params"]["item"].clone();
+        expected["duplicate"] = true.into();
+        assert_eq!(again["params"]["item"], expected);
+    }
+    // The same id of another sender is another message.
+    let other = bystander
+        .call("privateMessage", json!({ "receiverId": b.id, "content": "x", "clientMessageId": "same" }))
+        .await;
+    assert_eq!(other["params"]["item"]["duplicate"], false);
+    assert_eq!(receiver.push().await["params"]["message"], "once");
+    assert_eq!(receiver.push().await["params"]["message"], "x");
+    let history = bystander.call("getlatestMessageDialog", json!({ "receiverId": b.id })).await;
+    assert_eq!(history["params"]["data"].as_array().map(Vec::len), Some(1));
+    assert!(bystander.pushes_so_far().is_empty());
+    let list = bystander.call("listLastMessage", json!({})).await;
+    assert_eq!(list["params"]["data"].as_array().map(Vec::len), Some(1), "a repeat makes no dialog: {list}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repeat_is_known_after_the_sender_has_left_the_group() {
+    let server = TestServer::start().await;
+    let (_, mut ann) = server.client("Ann").await;
+    let (bob_user, mut bob) = server.client("Bob").await;
+    let group = ann.call("newGroup", json!({ "groupName": "G", "userIds": [bob_user.id] })).await;
+    let params = json!({ "groupId": group["params"]["item"]["groupId"], "content": "hi", "clientMessageId": "k" });
+    let first = bob.call("messageInGroup", params.clone()).await;
+    bob.call("leaveGroup", json!({ "groupId": group["params"]["item"]["groupId"] })).await;
+    let again = bob.call("messageInGroup", params).await;
+    assert_eq!(again["params"]["item"]["messageId"], first["params"]["item"]["messageId"], "{again}");
+    assert_eq!(again["params"]["item"]["duplicate"], true);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_client_message_id_sent_by_fifty_tasks_at_once_is_one_message() {
+    let server = TestServer::start().await;
+    let second = server.second_node().await;
+    let sender = server.user("Sender").await;
+    let (to, mut receiver) = server.client("Receiver").await;
+    // Half of them over the other node, and nobody may have more than 20 sockets on one.
+    let nodes = [&server, &second];
+    let mut clients = Vec::new();
+    for nth in 0..25 {
+        clients.push(nodes[nth % 2].connect(&sender).await);
+    }
+    let params = json!({ "receiverId": to.id, "content": "once", "clientMessageId": "same" });
+    let replies = join_all(clients.iter_mut().map(async |client| {
+        let first = client.send("privateMessage", params.clone()).await;
+        let second = client.send("privateMessage", params.clone()).await;
+        [client.reply_to(first).await, client.reply_to(second).await]
+    }))
+    .await;
+    let replies: Vec<_> = replies.into_iter().flatten().collect();
+    assert_eq!(replies.len(), 50);
+    let stored = replies.iter().filter(|reply| reply["params"]["item"]["duplicate"] == false).count();
+    assert_eq!(stored, 1);
+    let id = &replies[0]["params"]["item"]["messageId"];
+    assert!(id.is_i64() && replies.iter().all(|reply| reply["params"]["item"]["messageId"] == *id));
+    assert_eq!(receiver.push().await["params"]["item"]["messageId"], *id);
+    let history = receiver.call("getlatestMessageDialog", json!({ "receiverId": sender.id })).await;
+    assert_eq!(history["params"]["data"].as_array().map(Vec::len), Some(1));
+    assert!(receiver.pushes_so_far().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_client_message_id_to_two_people_at_once_is_one_message() {
+    let server = TestServer::start().await;
+    let second = server.second_node().await;
+    let sender = server.user("Sender").await;
+    let receivers = server.users("Receiver", 8).await;
+    let mut clients = [server.connect(&sender).await, second.connect(&sender).await];
+    let replies = join_all(clients.iter_mut().enumerate().map(async |(nth, client)| {
+        let mut ids = Vec::new();
+        for receiver in &receivers {
+            let receiver = if nth == 0 { receiver } else { &receivers[0] };
+            let params = json!({ "receiverId": receiver.id, "content": "x", "clientMessageId": "same" });
+            ids.push(client.send("privateMessage", params).await);
+        }
+        let mut replies = Vec::new();
+        for id in ids {
+            replies.push(client.reply_to(id).await["params"]["item"].clone());
+        }
+        replies
+    }))
+    .await;
+    let receipts: Vec<Value> = replies.into_iter().flatten().collect();
+    assert_eq!(receipts.iter().filter(|receipt| receipt["duplicate"] == false).count(), 1, "{receipts:?}");
+    assert!(receipts.iter().all(|receipt| receipt["messageId"] == receipts[0]["messageId"]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_first_messages_at_once_make_one_dialog() {
+    let server = TestServer::start().await;
+    let second = server.second_node().await;
+    for nth in 0..10 {
+        let (a, b) = (server.user(&format!("A{nth}")).await, server.user(&format!("B{nth}")).await);
+        let (mut ours, mut theirs) = (server.connect(&a).await, second.connect(&b).await);
+        let (sent, received) = tokio::join!(
+            ours.call("privateMessage", json!({ "receiverId": b.id, "content": "from a" })),
+            theirs.call("privateMessage", json!({ "receiverId": a.id, "content": "from b" }))
+        );
+        let mut seqs = [sent["params"]["item"]["seq"].as_i64(), received["params"]["item"]["seq"].as_i64()];
+        seqs.sort_unstable();
+        assert_eq!(seqs, [Some(1), Some(2)], "{sent} {received}");
+        let list = ours.call("listLastMessage", json!({})).await;
+        assert_eq!(list["params"]["data"].as_array().map(Vec::len), Some(1), "{list}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refusals_say_why_and_spare_their_neighbours() {
+    let server = TestServer::start().await;
+    let (_, mut ann) = server.client("Ann").await;
+    let (bob_user, mut bob) = server.client("Bob").await;
+    let group = ann.call("newGroup", json!({ "groupName": "G" })).await["params"]["item"]["groupId"].clone();
+    let dialog = bob.call("privateMessage", json!({ "receiverId": bob_user.id, "content": "note" })).await;
+    assert_eq!(dialog["success"], true);
+
+    // All at once, so that they share batches.
+    let requests = [
+        ("privateMessage", json!({ "receiverId": bob_user.id, "content": "good" })),
+        ("privateMessage", json!({ "receiverId": 9_999, "content": "x" })),
+        ("messageInGroup", json!({ "groupId": group, "content": "x" })),
+        ("messageInGroup", json!({ "groupId": 9_999, "content": "x" })),
+        // Not a group, though a conversation has this id.
+        ("messageInGroup", json!({ "groupId": 2, "content": "x" })),
+        ("privateMessage", json!({ "receiverId": bob_user.id, "content": "good too" })),
+    ];
+    let mut ids = Vec::new();
+    for (kind, params) in requests {
+        ids.push(bob.send(kind, params).await);
+    }
+    let mut answers = Vec::new();
+    for id in ids {
+        let reply = bob.reply_to(id).await;
+        answers.push((reply["params"]["item"]["seq"].clone(), reply["code"].clone(), reply["message"].clone()));
+    }
+    assert_eq!(
+        json!(answers),
+        json!([
+            [2, null, null],
+            [null, "not_found", "params.receiverId: there is no such user"],
+            [null, "not_a_member", "User is not a member of this group"],
+            [null, "not_found", "params.groupId: there is no such group"],
+            [null, "not_found", "params.groupId: there is no such group"],
+            [3, null, null],
+        ])
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn parameters_are_checked_and_named() {
+    let server = TestServer::with(|config| config.limits.max_content_bytes = 10).await;
+    let (_, mut client) = server.client("A").await;
+    let b = server.user("B").await;
+    let cases = [
+        (json!({ "content": "x" }), "params.receiverId is required"),
+        (json!({ "receiverId": "2", "content": "x" }), "params.receiverId must be an integer from 1"),
+        (json!({ "receiverId": 0, "content": "x" }), "params.receiverId must be an integer from 1"),
+        (json!({ "receiverId": 1.5, "content": "x" }), "params.receiverId must be an integer from 1"),
+        (
+            json!({ "receiverId": 9_007_199_254_740_992_i64, "content": "x" }),
+            "params.receiverId must be an integer from 1",
+        ),
+        (json!({ "receiverId": b.id }), "params.content is required"),
+        (json!({ "receiverId": b.id, "content": null }), "params.content is required"),
+        (json!({ "receiverId": b.id, "content": 7 }), "params.content must be a string"),
+        (json!({ "receiverId": b.id, "content": "" }), "params.content must be 1 to 10 bytes"),
+        (json!({ "receiverId": b.id, "content": "ééééé+" }), "params.content must be 1 to 10 bytes"),
+        (json!({ "receiverId": b.id, "content": "a\0b" }), "params.content must not contain U+0000"),
+        (
+            json!({ "receiverId": b.id, "content": "x", "clientMessageId": "" }),
+            "params.clientMessageId must be 1 to 64 characters",
+        ),
+        (
+            json!({ "receiverId": b.id, "content": "x", "clientMessageId": "i".repeat(65) }),
+            "params.clientMessageId must be 1 to 64 characters",
+        ),
+        (
+            json!({ "receiverId": b.id, "content": "x", "clientMessageId": 7 }),
+            "params.clientMessageId must be a string",
+        ),
+    ];
+    for (params, sentence) in cases {
+        let error = client.call("privateMessage", params).await;
+        assert_eq!((&error["code"], &error["message"]), (&json!("bad_params"), &json!(sentence)));
+    }
+    let limits = json!({ "receiverId": b.id, "content": "ééééé", "clientMessageId": "💡".repeat(64) });
+    assert_eq!(client.call("privateMessage", limits).await["success"], true);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_character_comes_back_as_it_was_sent() {
+    let server = TestServer::start().await;
+    let (_, mut sender) = server.client("O'Brien \"Bob\" 🙂").await;
+    let (to, mut receiver) = server.client("R").await;
+    let texts = [
+        "it's; drop table messages; --",
+        "\"quotes\" 'and' \\backslashes\\ %like_ $1",
+        "👩‍👩‍👧‍👦 é e\u{301} \u{200f}עברית 日本語",
+        "  leading, trailing, \t tab, \n newline  ",
+        "\u{1}\u{7f}\u{2028}\u{feff}",
+        "{\"type\":\"privateMessage\"}",
+    ];
+    for text in texts {
+        assert_eq!(
+            sender.call("privateMessage", json!({ "receiverId": to.id, "content": text })).await["success"],
+            true
+        );
+        let push = receiver.push().await;
+        assert_eq!(push["params"]["message"], text);
+        assert_eq!(push["params"]["item"]["content"], text);
+        assert_eq!(push["params"]["senderName"], "O'Brien \"Bob\" 🙂");
+    }
+    let history = receiver.call("getlatestMessageDialog", json!({ "receiverId": 1 })).await;
+    let stored: Vec<_> =
+        history["params"]["data"].as_array().expect("rows").iter().rev().map(|row| row["content"].clone()).collect();
+    assert_eq!(json!(stored), json!(texts));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_largest_content_allowed_is_stored_and_pushed() {
+    let server = TestServer::start().await;
+    let (_, mut sender) = server.client("A").await;
+    let (to, mut receiver) = server.client("B").await;
+    let largest = "x".repeat(16_384);
+    let sent = sender.call("privateMessage", json!({ "receiverId": to.id, "content": largest })).await;
+    assert_eq!(sent["success"], true);
+    assert_eq!(receiver.push().await["params"]["message"], largest.as_str());
+    let error = sender.call("privateMessage", json!({ "receiverId": to.id, "content": format!("{largest}x") })).await;
+    assert_eq!(error["message"], "params.content must be 1 to 16384 bytes");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_sender_is_who_the_token_says() {
+    let server = TestServer::start().await;
+    let (a, mut sender) = server.client("A").await;
+    let (b, mut receiver) = server.client("B").await;
+    let forged = json!({ "receiverId": b.id, "content": "x", "senderId": 77, "senderName": "Somebody", "user": 77 });
+    sender.call("privateMessage", forged).await;
+    let push = receiver.push().await;
+    assert_eq!((&push["params"]["item"]["senderId"], &push["params"]["senderName"]), (&json!(a.id), &json!("A")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_name_shows_at_once_everywhere() {
+    let server = TestServer::start().await;
+    let (a, mut sender): (User, _) = server.client("Before").await;
+    let (b, mut receiver) = server.client("B").await;
+    sender.call("privateMessage", json!({ "receiverId": b.id, "content": "one" })).await;
+    assert_eq!(receiver.push().await["params"]["senderName"], "Before");
+    let renamed = reqwest::Client::new()
+        .patch(server.url("/profile/update"))
+        .bearer_auth(&a.token)
+        .body(r#"{"firstName":"After"}"#)
+        .send()
+        .await
+        .expect("an answer");
+    assert_eq!(renamed.status(), 200);
+    sender.call("privateMessage", json!({ "receiverId": b.id, "content": "two" })).await;
+    assert_eq!(receiver.push().await["params"]["senderName"], "After");
+    let history = receiver.call("getlatestMessageDialog", json!({ "receiverId": a.id })).await;
+    assert!(
+        history["params"]["data"].as_array().expect("rows").iter().all(|row| row["senderName"] == "After"),
+        "{history}"
+    );
 }

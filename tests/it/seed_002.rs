@@ -1,1 +1,221 @@
-//! Not written yet.
+//! Seed 002, whose wire is ours: each item of its document in its order, with the document's own
+//! frames, and each of its faults.
+
+use serde_json::{Value, json};
+
+use crate::support::{Client, TestServer};
+
+/// What an old client does: it knows no `id`, and reads the next frame.
+async fn ask(client: &mut Client, frame: &str) -> Value {
+    client.send_text(frame).await;
+    client.frame().await
+}
+
+/// The keys of an object, in the order of the alphabet.
+fn keys(value: &Value) -> Vec<&str> {
+    value.as_object().unwrap_or_else(|| panic!("an object: {value}")).keys().map(String::as_str).collect()
+}
+
+async fn http(server: &TestServer, method: reqwest::Method, path: &str, token: &str, body: Value) -> (u16, Value) {
+    let request = reqwest::Client::new().request(method, server.url(path)).bearer_auth(token).body(body.to_string());
+    let response = request.send().await.expect("an answer");
+    (response.status().as_u16(), response.json().await.unwrap_or_default())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn its_accounts_register_authorize_update_and_end() {
+    use reqwest::Method;
+    let server = TestServer::start().await;
+    let account = json!({ "userEmail": "email@mail.com0", "password": "12345678", "firstName": "Patrick0" });
+    let (status, user) = http(&server, Method::POST, "/auth/sing-up", "", account.clone()).await;
+    assert_eq!((status, &user["email"]), (201, &json!("email@mail.com0")), "{user}");
+    let (status, login) = http(&server, Method::POST, "/auth/login", "", account).await;
+    assert_eq!(status, 200, "{login}");
+    let token = login["token"].as_str().expect("a token");
+
+    let (status, changed) =
+        http(&server, Method::PATCH, "/profile/update", token, json!({ "firstName": "Patrick" })).await;
+    assert_eq!((status, &changed["firstName"]), (200, &json!("Patrick")));
+    let passwords = json!({ "oldPassword": "12345678", "newPassword": "87654321", "repeatNewPassword": "87654321" });
+    assert_eq!(http(&server, Method::PATCH, "/profile/change-password", token, passwords).await.0, 204);
+    let (status, list) = http(&server, Method::GET, "/users/list", token, Value::Null).await;
+    assert_eq!((status, keys(&list["data"][0])), (200, vec!["email", "firstName", "id", "lastName", "username"]));
+    assert_eq!(http(&server, Method::DELETE, "/profile/destroy", token, Value::Null).await.0, 204);
+    assert_eq!(http(&server, Method::GET, "/users/list", token, Value::Null).await.0, 401);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn its_frames_answer_as_its_document_says() {
+    let server = TestServer::start().await;
+    let (_, mut patrick0) = server.client("Patrick0").await;
+    let (_, mut patrick1) = server.client("Patrick1").await;
+    let empty = json!({ "data": null, "message": null, "senderName": null });
+
+    // 5. Creating a group. Ours says its id: theirs told nobody.
+    let made = ask(&mut patrick1, r#"{"type": "newGroup", "params": {"groupName": "new name"}}"#).await;
+    assert_eq!((&made["type"], &made["success"]), (&json!("newGroup"), &json!(true)));
+    assert_eq!(
+        (&made["params"]["data"], &made["params"]["message"], &made["params"]["senderName"]),
+        (&Value::Null, &Value::Null, &Value::Null)
+    );
+    assert_eq!(made["params"]["item"], json!({ "groupId": 1, "groupName": "new name" }));
+    // 6. Adding users to the group.
+    let added = ask(&mut patrick1, r#"{"type": "addUserInGroup", "params": {"groupId": 1, "userId": 1}}"#).await;
+    assert_eq!(added, json!({ "type": "addUserInGroup", "success": true, "params": empty }));
+    assert_eq!(patrick0.frame().await["params"]["message"], "User Patrick0 added in group.");
+    // 8. Message in group.
+    let sent = ask(&mut patrick0, r#"{"type": "messageInGroup", "params": {"groupId": 1, "content": "lol"}}"#).await;
+    assert_eq!(
+        (&sent["type"], &sent["success"], &sent["params"]["data"]),
+        (&json!("messageInGroup"), &json!(true), &Value::Null)
+    );
+    assert_eq!(patrick1.frame().await["params"]["message"], "lol");
+    // 4. Recent messages in the group.
+    let group =
+        ask(&mut patrick0, r#"{"type": "getlatestMessageGroup", "params": {"groupId": 1, "limit": 5, "page": 1}}"#)
+            .await;
+    for key in ["sender_id", "senderName", "group_id", "created_at", "content"] {
+        assert!(group["params"]["data"][0].get(key).is_some(), "{key} in {group}");
+    }
+    // 7. Leave the group.
+    let left = ask(&mut patrick0, r#"{"type": "leaveGroup", "params": {"groupId": 1}}"#).await;
+    assert_eq!(left, json!({ "type": "leaveGroup", "success": true, "params": empty }));
+    assert_eq!(patrick1.frame().await["params"]["message"], "User Patrick0 has left the group.");
+    // 8. Private message, and 9. what its receiver sees.
+    let sent = ask(&mut patrick0, r#"{"type": "privateMessage", "params": {"receiverId": 2, "content":"Hi"}}"#).await;
+    assert_eq!((&sent["type"], &sent["success"]), (&json!("privateMessage"), &json!(true)));
+    let push = patrick1.frame().await;
+    assert_eq!(keys(&push), ["params", "success", "type"]);
+    assert_eq!(
+        (&push["params"]["data"], &push["params"]["message"], &push["params"]["senderName"]),
+        (&Value::Null, &json!("Hi"), &json!("Patrick0"))
+    );
+    // 3. Recent private messages.
+    let dialog =
+        ask(&mut patrick1, r#"{"type": "getlatestMessageDialog", "params": {"receiverId":1, "limit": 5, "page": 1}}"#)
+            .await;
+    for key in ["sender_id", "receiver_id", "receverName", "content", "created_at"] {
+        assert!(dialog["params"]["data"][0].get(key).is_some(), "{key} in {dialog}");
+    }
+    // 2. List of recent chats with latest messages.
+    let list = ask(&mut patrick1, r#"{"type": "listLastMessage", "params": {"limit": 5, "page": 1}}"#).await;
+    for key in [
+        "id",
+        "senderId",
+        "senderName",
+        "receiverId",
+        "receiverName",
+        "groupId",
+        "groupName",
+        "content",
+        "createdAt",
+        "updatedAt",
+        "deletedAt",
+    ] {
+        assert!(list["params"]["data"][0].get(key).is_some(), "{key} in {list}");
+    }
+    // 10. Error.
+    let error = ask(&mut patrick0, r#"{"type": "addUserInGroup", "params": {"groupId": 1, "userId": 1}}"#).await;
+    assert_eq!(
+        error,
+        json!({ "error": true, "type": "addUserInGroup", "message": "User is not a member of this group", "code": "not_a_member" })
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_apostrophe_neither_breaks_the_insert_nor_ends_the_process() {
+    let server = TestServer::start().await;
+    let (_, mut client) = server.client("O'Neil").await;
+    let text = "it's '; drop table messages; --";
+    for kind in ["privateMessage", "newGroup", "messageInGroup"] {
+        let reply =
+            client.call(kind, json!({ "receiverId": 1, "groupId": 2, "groupName": text, "content": text })).await;
+        assert_eq!(reply["success"], true, "{reply}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn success_is_not_answered_without_the_insert() {
+    let server = TestServer::start().await;
+    let (_, mut client) = server.client("A").await;
+    let b = server.user("B").await;
+    let mut sql = server.sql().await;
+    sqlx::query("alter table messages add constraint no_more check (content <> 'refused')")
+        .execute(&mut sql)
+        .await
+        .expect("a constraint");
+    let ids = [
+        client.send("privateMessage", json!({ "receiverId": b.id, "content": "fine" })).await,
+        client.send("privateMessage", json!({ "receiverId": b.id, "content": "refused" })).await,
+        client.send("privateMessage", json!({ "receiverId": b.id, "content": "fine too" })).await,
+    ];
+    let good = client.reply_to(ids[0]).await;
+    assert_eq!(good["params"]["item"]["seq"], 1, "{good}");
+    let error = client.reply_to(ids[1]).await;
+    assert_eq!(error["code"], "internal", "{error}");
+    // Nothing of the database goes out, in what should never happen least of all.
+    let sentence = error["message"].as_str().expect("a sentence");
+    assert!(
+        sentence.contains("request id") && !sentence.contains("no_more") && !sentence.contains("constraint"),
+        "{sentence}"
+    );
+    assert_eq!(client.reply_to(ids[2]).await["params"]["item"]["seq"], 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dialog_is_listed_once_whoever_wrote() {
+    let server = TestServer::start().await;
+    let (a, mut one) = server.client("A").await;
+    let (b, mut two) = server.client("B").await;
+    one.call("privateMessage", json!({ "receiverId": b.id, "content": "there" })).await;
+    two.call("privateMessage", json!({ "receiverId": a.id, "content": "and back" })).await;
+    for client in [&mut one, &mut two] {
+        let list = client.call("listLastMessage", json!({})).await;
+        assert_eq!(list["params"]["data"].as_array().map(Vec::len), Some(1), "{list}");
+        assert_eq!(list["params"]["data"][0]["content"], "and back");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn histories_have_an_order_and_pages_that_do_not_overlap() {
+    let server = TestServer::start().await;
+    let (_, mut client) = server.client("A").await;
+    let b = server.user("B").await;
+    for nth in 1..=9 {
+        client.call("privateMessage", json!({ "receiverId": b.id, "content": nth.to_string() })).await;
+    }
+    let mut contents = Vec::new();
+    for page in 1..=3 {
+        let part = client.call("getlatestMessageDialog", json!({ "receiverId": b.id, "limit": 3, "page": page })).await;
+        contents.extend(part["params"]["data"].as_array().expect("rows").iter().map(|row| row["content"].clone()));
+    }
+    assert_eq!(json!(contents), json!(["9", "8", "7", "6", "5", "4", "3", "2", "1"]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_account_takes_no_history_along() {
+    let server = TestServer::start().await;
+    let (a, mut leaving) = server.client("A").await;
+    let (b, mut staying) = server.client("B").await;
+    leaving.call("privateMessage", json!({ "receiverId": b.id, "content": "remember me" })).await;
+    assert_eq!(http(&server, reqwest::Method::DELETE, "/profile/destroy", &a.token, Value::Null).await.0, 204);
+    let history = staying.call("getlatestMessageDialog", json!({ "receiverId": a.id })).await;
+    let row = &history["params"]["data"][0];
+    assert_eq!((&row["content"], &row["senderName"]), (&json!("remember me"), &json!("Deleted user")));
+    let list = staying.call("listLastMessage", json!({})).await;
+    assert_eq!(list["params"]["data"][0]["senderName"], "Deleted user");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_list_of_users_needs_a_token_and_never_shows_a_hash() {
+    let server = TestServer::start().await;
+    let user = server.user("A").await;
+    server.user("B").await;
+    for path in ["/users/list", "/api/v1/users"] {
+        assert_eq!(http(&server, reqwest::Method::GET, path, "", Value::Null).await.0, 401);
+        let (status, list) = http(&server, reqwest::Method::GET, path, &user.token, Value::Null).await;
+        assert_eq!((status, list["data"].as_array().map(Vec::len)), (200, Some(2)));
+        let text = list.to_string().to_lowercase();
+        assert!(!text.contains("password") && !text.contains("hash") && !text.contains("argon2"), "{text}");
+    }
+}

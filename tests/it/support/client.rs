@@ -130,6 +130,22 @@ impl Client {
             .expect("a good frame")
     }
 
+    /// Sends a frame; false where the socket is gone.
+    pub async fn try_send(&mut self, message: Message) -> bool {
+        timeout(DEADLINE, self.socket.send(message)).await.expect("room to send").is_ok()
+    }
+
+    /// The next text frame; None where the socket has ended.
+    pub async fn try_frame(&mut self) -> Option<Value> {
+        loop {
+            match timeout(DEADLINE, self.socket.next()).await.expect("a frame in time")? {
+                Ok(Message::Text(text)) => return serde_json::from_str(&text).ok(),
+                Ok(Message::Ping(_) | Message::Pong(_)) => {}
+                _ => return None,
+            }
+        }
+    }
+
     /// Reads until the server closes, and says with which code. Frames before it are dropped.
     pub async fn closed(mut self) -> SocketEnd {
         loop {

@@ -2,9 +2,13 @@
 
 mod client;
 mod database;
+mod http;
+mod process;
 mod server;
 
 pub use client::{Client, SocketEnd};
+pub use http::{Answer, answer, steady};
+pub use process::Process;
 pub use server::{TestServer, User};
 
 use std::time::Duration;

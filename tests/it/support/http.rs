@@ -1,0 +1,77 @@
+//! HTTP, as any client speaks it.
+
+use reqwest::header::HeaderMap;
+use reqwest::redirect::Policy;
+use reqwest::{Method, RequestBuilder};
+use serde_json::Value;
+
+use super::{DEADLINE, TestServer};
+
+/// An answer, read to its end.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: HeaderMap,
+    pub text: String,
+}
+
+impl TestServer {
+    /// A request as yet without a token and a body.
+    pub fn http(&self, method: &str, path: &str) -> RequestBuilder {
+        let client = reqwest::Client::builder().no_proxy().redirect(Policy::none()).timeout(DEADLINE);
+        let method = Method::from_bytes(method.as_bytes()).expect("a method");
+        client.build().expect("a client").request(method, self.url(path))
+    }
+}
+
+/// Sends a request.
+pub async fn answer(request: RequestBuilder) -> Answer {
+    let response = request.send().await.expect("an answer");
+    let (status, headers) = (response.status().as_u16(), response.headers().clone());
+    Answer { status, headers, text: response.text().await.expect("a whole answer") }
+}
+
+impl Answer {
+    /// A header, or "".
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().expect("readable"))
+    }
+
+    /// The body of an answer that has this status.
+    pub fn ok(&self, status: u16) -> Value {
+        assert_eq!(self.status, status, "{self:?}");
+        assert_eq!(self.header("content-type"), "application/json", "{self:?}");
+        serde_json::from_str(&self.text).expect("JSON")
+    }
+
+    /// The sentence of a refusal: its body is that and the code, nothing else.
+    pub fn refused(&self, status: u16, code: &str) -> String {
+        let body = self.ok(status);
+        let message = body["message"].as_str().unwrap_or_else(|| panic!("no message: {self:?}")).to_owned();
+        assert_eq!(body, serde_json::json!({ "message": message, "code": code }));
+        message
+    }
+
+    /// A success that says nothing.
+    pub fn no_content(&self) {
+        assert_eq!((self.status, self.text.as_str()), (204, ""), "{self:?}");
+    }
+}
+
+/// Puts a word in the place of what no two runs have in common: times and tokens of the right form.
+pub fn steady(mut value: Value) -> Value {
+    match &mut value {
+        Value::Array(values) => values.iter_mut().for_each(|value| *value = steady(value.take())),
+        Value::Object(fields) => fields.values_mut().for_each(|value| *value = steady(value.take())),
+        Value::String(text) if is_time(text) => "[time]".clone_into(text),
+        Value::String(text) if text.starts_with("eyJ") && text.split('.').count() == 3 => "[token]".clone_into(text),
+        _ => {}
+    }
+    value
+}
+
+/// RFC 3339 in UTC with milliseconds.
+fn is_time(text: &str) -> bool {
+    let form: String = text.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
+    form == "0000-00-00T00:00:00.000Z"
+}

@@ -1,0 +1,80 @@
+//! The real binary, as `make run` starts it.
+
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
+use tokio::process::{Child, ChildStdout, Command};
+use tokio::time::timeout;
+
+use super::{Client, DEADLINE};
+
+/// A running `hark` on its private PostgreSQL.
+pub struct Process {
+    child: Child,
+    pub address: std::net::SocketAddr,
+    _output: Lines<BufReader<ChildStdout>>,
+}
+
+impl Process {
+    /// Starts it on this data folder and waits for its greeting.
+    pub async fn start(data_dir: &Path) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_hark"))
+            .env_remove("DATABASE_URL")
+            .env("HARK_DATA_DIR", data_dir)
+            .env("HARK_LISTEN", "127.0.0.1:0")
+            .env("HARK_SIGN_UPS_PER_MINUTE", "0")
+            .env("HARK_LOGINS_PER_MINUTE", "0")
+            .env("HARK_REQUESTS_PER_SECOND", "0")
+            .env("HARK_LOG", "warn")
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("the binary starts");
+        let mut output = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+        let address = timeout(DEADLINE, async {
+            loop {
+                let line = output.next_line().await.expect("output").expect("a greeting before the end");
+                if let Some((_, address)) = line.split_once("listening on http://") {
+                    return address.parse().expect("an address");
+                }
+            }
+        })
+        .await
+        .expect("a greeting in time");
+        Self { child, address, _output: output }
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.child.id().expect("it runs")).expect("a pid");
+        kill_process(Pid::from_raw(pid).expect("a pid"), signal).expect("our own process");
+    }
+
+    /// The exit code; None where a signal ended it.
+    pub async fn ended(mut self, within: Duration) -> Option<i32> {
+        timeout(within, self.child.wait()).await.expect("an end in time").expect("a status").code()
+    }
+
+    pub async fn post(&self, path: &str, body: Value) -> Value {
+        let url = format!("http://{}{path}", self.address);
+        let response = reqwest::Client::new().post(url).body(body.to_string()).send().await.expect("an answer");
+        response.json().await.expect("JSON")
+    }
+
+    /// Signs up and in over HTTP; the id and the token.
+    pub async fn user(&self, name: &str) -> (i64, String) {
+        let account = json!({ "username": name, "password": "correct horse", "firstName": name });
+        self.post("/api/v1/auth/sign-up", account.clone()).await;
+        let login = self.post("/api/v1/auth/login", account).await;
+        (login["id"].as_i64().expect("an id"), login["token"].as_str().expect("a token").to_owned())
+    }
+
+    /// A socket, open and authorised.
+    pub async fn connect(&self, token: &str) -> Client {
+        Client::connect(self.address, token).await
+    }
+}
