@@ -59,7 +59,7 @@ begin
         join conversations d on d.low_user_id = least(i.sender, i.receiver) and d.high_user_id = greatest(i.sender, i.receiver)
         where i.receiver is not null
         union
-        select g.id from unnest(groups) as i (id) join conversations g on g.id = i.id)
+        select g.id from unnest(groups) as i (id) join conversations g on g.id = i.id and g.kind = 'group')
     order by c.id
     for no key update;
 

@@ -61,7 +61,7 @@ pub struct Config {
     pub allowed_origins: Vec<String>,
 
     /// Behind a proxy that sets X-Forwarded-For: take the client's address from its last entry
-    #[arg(long, env = "HARK_TRUST_PROXY", value_name = "HARK_TRUST_PROXY", default_value_t = false, action = clap::ArgAction::Set)]
+    #[arg(long, env = "HARK_TRUST_PROXY", value_name = "HARK_TRUST_PROXY", default_value_t = false, action = clap::ArgAction::Set, value_parser = clap::builder::BoolishValueParser::new())]
     pub trust_proxy: bool,
 
     /// What is logged: error, warn, info, debug, trace, or a filter such as `hark=debug,sqlx=info`
@@ -73,7 +73,7 @@ pub struct Config {
     pub log_format: LogFormat,
 
     /// Bring the schema up to date at start
-    #[arg(long, env = "HARK_MIGRATE", value_name = "HARK_MIGRATE", default_value_t = true, action = clap::ArgAction::Set)]
+    #[arg(long, env = "HARK_MIGRATE", value_name = "HARK_MIGRATE", default_value_t = true, action = clap::ArgAction::Set, value_parser = clap::builder::BoolishValueParser::new())]
     pub migrate: bool,
 
     /// Connections to the database for everything but sends
@@ -258,7 +258,8 @@ fn origin(text: &str) -> Result<String, String> {
     let text = text.trim();
     let host = text.split_once("://").map(|(_, host)| host);
     match host {
-        _ if text == "*" => Ok(text.to_owned()),
+        // Nothing is no origin: how a file of settings leaves it out.
+        _ if text == "*" || text.is_empty() => Ok(text.to_owned()),
         Some(host) if !host.is_empty() && !host.contains(['/', ' ']) => Ok(text.to_ascii_lowercase()),
         _ => Err("an origin is needed, such as https://chat.example.org, or *".to_owned()),
     }

@@ -10,9 +10,11 @@ use std::time::Duration;
 
 use actix_cors::Cors;
 use actix_web::dev::ServerHandle;
-use actix_web::guard::Header;
+use actix_web::guard::GuardContext;
+use actix_web::http::header::UPGRADE;
 use actix_web::web::{self, Data};
-use actix_web::{App as HttpApp, HttpServer};
+use actix_web::{App as HttpApp, HttpServer, guard};
+use rand::distr::{Alphanumeric, SampleString as _};
 use socket2::SockRef;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
@@ -40,11 +42,13 @@ const BACKLOG: u32 = 4096;
 const CONNECTIONS_PER_WORKER: usize = 100_000;
 /// The kernel gives up a connection whose client takes nothing for so long, which neither a close
 /// frame nor a timer of ours can do while the write buffer is full.
-const UNREAD_FOR_AT_MOST: Duration = Duration::from_secs(60);
+const UNREAD_FOR_AT_MOST: Duration = Duration::from_mins(1);
 /// Longest wait for connections that do not end by themselves.
 const STOP_WITHIN_SECONDS: u64 = 4;
+/// Six bits each, less a little: more than the hash that they key.
+const KEPT_SECRET_CHARS: usize = 64;
 const SWEEP_EVERY: Duration = Duration::from_millis(100);
-const FORGET_EVERY: Duration = Duration::from_secs(60);
+const FORGET_EVERY: Duration = Duration::from_mins(1);
 
 /// Why a server did not start, in a sentence for whoever starts it.
 #[derive(Debug, thiserror::Error)]
@@ -226,7 +230,7 @@ fn http_server(app: &Arc<App>, listener: TcpListener) -> std::io::Result<actix_w
             .wrap(TracingLogger::default())
             .app_data(data.clone())
             .app_data(web::PayloadConfig::new(max_body))
-            .route("/", web::get().guard(Header("upgrade", "websocket")).to(ws::upgrade))
+            .route("/", web::get().guard(guard::fn_guard(wants_a_socket)).to(ws::upgrade))
             .route("/ws", web::get().to(ws::upgrade))
             .configure(http::routes)
     })
@@ -237,6 +241,12 @@ fn http_server(app: &Arc<App>, listener: TcpListener) -> std::io::Result<actix_w
     .disable_signals()
     .listen(listener)?;
     Ok(server.run())
+}
+
+/// `GET /` is a page, unless the client asks for an upgrade.
+fn wants_a_socket(context: &GuardContext<'_>) -> bool {
+    let upgrade = context.head().headers().get(UPGRADE);
+    upgrade.is_some_and(|protocol| protocol.as_bytes().eq_ignore_ascii_case(b"websocket"))
 }
 
 fn cors(allowed: &[String]) -> Cors {
@@ -316,7 +326,7 @@ fn kept_secret(data_dir: &Path) -> Result<Secret, StartError> {
     let cannot = |cause| StartError::DataFolder { path: path.display().to_string(), cause };
     match std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
         Ok(mut file) => {
-            let secret: String = rand::random::<[u8; 32]>().iter().map(|byte| format!("{byte:02x}")).collect();
+            let secret = Alphanumeric.sample_string(&mut rand::rng(), KEPT_SECRET_CHARS);
             file.write_all(secret.as_bytes()).and_then(|()| file.sync_all()).map_err(cannot)?;
             Ok(Secret::from(secret))
         }

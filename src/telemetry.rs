@@ -107,6 +107,9 @@ impl Metrics {
     }
 
     /// All of it, in the text form that Prometheus reads.
+    ///
+    /// # Panics
+    /// Never: a `String` takes every write.
     #[must_use]
     pub fn text(&self) -> String {
         let mut text = String::new();

@@ -16,7 +16,7 @@ const SHARDS: usize = 64;
 const PATIENCE: Duration = Duration::from_millis(250);
 /// A conversation that was silent for so long is forgotten. Longer than a message counts as close
 /// to the one before it.
-const FORGET_AFTER: Duration = Duration::from_secs(60);
+const FORGET_AFTER: Duration = Duration::from_mins(1);
 
 /// Where each conversation stands on this node.
 #[derive(Debug)]

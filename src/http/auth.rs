@@ -11,9 +11,9 @@ use super::extract::{Body, Client, SignedIn};
 use super::me::Own;
 use crate::app::App;
 use crate::delivery::Event;
-use crate::error::Error;
+use crate::error::{Code, Error};
 use crate::model::{Email, Password, PersonName, SessionId, Timestamp, Username};
-use crate::store::sessions::{self, Session};
+use crate::store::sessions::{self, Origin, Session};
 use crate::store::users::{self, Identity, NewUser, User};
 use crate::wire::params::{Fields, FromFields};
 
@@ -167,20 +167,11 @@ pub(super) async fn log_in(app: Data<App>, client: Client, body: Body<LogIn>) ->
     };
     let hash = found.as_ref().map(|(_, hash)| hash.as_str());
     let matches = app.passwords.verify(Password::claimed(password), hash).await?;
-    let Some((user, _)) = found.filter(|_| matches) else {
-        return Err(
-            Error::new(crate::error::Code::Unauthorized, "The e-mail address, username or password is wrong").into()
-        );
-    };
+    let wrong = || Error::new(Code::Unauthorized, "The e-mail address, username or password is wrong");
+    let Some((user, hash)) = found.filter(|_| matches) else { return Err(wrong().into()) };
     let expires_at = app.tokens.expiry();
-    let session = sessions::open(
-        &app.db,
-        user.id,
-        moment(expires_at),
-        client.user_agent.as_deref(),
-        Some(&client.address.to_string()),
-    )
-    .await?;
+    let from = Origin { user_agent: client.user_agent, address: Some(client.address.to_string()) };
+    let session = sessions::open(&app.db, user.id, &hash, moment(expires_at), &from).await?.ok_or_else(wrong)?;
     token(&app, user, session, expires_at, "Signed in")
 }
 

@@ -58,7 +58,7 @@ pub fn routes(config: &mut ServiceConfig) {
 async fn nothing_here() -> HttpResponse {
     error::respond(
         HttpResponseBuilder::new(StatusCode::NOT_FOUND),
-        "There is nothing at this path",
+        "There is nothing at this path for this method",
         crate::error::Code::NotFound,
     )
 }

@@ -21,30 +21,42 @@ pub struct Session {
     pub address: Option<String>,
 }
 
-/// Opens a session, and forgets those of the same person that have run out.
+/// Where somebody signs in from.
+#[derive(Debug, Default)]
+pub struct Origin {
+    /// What the client calls itself.
+    pub user_agent: Option<String>,
+    /// Its address.
+    pub address: Option<String>,
+}
+
+/// Opens a session, and forgets those of the same person that have run out. None where the password
+/// is no longer the one that was checked: a change of it ends all sessions, and must not miss one
+/// that is being opened.
 ///
 /// # Errors
 /// Only where the database fails.
 pub async fn open(
     db: &Db,
     user: UserId,
+    password_hash: &str,
     expires_at: DateTime<Utc>,
-    user_agent: Option<&str>,
-    address: Option<&str>,
-) -> Result<SessionId, Error> {
+    from: &Origin,
+) -> Result<Option<SessionId>, Error> {
     let id = sqlx::query_scalar!(
         "with stale as (delete from sessions where user_id = $1 and expires_at < now())
          insert into sessions (user_id, expires_at, user_agent, address)
-         select u.id, $2, $3, $4 from users u where u.id = $1 and u.deleted_at is null for share
+         select u.id, $3, $4, $5 from users u where u.id = $1 and u.password_hash = $2 and u.deleted_at is null for share
          returning id",
         user.0,
+        password_hash,
         expires_at,
-        user_agent,
-        address
+        from.user_agent,
+        from.address
     )
     .fetch_optional(&db.pool)
     .await?;
-    id.map(SessionId).ok_or_else(Error::unauthorized)
+    Ok(id.map(SessionId))
 }
 
 /// Whether a session of this person is open.

@@ -7,6 +7,7 @@ use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, rt};
 use actix_ws::AggregatedMessageStream;
 use serde_json::json;
+use tracing::Instrument as _;
 
 use super::body::OutboxBody;
 use super::connection;
@@ -51,7 +52,7 @@ pub async fn upgrade(request: HttpRequest, payload: Payload, app: Data<App>) -> 
         Shown::Subprotocol(token) => (token, true),
     };
     let refusal = match admit(&app, token).await {
-        Ok(registration) => return open(&request, payload, app.into_inner(), registration),
+        Ok(registration) => return or_refuse(open(&request, payload, app.into_inner(), registration)),
         Err(refusal) => refusal,
     };
     let close = match refusal {
@@ -66,7 +67,14 @@ pub async fn upgrade(request: HttpRequest, payload: Payload, app: Data<App>) -> 
             Close::Overloaded
         }
     };
-    open_and_close(&request, payload, &app, close)
+    or_refuse(open_and_close(&request, payload, &app, close))
+}
+
+/// The response of a handshake, or what is wrong with the handshake itself.
+type Opened = Result<HttpResponse, actix_web::Error>;
+
+fn or_refuse(opened: Opened) -> HttpResponse {
+    opened.unwrap_or_else(|error| refuse(HttpResponse::BadRequest(), &error.to_string()))
 }
 
 /// A page's origin has to be its server's own, or one that the settings name. Programs have none.
@@ -104,27 +112,21 @@ async fn admit(app: &App, token: Option<&str>) -> Result<Registration, Refusal> 
     }
 }
 
-fn open(request: &HttpRequest, payload: Payload, app: Arc<App>, registration: Registration) -> HttpResponse {
+fn open(request: &HttpRequest, payload: Payload, app: Arc<App>, registration: Registration) -> Opened {
     let outbox = Arc::clone(&registration.socket().outbox);
-    match handshake(request, payload, outbox, app.config.limits.max_frame_bytes) {
-        Ok((response, frames)) => {
-            rt::spawn(connection::run(app, registration, frames));
-            response
-        }
-        Err(response) => response,
-    }
+    let (response, frames) = handshake(request, payload, outbox, app.config.limits.max_frame_bytes)?;
+    let span = tracing::info_span!("connection", user = %registration.socket().user);
+    rt::spawn(connection::run(app, registration, frames).instrument(span));
+    Ok(response)
 }
 
-fn open_and_close(request: &HttpRequest, payload: Payload, app: &App, close: Close) -> HttpResponse {
+fn open_and_close(request: &HttpRequest, payload: Payload, app: &App, close: Close) -> Opened {
     let outbox = Arc::new(Outbox::new(FAREWELL_BUDGET));
-    match handshake(request, payload, Arc::clone(&outbox), app.config.limits.max_frame_bytes) {
-        Ok((response, mut frames)) => {
-            app.metrics.socket_closed(close.code());
-            rt::spawn(async move { connection::say_goodbye(&outbox, close, &mut frames).await });
-            response
-        }
-        Err(response) => response,
-    }
+    let limits = &app.config.limits;
+    let (response, mut frames) = handshake(request, payload, Arc::clone(&outbox), limits.max_frame_bytes)?;
+    app.metrics.socket_closed(close.code());
+    rt::spawn(async move { connection::say_goodbye(&outbox, close, &mut frames).await });
+    Ok(response)
 }
 
 /// Answers the handshake; the response writes what is in the outbox.
@@ -133,10 +135,9 @@ fn handshake(
     payload: Payload,
     outbox: Arc<Outbox>,
     max_frame_bytes: usize,
-) -> Result<(HttpResponse, AggregatedMessageStream), HttpResponse> {
+) -> Result<(HttpResponse, AggregatedMessageStream), actix_web::Error> {
     // The library's handle for sending is of no use here: every frame goes through the outbox.
-    let (response, _, frames) = actix_ws::handle_with_protocols(request, payload, &[SUBPROTOCOL])
-        .map_err(|error| refuse(HttpResponse::BadRequest(), &error.to_string()))?;
+    let (response, _, frames) = actix_ws::handle_with_protocols(request, payload, &[SUBPROTOCOL])?;
     let frames =
         frames.max_frame_size(max_frame_bytes).aggregate_continuations().max_continuation_size(max_frame_bytes);
     let response = response.map_body(|_, library| OutboxBody::new(outbox, library)).map_into_boxed_body();

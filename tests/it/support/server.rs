@@ -85,7 +85,9 @@ impl TestServer {
     pub async fn sign_in(&self, user: i64, exp: i64) -> (String, i64) {
         let app = self.server.app();
         let ends = chrono::DateTime::from_timestamp(exp, 0).expect("a moment");
-        let SessionId(session) = sessions::open(&app.db, UserId(user), ends, None, None).await.expect("a session");
+        let hash = users::password_hash(&app.db, UserId(user)).await.expect("an answer").expect("a hash");
+        let opened = sessions::open(&app.db, UserId(user), &hash, ends, &sessions::Origin::default()).await;
+        let SessionId(session) = opened.expect("an answer").expect("a session");
         let token = app.tokens.sign(UserId(user), None, None, SessionId(session), exp).expect("a token");
         (token, session)
     }
