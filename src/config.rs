@@ -205,6 +205,11 @@ pub enum LogFormat {
 pub const MIN_SECRET_BYTES: usize = 32;
 
 impl Config {
+    /// The origins that are let in, besides the server's own.
+    pub fn origins(&self) -> impl Iterator<Item = &str> {
+        self.allowed_origins.iter().map(String::as_str).filter(|origin| !origin.is_empty())
+    }
+
     /// What no single setting shows by itself.
     ///
     /// # Errors
@@ -256,13 +261,28 @@ fn at_least_one(text: &str) -> Result<usize, String> {
 /// An origin as browsers send it: scheme, host and port, nothing after them.
 fn origin(text: &str) -> Result<String, String> {
     let text = text.trim();
-    let host = text.split_once("://").map(|(_, host)| host);
-    match host {
-        // Nothing is no origin: how a file of settings leaves it out.
-        _ if text == "*" || text.is_empty() => Ok(text.to_owned()),
-        Some(host) if !host.is_empty() && !host.contains(['/', ' ']) => Ok(text.to_ascii_lowercase()),
-        _ => Err("an origin is needed, such as https://chat.example.org, or *".to_owned()),
+    // Nothing is no origin: how a file of settings leaves it out.
+    if text == "*" || text.is_empty() || is_origin(text) {
+        Ok(text.to_ascii_lowercase())
+    } else {
+        Err("an origin is needed, such as https://chat.example.org, or *".to_owned())
     }
+}
+
+fn is_origin(text: &str) -> bool {
+    let Some((scheme, authority)) = text.split_once("://") else { return false };
+    // An IPv6 address has colons of its own, in brackets.
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+        _ => (authority, None),
+    };
+    let name = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    let is_word = |text: &str, also: &str| {
+        !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || also.contains(c))
+    };
+    is_word(scheme, "+.-")
+        && is_word(name, if name == host { "._-" } else { ":." })
+        && port.is_none_or(|port| port.parse::<u16>().is_ok())
 }
 
 fn log_filter(text: &str) -> Result<String, String> {

@@ -226,7 +226,7 @@ fn http_server(app: &Arc<App>, listener: TcpListener) -> std::io::Result<actix_w
     let max_body = app.config.limits.max_frame_bytes;
     let server = HttpServer::new(move || {
         HttpApp::new()
-            .wrap(cors(&data.config.allowed_origins))
+            .wrap(cors(&data.config))
             .wrap(TracingLogger::default())
             .app_data(data.clone())
             .app_data(web::PayloadConfig::new(max_body))
@@ -249,12 +249,12 @@ fn wants_a_socket(context: &GuardContext<'_>) -> bool {
     upgrade.is_some_and(|protocol| protocol.as_bytes().eq_ignore_ascii_case(b"websocket"))
 }
 
-fn cors(allowed: &[String]) -> Cors {
+fn cors(config: &Config) -> Cors {
     let cors = Cors::default().allow_any_method().allow_any_header().max_age(3600);
-    if allowed.iter().any(|origin| origin == "*") {
+    if config.origins().any(|origin| origin == "*") {
         return cors.allow_any_origin();
     }
-    allowed.iter().fold(cors, |cors, origin| cors.allowed_origin(origin))
+    config.origins().fold(cors, Cors::allowed_origin)
 }
 
 /// What every accepted connection is set to.

@@ -27,6 +27,8 @@ pub struct Outbox {
 #[derive(Debug, Default)]
 struct State {
     waiting: VecDeque<Bytes>,
+    /// The first of `waiting` is the rest of a frame whose beginning is written.
+    cut: bool,
     bytes: usize,
     taker: Option<Waker>,
     asked_to_close: Option<Close>,
@@ -52,8 +54,10 @@ impl Outbox {
                 return;
             }
             if state.bytes >= self.budget {
-                state.waiting = VecDeque::new();
-                state.bytes = 0;
+                // The rest of a frame stays, or the reason would be read as the inside of it.
+                let rest = state.waiting.pop_front().filter(|_| state.cut);
+                state.bytes = rest.as_ref().map_or(0, Bytes::len);
+                state.waiting = rest.into_iter().collect();
                 state.asked_to_close = Some(Close::Overloaded);
                 drop(state);
                 self.changed.notify_one();
@@ -125,7 +129,8 @@ impl Outbox {
         };
         let had_room = state.bytes <= self.budget / 2;
         let slice = frame.split_to(frame.len().min(SLICE));
-        if !frame.is_empty() {
+        state.cut = !frame.is_empty();
+        if state.cut {
             state.waiting.push_front(frame);
         }
         state.bytes = state.bytes.saturating_sub(slice.len());
@@ -147,6 +152,7 @@ fn wake(state: &mut State) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::reply::{self, Body};
 
     fn take(outbox: &Outbox) -> Poll<Option<Bytes>> {
         outbox.poll_take(&mut Context::from_waker(Waker::noop()))
@@ -178,6 +184,22 @@ mod tests {
         outbox.end();
         assert_eq!(take(&outbox), Poll::Ready(Some(Close::Overloaded.frame().bytes().clone())));
         assert_eq!(take(&outbox), Poll::Ready(None));
+    }
+
+    #[test]
+    fn a_frame_that_is_half_written_is_written_to_its_end() {
+        let outbox = Outbox::new(100);
+        let large = reply::push("x", &Body { message: Some("x".repeat(2 * SLICE)), ..Body::done() });
+        outbox.push(&large);
+        let Poll::Ready(Some(beginning)) = take(&outbox) else { panic!("the beginning") };
+        outbox.push(&Frame::ping());
+        assert_eq!(outbox.asked_to_close(), Some(Close::Overloaded));
+        outbox.finish(Close::Overloaded);
+        let mut written = beginning.to_vec();
+        while let Poll::Ready(Some(slice)) = take(&outbox) {
+            written.extend_from_slice(&slice);
+        }
+        assert_eq!(written, [large.bytes().as_ref(), Close::Overloaded.frame().bytes().as_ref()].concat());
     }
 
     #[test]

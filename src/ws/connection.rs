@@ -86,6 +86,10 @@ impl Connection {
                 return End::Close(close);
             }
             let reads = self.in_flight.takes_more() && self.socket.outbox.has_room();
+            if !reads {
+                // Who is not listened to is not silent.
+                self.heard_at = Instant::now();
+            }
             let wakes_at = self.wakes_at();
             let ended = tokio::select! {
                 biased;

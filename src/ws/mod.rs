@@ -3,6 +3,7 @@
 mod body;
 mod connection;
 mod in_flight;
+mod limit;
 mod rate;
 mod upgrade;
 

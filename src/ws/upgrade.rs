@@ -4,14 +4,16 @@ use std::sync::Arc;
 
 use actix_web::http::header::{AUTHORIZATION, HOST, HeaderMap, ORIGIN, SEC_WEBSOCKET_PROTOCOL};
 use actix_web::web::{Data, Payload};
-use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, rt};
+use actix_web::{FromRequest as _, HttpRequest, HttpResponse, HttpResponseBuilder, dev, rt};
 use actix_ws::AggregatedMessageStream;
 use serde_json::json;
 use tracing::Instrument as _;
 
 use super::body::OutboxBody;
 use super::connection;
+use super::limit::Limited;
 use crate::app::App;
+use crate::config::Config;
 use crate::delivery::hub::Registration;
 use crate::delivery::outbox::Outbox;
 use crate::error::{Code, Error};
@@ -42,7 +44,7 @@ enum Refusal {
 
 /// `GET /` and `GET /ws`, with an upgrade.
 pub async fn upgrade(request: HttpRequest, payload: Payload, app: Data<App>) -> HttpResponse {
-    if !origin_may(request.headers(), &app.config.allowed_origins) {
+    if !origin_may(request.headers(), &app.config) {
         return HttpResponse::Forbidden()
             .json(json!({ "message": "Pages of this origin may not connect", "code": "unauthorized" }));
     }
@@ -78,12 +80,12 @@ fn or_refuse(opened: Opened) -> HttpResponse {
 }
 
 /// A page's origin has to be its server's own, or one that the settings name. Programs have none.
-fn origin_may(headers: &HeaderMap, allowed: &[String]) -> bool {
+fn origin_may(headers: &HeaderMap, config: &Config) -> bool {
     let Some(origin) = headers.get(ORIGIN) else { return true };
     let Ok(origin) = origin.to_str() else { return false };
     let own = origin.split_once("://").map(|(_, host)| host);
     let is_own = headers.get(HOST).and_then(|host| host.to_str().ok()).is_some_and(|host| own == Some(host));
-    is_own || allowed.iter().any(|allowed| allowed == "*" || allowed.eq_ignore_ascii_case(origin))
+    is_own || config.origins().any(|allowed| allowed == "*" || allowed.eq_ignore_ascii_case(origin))
 }
 
 fn shown_token(headers: &HeaderMap) -> Shown<'_> {
@@ -136,6 +138,9 @@ fn handshake(
     outbox: Arc<Outbox>,
     max_frame_bytes: usize,
 ) -> Result<(HttpResponse, AggregatedMessageStream), actix_web::Error> {
+    let limited = Limited::new(payload, max_frame_bytes, Arc::clone(&outbox));
+    let mut limited: dev::Payload = dev::Payload::Stream { payload: Box::pin(limited) };
+    let payload = Payload::from_request(request, &mut limited).into_inner()?;
     // The library's handle for sending is of no use here: every frame goes through the outbox.
     let (response, _, frames) = actix_ws::handle_with_protocols(request, payload, &[SUBPROTOCOL])?;
     let frames =

@@ -20,5 +20,6 @@ mod messages;
 mod people;
 mod private_postgres;
 mod process;
+mod reference;
 mod seed_002;
 mod settings;

@@ -379,7 +379,7 @@ async fn the_sender_is_who_the_token_says() {
     let forged = json!({ "receiverId": b.id, "content": "x", "senderId": 77, "senderName": "Somebody", "user": 77 });
     sender.call("privateMessage", forged).await;
     let push = receiver.push().await;
-    assert_eq!((&push["params"]["item"]["senderId"], &push["params"]["senderName"]), (&json!(a.id), &json!("A")));
+    assert_eq!((&push["params"]["item"]["senderId"], &push["params"]["senderName"]), (&json!(a.id), &json!(a.name)));
 }
 
 #[tokio::test(flavor = "multi_thread")]

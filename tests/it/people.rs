@@ -1,1 +1,224 @@
-//! Not written yet.
+//! Other people over HTTP: the list, the search, one of them; never a hash, never another's address.
+
+use serde_json::{Value, json};
+
+use crate::support::{Answer, TestServer, User, answer, steady};
+
+const USERS: &str = "/api/v1/users";
+
+async fn get(server: &TestServer, asker: &User, path: &str) -> Answer {
+    answer(server.http("GET", path).bearer_auth(&asker.token)).await
+}
+
+/// A page of people with these parameters.
+async fn page(server: &TestServer, asker: &User, query: &[(&str, &str)]) -> Answer {
+    let encoded = |text: &str| text.bytes().fold(String::new(), |text, byte| text + &format!("%{byte:02X}"));
+    let pairs: Vec<_> = query.iter().map(|(name, value)| format!("{name}={}", encoded(value))).collect();
+    get(server, asker, &format!("{USERS}?{}", pairs.join("&"))).await
+}
+
+fn ids(page: &Answer) -> Vec<i64> {
+    let body = page.ok(200);
+    body["data"].as_array().expect("rows").iter().map(|row| row["id"].as_i64().expect("an id")).collect()
+}
+
+async fn found(server: &TestServer, asker: &User, query: &str) -> Vec<i64> {
+    ids(&page(server, asker, &[("q", query)]).await)
+}
+
+/// Somebody with these data, of whom the first name is in `user` already.
+async fn person(server: &TestServer, first_name: &str, data: Value) -> User {
+    let user = server.user(first_name).await;
+    answer(server.http("PATCH", "/api/v1/users/me").bearer_auth(&user.token).json(&data)).await.ok(200);
+    user
+}
+
+async fn patrick(server: &TestServer) -> User {
+    let data = json!({ "email": "patrick@example.org", "username": "pat", "lastName": "Star" });
+    person(server, "Patrick", data).await
+}
+
+async fn bob(server: &TestServer) -> User {
+    let data = json!({ "email": "bob@example.org", "username": "sponge", "lastName": "Squarepants" });
+    person(server, "Bob", data).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_list_shows_names_and_my_own_address_alone() {
+    let server = TestServer::start().await;
+    let (_, bob) = (patrick(&server).await, bob(&server).await);
+    let list = get(&server, &bob, USERS).await.ok(200);
+    insta::assert_json_snapshot!(list, @r#"
+    {
+      "data": [
+        {
+          "firstName": "Patrick",
+          "id": 1,
+          "lastName": "Star",
+          "username": "pat"
+        },
+        {
+          "email": "bob@example.org",
+          "firstName": "Bob",
+          "id": 2,
+          "lastName": "Squarepants",
+          "username": "sponge"
+        }
+      ]
+    }
+    "#);
+    assert_eq!(get(&server, &bob, "/users/list").await.ok(200), list);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_person_is_shown_likewise() {
+    let server = TestServer::start().await;
+    let (patrick, bob) = (patrick(&server).await, bob(&server).await);
+    let path = format!("{USERS}/{}", patrick.id);
+    let other = get(&server, &bob, &path).await.ok(200);
+    insta::assert_json_snapshot!(steady(other), @r#"
+    {
+      "firstName": "Patrick",
+      "id": 1,
+      "lastName": "Star",
+      "username": "pat"
+    }
+    "#);
+    assert_eq!(get(&server, &patrick, &path).await.ok(200)["email"], "patrick@example.org");
+    for id in ["0", "-1", "999", "x", "1.5", "%00", "1%20", "9007199254740992", "9223372036854775808"] {
+        let refusal = get(&server, &bob, &format!("{USERS}/{id}")).await;
+        assert_eq!(refusal.refused(404, "not_found"), "id: there is no such user", "{id}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_answer_holds_a_hash_or_anothers_address() {
+    let server = TestServer::start().await;
+    let sign_up = json!({ "email": "hidden@example.org", "password": "correct horse", "firstName": "Hidden" });
+    answer(server.http("POST", "/api/v1/auth/sign-up").json(&sign_up)).await.ok(201);
+    let bob = bob(&server).await;
+    let paths =
+        [USERS, "/users/list", "/api/v1/users/1", "/api/v1/users?q=hidden", "/api/v1/users?q=hidden@example.org"];
+    for path in paths {
+        let text = get(&server, &bob, path).await.text;
+        assert!(text.contains("\"Hidden\""), "{path}: {text}");
+        for secret in ["hidden@", "argon2", "hash", "password"] {
+            assert!(!text.contains(secret), "{path}: {text}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn people_are_for_those_who_are_signed_in() {
+    let server = TestServer::start().await;
+    bob(&server).await;
+    for path in [USERS, "/users/list", "/api/v1/users/1", "/api/v1/users?q=bob", "/api/v1/users?limit=nonsense"] {
+        answer(server.http("GET", path)).await.refused(401, "unauthorized");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_tile_the_list_in_the_order_of_sign_up() {
+    let server = TestServer::start().await;
+    let users = server.users("User", 23).await;
+    let all: Vec<i64> = users.iter().map(|user| user.id).collect();
+    let mut seen = Vec::new();
+    for (number, rows) in [("1", 10), ("2", 10), ("3", 3), ("4", 0)] {
+        let page = ids(&page(&server, &users[0], &[("limit", "10"), ("page", number)]).await);
+        assert_eq!(page.len(), rows);
+        seen.extend(page);
+    }
+    assert_eq!(seen, all);
+    assert_eq!(ids(&page(&server, &users[0], &[]).await), all[..20]);
+    assert_eq!(ids(&page(&server, &users[0], &[("limit", "100")]).await), all);
+    assert_eq!(ids(&page(&server, &users[0], &[("q", "user"), ("limit", "5"), ("page", "2")]).await), all[6..11]);
+    let last = [("limit", "100"), ("page", "9007199254740991")];
+    assert!(ids(&page(&server, &users[0], &last).await).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_limit_or_page_out_of_range_is_named() {
+    let server = TestServer::start().await;
+    let bob = bob(&server).await;
+    for (name, values) in [
+        ("limit", ["0", "-1", "101", "", "ten", "1.0", "null", "99999999999999999999"]),
+        ("page", ["0", "-1", "9007199254740992", "", "one", "1e3", " 1", "99999999999999999999"]),
+    ] {
+        for value in values {
+            for search in [None, Some(("q", "bob"))] {
+                let query: Vec<_> = search.into_iter().chain([(name, value)]).collect();
+                let message = page(&server, &bob, &query).await.refused(400, "bad_params");
+                assert!(message.starts_with(&format!("{name} must be an integer from 1")), "{message} for {value:?}");
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_most_rows_of_a_page_are_a_setting() {
+    let server = TestServer::with(|config| config.limits.max_page_rows = 2).await;
+    let users = server.users("User", 3).await;
+    assert_eq!(ids(&page(&server, &users[0], &[]).await).len(), 2);
+    assert_eq!(ids(&page(&server, &users[0], &[("limit", "2")]).await).len(), 2);
+    let message = page(&server, &users[0], &[("limit", "3")]).await.refused(400, "bad_params");
+    assert_eq!(message, "limit must be an integer from 1 to 2");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_search_finds_a_part_of_any_name_and_never_me() {
+    let server = TestServer::start().await;
+    let (patrick, bob) = (patrick(&server).await, bob(&server).await);
+    for query in ["Patrick", "patrick", "PATRICK", "tric", "rick", "Star", "tar", "pat", "p", "st", "Patrick Star"] {
+        assert_eq!(found(&server, &bob, query).await, [patrick.id], "{query:?}");
+        assert!(!found(&server, &patrick, query).await.contains(&patrick.id), "{query:?}");
+    }
+    for query in ["nobody", "Patrick Squarepants", "%", "_", "%atrick", "p_trick", "patrick\\", "'", "' or true --"] {
+        assert!(found(&server, &bob, query).await.is_empty(), "{query:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_search_takes_every_character_as_itself() {
+    let server = TestServer::start().await;
+    let asker = bob(&server).await;
+    for (name, queries) in [
+        ("O'Hara", &["o'hara", "'hara", "O'H"][..]),
+        ("100% sure_thing", &["100%", "% sure", "sure_thing"]),
+        ("back\\slash", &["back\\slash", "k\\sla"]),
+        ("Émile Żółć", &["émile", "ÉMILE", "żółć", "ŻÓŁĆ"]),
+        ("中文名字", &["中文名", "中文", "中"]),
+        ("Smile 🐧 bird", &["smile 🐧", "🐧 bird"]),
+    ] {
+        let user = person(&server, "x", json!({ "firstName": name })).await;
+        for query in queries {
+            assert_eq!(found(&server, &asker, query).await, [user.id], "{query:?} for {name:?}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_is_found_whole_or_not_at_all() {
+    let server = TestServer::start().await;
+    let (patrick, bob) = (patrick(&server).await, bob(&server).await);
+    for query in ["patrick@example.org", "PATRICK@Example.org"] {
+        assert_eq!(found(&server, &bob, query).await, [patrick.id], "{query:?}");
+    }
+    for query in
+        ["atrick@example.org", "patrick@", "@example.org", "@", "example.org", "%@example.org", "bob@example.org"]
+    {
+        assert!(found(&server, &bob, query).await.is_empty(), "{query:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_that_cannot_be_searched_is_named() {
+    let server = TestServer::start().await;
+    let bob = bob(&server).await;
+    for query in ["", "a\0b", &"a".repeat(101), &format!("{}@b", "a".repeat(253))] {
+        let message = page(&server, &bob, &[("q", query)]).await.refused(400, "bad_params");
+        assert!(message.starts_with("q must"), "{message}");
+    }
+    // Not UTF-8: nobody is called that, and nothing breaks.
+    let unreadable = get(&server, &bob, "/api/v1/users?q=%ff%fe%fd").await;
+    assert!([200, 400].contains(&unreadable.status), "{unreadable:?}");
+}

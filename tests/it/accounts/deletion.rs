@@ -1,0 +1,186 @@
+//! The end of an account, and what others keep.
+
+use serde_json::{Value, json};
+use sqlx::Row as _;
+
+use super::{LOGIN, ME, PASSWORD, assert_closed_4001, assert_refused_everywhere, log_in, post, sign_up, with_token};
+use crate::support::{Client, TestServer, User};
+
+async fn delete(server: &TestServer, user: &User) {
+    with_token(server, "DELETE", ME, &user.token, Value::Null).await.no_content();
+}
+
+fn rows(reply: &Value) -> &Vec<Value> {
+    reply["params"]["data"].as_array().unwrap_or_else(|| panic!("no rows: {reply}"))
+}
+
+/// The admins of a group, as the database has them.
+async fn admins(server: &TestServer, group: i64) -> Vec<i64> {
+    let select = "select user_id from members where conversation_id = $1 and is_admin order by user_id";
+    let rows = sqlx::query(select).bind(group).fetch_all(&mut server.sql().await).await.expect("rows");
+    rows.iter().map(|row| row.get(0)).collect()
+}
+
+async fn new_group(socket: &mut Client, user_ids: &[i64]) -> i64 {
+    let reply = socket.call("newGroup", json!({ "groupName": "friends", "userIds": user_ids })).await;
+    reply["params"]["item"]["groupId"].as_i64().unwrap_or_else(|| panic!("no id: {reply}"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deletion_ends_every_session_and_every_socket() {
+    let server = TestServer::start().await;
+    let other_node = server.second_node().await;
+    sign_up(&server, "patrick@example.org").await;
+    let mut tokens = Vec::new();
+    for _ in 0..2 {
+        tokens.push(log_in(&server, "patrick@example.org", PASSWORD).await);
+    }
+    let sockets = [
+        Client::connect(server.server.address(), &tokens[0]).await,
+        Client::connect(server.server.address(), &tokens[1]).await,
+        Client::connect(other_node.server.address(), &tokens[1]).await,
+    ];
+    with_token(&server, "DELETE", ME, &tokens[0], Value::Null).await.no_content();
+    for socket in sockets {
+        assert_closed_4001(socket).await;
+    }
+    for token in &tokens {
+        assert_refused_everywhere(&server, token).await;
+        assert_refused_everywhere(&other_node, token).await;
+    }
+    let login = json!({ "email": "patrick@example.org", "password": PASSWORD });
+    let gone = post(&server, LOGIN, &login).await;
+    let never = post(&server, LOGIN, &json!({ "email": "nobody@example.org", "password": PASSWORD })).await;
+    assert_eq!((gone.status, &gone.text), (401, &never.text));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_row_of_a_deleted_user_keeps_nothing_of_them() {
+    let server = TestServer::start().await;
+    let data = json!({ "email": "secret-mail@example.org", "username": "secret-name", "password": PASSWORD,
+                       "firstName": "Secret-first", "lastName": "Secret-last" });
+    post(&server, super::SIGN_UP, &data).await.ok(201);
+    let token = log_in(&server, "secret-mail@example.org", PASSWORD).await;
+    let old_client = with_token(&server, "DELETE", "/profile/destroy", &token, Value::Null).await;
+    old_client.no_content();
+
+    let mut sql = server.sql().await;
+    let row = sqlx::query("select to_jsonb(u)::text from users u").fetch_one(&mut sql).await.expect("the row stays");
+    let row: String = row.get(0);
+    let fields: Value = serde_json::from_str(&row).expect("JSON");
+    for (column, value) in fields.as_object().expect("columns") {
+        let kept = ["id", "name", "created_at", "updated_at", "deleted_at"].contains(&column.as_str());
+        assert!(kept || value.is_null(), "{column} is {value}");
+    }
+    assert_eq!(fields["name"], "Deleted user");
+    assert!(!row.to_lowercase().contains("secret") && !row.contains("argon2"), "{row}");
+    let sessions = sqlx::query("select count(*) from sessions").fetch_one(&mut sql).await.expect("a count");
+    assert_eq!(sessions.get::<i64, _>(0), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn others_keep_the_dialog_under_another_name_and_cannot_write_to_it() {
+    let server = TestServer::start().await;
+    let (patrick, mut leaving) = server.client("Patrick").await;
+    let (bob, mut staying) = server.client("Bob").await;
+    leaving.call("privateMessage", json!({ "receiverId": bob.id, "content": "It's me" })).await;
+    staying.call("privateMessage", json!({ "receiverId": patrick.id, "content": "Hi" })).await;
+    delete(&server, &patrick).await;
+
+    let history = staying.call("getlatestMessageDialog", json!({ "receiverId": patrick.id })).await;
+    let said: Vec<_> =
+        rows(&history).iter().map(|row| (&row["senderName"], &row["receverName"], &row["content"])).collect();
+    let (deleted, me) = (json!("Deleted user"), json!("Bob"));
+    assert_eq!(said, [(&me, &deleted, &json!("Hi")), (&deleted, &me, &json!("It's me"))]);
+    let list = staying.call("listLastMessage", json!({})).await;
+    assert_eq!((rows(&list).len(), &rows(&list)[0]["receiverName"]), (1, &deleted));
+
+    let refusal = staying.call("privateMessage", json!({ "receiverId": patrick.id, "content": "Still there?" })).await;
+    assert_eq!(refusal["code"], "not_found", "{refusal}");
+    let history = staying.call("getlatestMessageDialog", json!({ "receiverId": patrick.id })).await;
+    assert_eq!(rows(&history).len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_user_is_found_by_nobody() {
+    let server = TestServer::start().await;
+    let (patrick, bob) = (server.user("Patrick").await, server.user("Bob").await);
+    delete(&server, &patrick).await;
+    for path in ["/api/v1/users", "/users/list", "/api/v1/users?q=patrick", "/api/v1/users?q=deleted"] {
+        let found = with_token(&server, "GET", path, &bob.token, Value::Null).await.ok(200);
+        let ids: Vec<_> = found["data"].as_array().expect("rows").iter().map(|row| row["id"].clone()).collect();
+        assert!(!ids.contains(&json!(patrick.id)), "{path}: {found}");
+    }
+    let one = with_token(&server, "GET", &format!("/api/v1/users/{}", patrick.id), &bob.token, Value::Null).await;
+    one.refused(404, "not_found");
+    let mut socket = server.connect(&bob).await;
+    let group = new_group(&mut socket, &[]).await;
+    let added = socket.call("addUserInGroup", json!({ "groupId": group, "userId": patrick.id })).await;
+    assert_eq!(added["code"], "not_found", "{added}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_address_is_free_for_somebody_new_who_inherits_nothing() {
+    let server = TestServer::start().await;
+    let old = sign_up(&server, "patrick@example.org").await;
+    let token = log_in(&server, "patrick@example.org", PASSWORD).await;
+    let (bob, mut staying) = server.client("Bob").await;
+    let mut leaving = Client::connect(server.server.address(), &token).await;
+    leaving.call("privateMessage", json!({ "receiverId": bob.id, "content": "Hi" })).await;
+    with_token(&server, "DELETE", ME, &token, Value::Null).await.no_content();
+
+    let new = sign_up(&server, "Patrick@Example.org").await;
+    assert_ne!(new, old);
+    let token = log_in(&server, "patrick@example.org", PASSWORD).await;
+    let mut socket = Client::connect(server.server.address(), &token).await;
+    assert_eq!(rows(&socket.call("listLastMessage", json!({})).await).len(), 0);
+    let history = staying.call("getlatestMessageDialog", json!({ "receiverId": old })).await;
+    assert_eq!(rows(&history)[0]["senderName"], "Deleted user");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_admins_deletion_hands_the_group_on_to_the_longest_standing_member() {
+    let server = TestServer::start().await;
+    let (patrick, mut creator) = server.client("Patrick").await;
+    let (late, bob) = (server.user("Late").await, server.user("Bob").await);
+    let group = new_group(&mut creator, &[]).await;
+    for user in [&bob, &late] {
+        creator.call("addUserInGroup", json!({ "groupId": group, "userId": user.id })).await;
+    }
+    creator.call("messageInGroup", json!({ "groupId": group, "content": "Bye" })).await;
+    assert_eq!(admins(&server, group).await, [patrick.id]);
+    delete(&server, &patrick).await;
+    assert_eq!(admins(&server, group).await, [bob.id]);
+
+    let (mut sender, mut receiver) = (server.connect(&bob).await, server.connect(&late).await);
+    let sent = sender.call("messageInGroup", json!({ "groupId": group, "content": "He is gone" })).await;
+    assert_eq!(sent["success"], true, "{sent}");
+    assert_eq!(receiver.push().await["params"]["message"], "He is gone");
+    let history = receiver.call("getlatestMessageGroup", json!({ "groupId": group })).await;
+    let names: Vec<_> = rows(&history).iter().map(|row| &row["senderName"]).collect();
+    assert_eq!(names, ["Bob", "Deleted user"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_ends_with_the_account_of_its_last_member() {
+    let server = TestServer::start().await;
+    let (patrick, mut socket) = server.client("Patrick").await;
+    let (_, mut bob) = server.client("Bob").await;
+    let group = new_group(&mut socket, &[]).await;
+    delete(&server, &patrick).await;
+    let history = bob.call("getlatestMessageGroup", json!({ "groupId": group })).await;
+    assert_eq!(history["code"], "not_found", "{history}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deletion_that_is_asked_for_twice_at_once_happens_once() {
+    let server = TestServer::start().await;
+    let user = server.user("Patrick").await;
+    let ask = || with_token(&server, "DELETE", ME, &user.token, Value::Null);
+    let (first, second) = tokio::join!(ask(), ask());
+    for answer in [&first, &second] {
+        assert!([204, 401].contains(&answer.status), "{answer:?}");
+    }
+    assert!(first.status == 204 || second.status == 204);
+    assert_refused_everywhere(&server, &user.token).await;
+}

@@ -1,0 +1,102 @@
+//! How often one address may sign up and log in.
+
+use serde_json::{Value, json};
+
+use super::{LOGIN, PASSWORD, SIGN_UP, post};
+use crate::support::{Answer, TestServer, answer};
+
+/// An attempt that fails cheaply, with what a proxy would have written.
+async fn attempt(server: &TestServer, path: &str, forwarded_for: &[&str]) -> Answer {
+    let request = server.http("POST", path).json(&json!({ "email": "nobody@example.org", "password": PASSWORD }));
+    let request = forwarded_for.iter().fold(request, |request, entry| request.header("x-forwarded-for", *entry));
+    answer(request).await
+}
+
+fn assert_limited(refusal: &Answer) {
+    let message = refusal.refused(429, "rate_limited");
+    assert!(message.starts_with("Too many requests"), "{message}");
+    let seconds: u64 = refusal.header("retry-after").parse().expect("whole seconds");
+    assert!((1..=61).contains(&seconds), "{seconds}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_login_after_the_last_one_allowed_is_told_when_to_come_back() {
+    let server = TestServer::with(|config| config.limits.logins_per_minute = 2).await;
+    for _ in 0..2 {
+        attempt(&server, LOGIN, &[]).await.refused(401, "unauthorized");
+    }
+    assert_limited(&attempt(&server, LOGIN, &[]).await);
+    assert_limited(&attempt(&server, "/auth/login", &[]).await);
+    attempt(&server, SIGN_UP, &[]).await.ok(201);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_sign_up_after_the_last_one_allowed_stores_nothing() {
+    let server = TestServer::with(|config| config.limits.sign_ups_per_minute = 2).await;
+    for name in ["a", "b"] {
+        post(&server, SIGN_UP, &json!({ "username": name, "password": PASSWORD })).await.ok(201);
+    }
+    for path in [SIGN_UP, "/auth/sing-up"] {
+        assert_limited(&post(&server, path, &json!({ "username": "c", "password": PASSWORD })).await);
+    }
+    post(&server, LOGIN, &json!({ "username": "c", "password": PASSWORD })).await.refused(401, "unauthorized");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn zero_turns_both_limits_off() {
+    let server = TestServer::with(|config| {
+        config.limits.logins_per_minute = 0;
+        config.limits.sign_ups_per_minute = 0;
+    })
+    .await;
+    // More than the 30 and the 10 that are the defaults.
+    for nth in 0..31 {
+        attempt(&server, LOGIN, &[]).await.refused(401, "unauthorized");
+        if nth < 11 {
+            let name = format!("user{nth}");
+            post(&server, SIGN_UP, &json!({ "username": name, "password": PASSWORD })).await.ok(201);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn behind_a_proxy_the_last_forwarded_address_counts() {
+    let server = TestServer::with(|config| {
+        config.limits.logins_per_minute = 1;
+        config.trust_proxy = true;
+    })
+    .await;
+    let free = |refusal: Answer| refusal.refused(401, "unauthorized");
+    free(attempt(&server, LOGIN, &["203.0.113.1"]).await);
+    free(attempt(&server, LOGIN, &["203.0.113.2"]).await);
+    // What a client writes before the proxy's own entry is its word alone.
+    assert_limited(&attempt(&server, LOGIN, &["198.51.100.7, 203.0.113.1"]).await);
+    assert_limited(&attempt(&server, LOGIN, &["198.51.100.7", " 203.0.113.2 "]).await);
+    // One /64 is one customer, and an IPv4 address in IPv6 is that address.
+    free(attempt(&server, LOGIN, &["2001:db8:1:2::1"]).await);
+    assert_limited(&attempt(&server, LOGIN, &["2001:db8:1:2:ffff::9"]).await);
+    free(attempt(&server, LOGIN, &["2001:db8:1:3::1"]).await);
+    assert_limited(&attempt(&server, LOGIN, &["::ffff:203.0.113.1"]).await);
+    // Without a readable entry it is the connection's own address.
+    free(attempt(&server, LOGIN, &[]).await);
+    assert_limited(&attempt(&server, LOGIN, &["nonsense"]).await);
+    assert_limited(&attempt(&server, LOGIN, &["127.0.0.1"]).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_proxy_the_forwarded_address_is_ignored() {
+    let server = TestServer::with(|config| config.limits.logins_per_minute = 1).await;
+    attempt(&server, LOGIN, &["203.0.113.1"]).await.refused(401, "unauthorized");
+    assert_limited(&attempt(&server, LOGIN, &["203.0.113.2"]).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_keeps_the_address_that_counted() {
+    let server = TestServer::with(|config| config.trust_proxy = true).await;
+    super::sign_up(&server, "patrick@example.org").await;
+    let login = json!({ "email": "patrick@example.org", "password": PASSWORD });
+    let request = server.http("POST", LOGIN).header("x-forwarded-for", "198.51.100.7, 203.0.113.1").json(&login);
+    let token = answer(request).await.ok(200)["token"].as_str().expect("a token").to_owned();
+    let sessions = super::with_token(&server, "GET", super::SESSIONS, &token, Value::Null).await.ok(200);
+    assert_eq!(sessions["data"][0]["address"], "203.0.113.1");
+}

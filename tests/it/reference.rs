@@ -1,0 +1,252 @@
+//! The documents against the code: what they name is there, what is there they name, and the
+//! examples of docs/frames.md are answered as it says.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use clap::CommandFactory as _;
+use hark::config::Cli;
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+
+use crate::support::{Client, TestServer, User, steady};
+
+fn checkout() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(checkout().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// The part of a document under a heading, up to the next heading of the same level.
+fn part<'a>(document: &'a str, heading: &str) -> &'a str {
+    let (_, rest) = document.split_once(&format!("\n{heading}\n")).unwrap_or_else(|| panic!("no heading {heading}"));
+    let level = heading.split(' ').next().unwrap_or_default();
+    rest.split_once(&format!("\n{level} ")).map_or(rest, |(part, _)| part)
+}
+
+/// The cells of every table row, without the row of names and the line below it.
+fn rows(text: &str) -> Vec<Vec<String>> {
+    let is_row = |line: &str| line.starts_with('|');
+    let lines: Vec<&str> = text.lines().collect();
+    let cells = |line: &str| line.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect();
+    let names = |nth: usize| lines.get(nth + 1).is_some_and(|next| next.starts_with("|--"));
+    let rows = lines.iter().enumerate().filter(|(nth, line)| is_row(line) && !line.starts_with("|--") && !names(*nth));
+    rows.map(|(_, line)| cells(line)).collect()
+}
+
+/// The first cells of the tables under a heading, without backticks.
+fn first_cells(document: &str, heading: &str) -> BTreeSet<String> {
+    rows(part(document, heading)).into_iter().map(|row| row[0].trim_matches('`').to_owned()).collect()
+}
+
+/// One frame of docs/frames.md: a request, its reply, and the push that goes with it, if any.
+struct Section {
+    kind: String,
+    examples: Vec<Value>,
+}
+
+fn sections() -> Vec<Section> {
+    let frames = read("docs/frames.md");
+    let sections = part(&frames, "## The frames").split("\n### `").skip(1);
+    sections
+        .map(|section| {
+            let (kind, text) = section.split_once("`\n").expect("a heading is a type in backticks");
+            let blocks = text.split("\n```json\n").skip(1);
+            let examples = blocks.map(|block| {
+                let (json, _) = block.split_once("\n```").unwrap_or_else(|| panic!("{kind}: a block has no end"));
+                serde_json::from_str(json).unwrap_or_else(|error| panic!("{kind}: {error} in {json}"))
+            });
+            Section { kind: kind.to_owned(), examples: examples.collect() }
+        })
+        .collect()
+}
+
+/// Where every example starts, as docs/frames.md says above them: Ann is user 1, Bob 2, Cleo 3;
+/// Ann and Bob have greeted each other and are in group 2, where Bob has written.
+struct World {
+    server: TestServer,
+    ann: User,
+    ann_client: Client,
+    bob_client: Client,
+}
+
+impl World {
+    async fn begin() -> Self {
+        let server = TestServer::start().await;
+        let (ann, mut ann_client) = server.client("Ann").await;
+        let (bob, mut bob_client) = server.client("Bob").await;
+        let cleo = server.user("Cleo").await;
+        assert_eq!((ann.id, bob.id, cleo.id), (1, 2, 3));
+
+        ann_client.call("privateMessage", json!({ "receiverId": 2, "content": "Hi Bob" })).await;
+        bob_client.push().await;
+        bob_client.call("privateMessage", json!({ "receiverId": 1, "content": "Hi Ann" })).await;
+        ann_client.push().await;
+        let group = ann_client.call("newGroup", json!({ "groupName": "Book club", "userIds": [2] })).await;
+        assert_eq!(group["params"]["item"]["groupId"], 2, "{group}");
+        bob_client.push().await;
+        bob_client.call("messageInGroup", json!({ "groupId": 2, "content": "Who brings the book?" })).await;
+        ann_client.push().await;
+        Self { server, ann, ann_client, bob_client }
+    }
+
+    async fn end(self) {
+        self.ann_client.close().await;
+        self.bob_client.close().await;
+        self.server.server.stop().await;
+    }
+}
+
+#[test]
+fn every_type_has_a_section_and_every_section_a_type() {
+    let commands = read("src/commands/mod.rs");
+    let types: BTreeSet<&str> = commands
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix('"')?.split_once("\" => Self::"))
+        .map(|(kind, _)| kind)
+        .collect();
+    assert!(types.len() >= 9, "the types are somewhere else: {types:?}");
+    let sections = sections();
+    assert_eq!(sections.iter().map(|section| section.kind.as_str()).collect::<BTreeSet<_>>(), types);
+    for Section { kind, examples } in &sections {
+        let request = examples.first().unwrap_or_else(|| panic!("{kind} has no example"));
+        assert_eq!(request["type"], kind.as_str(), "the first example of a section is its request");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_example_is_answered_as_the_reference_says() {
+    let mut endings = JoinSet::new();
+    for Section { kind, examples } in sections() {
+        let mut examples = examples.into_iter();
+        let (mut request, reply, push) = (examples.next().expect("a request"), examples.next(), examples.next());
+        let mut world = World::begin().await;
+        // A token is the one thing that no document can hold: Ann's own takes its place.
+        if let Some(token) = request.pointer_mut("/params/token") {
+            *token = json!(world.ann.token);
+        }
+        world.ann_client.send_text(&request.to_string()).await;
+        let answer = world.ann_client.frame().await;
+        assert_eq!(answer["success"], true, "{kind}: {answer}");
+        assert_eq!(Some(steady(answer)), reply.map(steady), "{kind}: the reply");
+        if push.is_some() {
+            assert_eq!(Some(steady(world.bob_client.push().await)), push.map(steady), "{kind}: the push");
+        } else {
+            // The reply is a fence: a push would have come before it.
+            world.bob_client.call("listLastMessage", json!({})).await;
+            assert_eq!(world.bob_client.pushes_so_far(), [] as [Value; 0], "{kind} pushes, and does not say so");
+        }
+        // A server takes a second or two to stop; the next example need not wait for that.
+        endings.spawn(world.end());
+    }
+    endings.join_all().await;
+}
+
+/// `RateLimited` is `rate_limited`, as serde has it.
+fn snake_case(name: &str) -> String {
+    let mut snake = String::new();
+    for c in name.chars() {
+        if c.is_ascii_uppercase() && !snake.is_empty() {
+            snake.push('_');
+        }
+        snake.push(c.to_ascii_lowercase());
+    }
+    snake
+}
+
+#[test]
+fn every_error_code_is_explained_and_no_other() {
+    let source = read("src/error.rs");
+    let (_, rest) = source.split_once("pub enum Code {").expect("the codes");
+    let (variants, _) = rest.split_once("\n}").expect("their end");
+    let variants = variants.lines().filter_map(|line| line.trim().strip_suffix(','));
+    let codes: BTreeSet<String> = variants.filter(|name| !name.starts_with("//")).map(snake_case).collect();
+    assert!(codes.contains("bad_json") && codes.contains("rate_limited"), "the codes are somewhere else: {codes:?}");
+    assert_eq!(first_cells(&read("docs/frames.md"), "## Error codes"), codes);
+}
+
+#[test]
+fn every_close_code_is_explained_and_no_other() {
+    let source = read("src/wire/close.rs");
+    let (_, rest) = source.split_once("fn code(self)").expect("the codes");
+    let (body, _) = rest.split_once("\n    }\n").expect("their end");
+    let codes = body.lines().filter_map(|line| line.trim().strip_suffix(',')?.split_once("=> "));
+    let codes: BTreeSet<String> = codes.map(|(_, code)| code.to_owned()).collect();
+    assert!(codes.contains("4001"), "the codes are somewhere else: {codes:?}");
+    assert_eq!(first_cells(&read("docs/frames.md"), "## Close codes"), codes);
+}
+
+#[test]
+fn every_setting_is_in_the_readme_with_its_default_and_no_other() {
+    let mut settings = BTreeMap::new();
+    for argument in Cli::command().get_arguments() {
+        let Some(variable) = argument.get_env().and_then(|name| name.to_str()) else { continue };
+        let flag = variable.strip_prefix("HARK_").unwrap_or(variable).to_lowercase().replace('_', "-");
+        assert_eq!(argument.get_long(), Some(flag.as_str()), "the README says that flags are named after variables");
+        let default = argument.get_default_values().first();
+        let default = default.map_or("none".to_owned(), |value| format!("`{}`", value.to_string_lossy()));
+        settings.insert(variable.to_owned(), default);
+    }
+    assert!(settings.len() > 25, "the settings are somewhere else: {settings:?}");
+
+    let readme = read("README.md");
+    let documented: BTreeMap<String, String> = rows(part(&readme, "## Settings"))
+        .into_iter()
+        .map(|row| (row[0].trim_matches('`').to_owned(), row[1].clone()))
+        .collect();
+    assert_eq!(documented, settings);
+}
+
+#[test]
+fn the_readme_shows_both_commands_and_the_makefile_has_them() {
+    let (readme, makefile) = (read("README.md"), read("Makefile"));
+    for command in ["run", "test"] {
+        assert!(readme.lines().any(|line| line.starts_with(&format!("make {command}"))), "make {command}");
+        assert!(makefile.lines().any(|line| line.starts_with(&format!("{command}:"))), "{command}:");
+    }
+}
+
+/// Every document of the checkout.
+fn documents() -> Vec<PathBuf> {
+    let folders = [checkout().to_owned(), checkout().join("docs")];
+    let entries = folders.iter().flat_map(|folder| fs::read_dir(folder).expect("a folder of the checkout"));
+    let paths = entries.map(|entry| entry.expect("an entry").path());
+    paths.filter(|path| path.extension().is_some_and(|extension| extension == "md")).collect()
+}
+
+/// A document without its code.
+fn prose(path: &Path) -> String {
+    let text = fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    text.split("\n```").step_by(2).collect::<Vec<_>>().join("\n")
+}
+
+/// What a link to each heading of a document ends with.
+fn anchors(prose: &str) -> BTreeSet<String> {
+    let headings = prose.lines().filter(|line| line.starts_with('#')).map(|line| line.trim_start_matches('#').trim());
+    let kept = |c: &char| c.is_alphanumeric() || [' ', '-', '_'].contains(c);
+    headings.map(|heading| heading.to_lowercase().chars().filter(kept).collect::<String>().replace(' ', "-")).collect()
+}
+
+#[test]
+fn every_link_between_documents_leads_somewhere() {
+    let documents = documents();
+    assert!(documents.len() >= 4, "the documents are somewhere else: {documents:?}");
+    for document in documents {
+        let prose_here = prose(&document);
+        let links = prose_here.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(link, _)| link);
+        for link in links.filter(|link| !link.contains("://") && !link.starts_with("mailto:")) {
+            let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let target =
+                if file.is_empty() { document.clone() } else { document.parent().expect("a folder").join(file) };
+            assert!(target.exists(), "{} links to {link}, which is not there", document.display());
+            assert!(
+                anchor.is_empty() || anchors(&prose(&target)).contains(anchor),
+                "{} links to {link}, which has no such heading",
+                document.display()
+            );
+        }
+    }
+}
