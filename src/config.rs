@@ -37,55 +37,55 @@ pub enum Command {
 #[derive(Clone, Debug, clap::Args)]
 pub struct Config {
     /// PostgreSQL to use, as a URL; left out, hark runs a private one in the data folder
-    #[arg(long, env = "DATABASE_URL", value_name = "DATABASE_URL", hide_env_values = true, global = true)]
+    #[arg(long, global = true, env = "DATABASE_URL", value_name = "DATABASE_URL", hide_env_values = true)]
     pub database_url: Option<Secret>,
 
     /// Address and port to listen on; port 0 takes a free one
-    #[arg(long, env = "HARK_LISTEN", value_name = "HARK_LISTEN", default_value = "127.0.0.1:3000", value_parser = listen_address)]
+    #[arg(long, global = true, env = "HARK_LISTEN", value_name = "HARK_LISTEN", default_value = "127.0.0.1:3000", value_parser = listen_address)]
     pub listen: SocketAddr,
 
     /// Folder for the private PostgreSQL and the secret that signs tokens
-    #[arg(long, env = "HARK_DATA_DIR", value_name = "HARK_DATA_DIR", default_value = "./data", global = true)]
+    #[arg(long, global = true, env = "HARK_DATA_DIR", value_name = "HARK_DATA_DIR", default_value = "./data")]
     pub data_dir: PathBuf,
 
     /// Folder of `initdb` and `postgres`; left out, the usual places are searched
-    #[arg(long, env = "HARK_POSTGRES_BIN", value_name = "HARK_POSTGRES_BIN", global = true)]
+    #[arg(long, global = true, env = "HARK_POSTGRES_BIN", value_name = "HARK_POSTGRES_BIN")]
     pub postgres_bin: Option<PathBuf>,
 
     /// Secret that signs the tokens, 32 bytes or more; required with `DATABASE_URL`, else made once and kept in the data folder
-    #[arg(long, env = "HARK_JWT_SECRET", value_name = "HARK_JWT_SECRET", hide_env_values = true)]
+    #[arg(long, global = true, env = "HARK_JWT_SECRET", value_name = "HARK_JWT_SECRET", hide_env_values = true)]
     pub jwt_secret: Option<Secret>,
 
     /// Origins whose pages may use this server, separated by commas, or `*`; pages of its own origin always may
-    #[arg(long, env = "HARK_ALLOWED_ORIGINS", value_name = "HARK_ALLOWED_ORIGINS", value_delimiter = ',', value_parser = origin)]
+    #[arg(long, global = true, env = "HARK_ALLOWED_ORIGINS", value_name = "HARK_ALLOWED_ORIGINS", value_delimiter = ',', value_parser = origin)]
     pub allowed_origins: Vec<String>,
 
     /// Behind a proxy that sets X-Forwarded-For: take the client's address from its last entry
-    #[arg(long, env = "HARK_TRUST_PROXY", value_name = "HARK_TRUST_PROXY", default_value_t = false, action = clap::ArgAction::Set, value_parser = clap::builder::BoolishValueParser::new())]
+    #[arg(long, global = true, env = "HARK_TRUST_PROXY", value_name = "HARK_TRUST_PROXY", default_value_t = false, action = clap::ArgAction::Set, value_parser = clap::builder::BoolishValueParser::new())]
     pub trust_proxy: bool,
 
     /// What is logged: error, warn, info, debug, trace, or a filter such as `hark=debug,sqlx=info`
-    #[arg(long, env = "HARK_LOG", value_name = "HARK_LOG", default_value = "info,actix_server=warn", value_parser = log_filter, global = true)]
+    #[arg(long, global = true, env = "HARK_LOG", value_name = "HARK_LOG", default_value = "info,actix_server=warn", value_parser = log_filter)]
     pub log: String,
 
     /// Form of the log
-    #[arg(long, env = "HARK_LOG_FORMAT", value_name = "HARK_LOG_FORMAT", default_value = "text", global = true)]
+    #[arg(long, global = true, env = "HARK_LOG_FORMAT", value_name = "HARK_LOG_FORMAT", default_value = "text")]
     pub log_format: LogFormat,
 
     /// Bring the schema up to date at start
-    #[arg(long, env = "HARK_MIGRATE", value_name = "HARK_MIGRATE", default_value_t = true, action = clap::ArgAction::Set, value_parser = clap::builder::BoolishValueParser::new())]
+    #[arg(long, global = true, env = "HARK_MIGRATE", value_name = "HARK_MIGRATE", default_value_t = true, action = clap::ArgAction::Set, value_parser = clap::builder::BoolishValueParser::new())]
     pub migrate: bool,
 
     /// Connections to the database for everything but sends
-    #[arg(long, env = "HARK_DATABASE_CONNECTIONS", value_name = "HARK_DATABASE_CONNECTIONS", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    #[arg(long, global = true, env = "HARK_DATABASE_CONNECTIONS", value_name = "HARK_DATABASE_CONNECTIONS", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub database_connections: u32,
 
     /// Writers side by side, each with one connection of its own; a conversation is always on the same one
-    #[arg(long, env = "HARK_WRITERS", value_name = "HARK_WRITERS", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]
+    #[arg(long, global = true, env = "HARK_WRITERS", value_name = "HARK_WRITERS", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub writers: u16,
 
     /// Messages that may wait for a writer before sends are answered `overloaded`
-    #[arg(long, env = "HARK_WRITE_QUEUE", value_name = "HARK_WRITE_QUEUE", default_value_t = 8192, value_parser = at_least_one)]
+    #[arg(long, global = true, env = "HARK_WRITE_QUEUE", value_name = "HARK_WRITE_QUEUE", default_value_t = 8192, value_parser = at_least_one)]
     pub write_queue: usize,
 
     /// The limits.
@@ -98,67 +98,85 @@ pub struct Config {
 #[command(next_help_heading = "Limits")]
 pub struct Limits {
     /// Bytes of one frame, or of one HTTP body
-    #[arg(long, env = "HARK_MAX_FRAME_BYTES", value_name = "HARK_MAX_FRAME_BYTES", default_value_t = 65_536, value_parser = at_least_one)]
+    #[arg(long, global = true, env = "HARK_MAX_FRAME_BYTES", value_name = "HARK_MAX_FRAME_BYTES", default_value_t = 65_536, value_parser = at_least_one)]
     pub max_frame_bytes: usize,
 
     /// Bytes of a message's content
-    #[arg(long, env = "HARK_MAX_CONTENT_BYTES", value_name = "HARK_MAX_CONTENT_BYTES", default_value_t = 16_384, value_parser = at_least_one)]
+    #[arg(long, global = true, env = "HARK_MAX_CONTENT_BYTES", value_name = "HARK_MAX_CONTENT_BYTES", default_value_t = 16_384, value_parser = at_least_one)]
     pub max_content_bytes: usize,
 
     /// Characters of a group's name
-    #[arg(long, env = "HARK_MAX_GROUP_NAME_CHARS", value_name = "HARK_MAX_GROUP_NAME_CHARS", default_value_t = 100, value_parser = at_least_one)]
+    #[arg(long, global = true, env = "HARK_MAX_GROUP_NAME_CHARS", value_name = "HARK_MAX_GROUP_NAME_CHARS", default_value_t = 100, value_parser = at_least_one)]
     pub max_group_name_chars: usize,
 
     /// Rows of a page
-    #[arg(long, env = "HARK_MAX_PAGE_ROWS", value_name = "HARK_MAX_PAGE_ROWS", default_value_t = 100, value_parser = clap::value_parser!(i64).range(1..=10_000))]
+    #[arg(long, global = true, env = "HARK_MAX_PAGE_ROWS", value_name = "HARK_MAX_PAGE_ROWS", default_value_t = 100, value_parser = clap::value_parser!(i64).range(1..=10_000))]
     pub max_page_rows: i64,
 
     /// Requests of one socket that may wait for their reply; then the socket is not read
-    #[arg(long, env = "HARK_MAX_IN_FLIGHT", value_name = "HARK_MAX_IN_FLIGHT", default_value_t = 64, value_parser = at_least_one)]
+    #[arg(long, global = true, env = "HARK_MAX_IN_FLIGHT", value_name = "HARK_MAX_IN_FLIGHT", default_value_t = 64, value_parser = at_least_one)]
     pub max_in_flight: usize,
 
     /// Requests a second of one socket; 0 turns the limit off
-    #[arg(long, env = "HARK_REQUESTS_PER_SECOND", value_name = "HARK_REQUESTS_PER_SECOND", default_value_t = 50)]
+    #[arg(
+        long,
+        global = true,
+        env = "HARK_REQUESTS_PER_SECOND",
+        value_name = "HARK_REQUESTS_PER_SECOND",
+        default_value_t = 50
+    )]
     pub requests_per_second: u32,
 
     /// Requests of one socket at once before the rate counts
-    #[arg(long, env = "HARK_REQUEST_BURST", value_name = "HARK_REQUEST_BURST", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, global = true, env = "HARK_REQUEST_BURST", value_name = "HARK_REQUEST_BURST", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
     pub request_burst: u32,
 
     /// Open sockets of one user, on one node
-    #[arg(long, env = "HARK_MAX_SOCKETS_PER_USER", value_name = "HARK_MAX_SOCKETS_PER_USER", default_value_t = 20, value_parser = at_least_one)]
+    #[arg(long, global = true, env = "HARK_MAX_SOCKETS_PER_USER", value_name = "HARK_MAX_SOCKETS_PER_USER", default_value_t = 20, value_parser = at_least_one)]
     pub max_sockets_per_user: usize,
 
     /// Bytes that may wait for a socket that reads slowly
-    #[arg(long, env = "HARK_OUTBOX_BYTES", value_name = "HARK_OUTBOX_BYTES", default_value_t = 1_048_576, value_parser = at_least_one)]
+    #[arg(long, global = true, env = "HARK_OUTBOX_BYTES", value_name = "HARK_OUTBOX_BYTES", default_value_t = 1_048_576, value_parser = at_least_one)]
     pub outbox_bytes: usize,
 
     /// Hours that a token lives
-    #[arg(long, env = "HARK_TOKEN_HOURS", value_name = "HARK_TOKEN_HOURS", default_value_t = 24, value_parser = clap::value_parser!(u32).range(1..=87_600))]
+    #[arg(long, global = true, env = "HARK_TOKEN_HOURS", value_name = "HARK_TOKEN_HOURS", default_value_t = 24, value_parser = clap::value_parser!(u32).range(1..=87_600))]
     pub token_hours: u32,
 
     /// Sign-ups a minute from one address; 0 turns the limit off
-    #[arg(long, env = "HARK_SIGN_UPS_PER_MINUTE", value_name = "HARK_SIGN_UPS_PER_MINUTE", default_value_t = 10)]
+    #[arg(
+        long,
+        global = true,
+        env = "HARK_SIGN_UPS_PER_MINUTE",
+        value_name = "HARK_SIGN_UPS_PER_MINUTE",
+        default_value_t = 10
+    )]
     pub sign_ups_per_minute: u32,
 
     /// Logins a minute from one address; 0 turns the limit off
-    #[arg(long, env = "HARK_LOGINS_PER_MINUTE", value_name = "HARK_LOGINS_PER_MINUTE", default_value_t = 30)]
+    #[arg(
+        long,
+        global = true,
+        env = "HARK_LOGINS_PER_MINUTE",
+        value_name = "HARK_LOGINS_PER_MINUTE",
+        default_value_t = 30
+    )]
     pub logins_per_minute: u32,
 
     /// Characters that a password has at least
-    #[arg(long, env = "HARK_MIN_PASSWORD_CHARS", value_name = "HARK_MIN_PASSWORD_CHARS", default_value_t = 8, value_parser = at_least_one)]
+    #[arg(long, global = true, env = "HARK_MIN_PASSWORD_CHARS", value_name = "HARK_MIN_PASSWORD_CHARS", default_value_t = 8, value_parser = at_least_one)]
     pub min_password_chars: usize,
 
     /// Characters that a password has at most
-    #[arg(long, env = "HARK_MAX_PASSWORD_CHARS", value_name = "HARK_MAX_PASSWORD_CHARS", default_value_t = 128, value_parser = at_least_one)]
+    #[arg(long, global = true, env = "HARK_MAX_PASSWORD_CHARS", value_name = "HARK_MAX_PASSWORD_CHARS", default_value_t = 128, value_parser = at_least_one)]
     pub max_password_chars: usize,
 
     /// Seconds between two pings on an open socket
-    #[arg(long, env = "HARK_PING_SECONDS", value_name = "HARK_PING_SECONDS", default_value_t = 25, value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    #[arg(long, global = true, env = "HARK_PING_SECONDS", value_name = "HARK_PING_SECONDS", default_value_t = 25, value_parser = clap::value_parser!(u32).range(1..=86_400))]
     pub ping_seconds: u32,
 
     /// Seconds without any traffic from the client after which its socket ends
-    #[arg(long, env = "HARK_IDLE_SECONDS", value_name = "HARK_IDLE_SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    #[arg(long, global = true, env = "HARK_IDLE_SECONDS", value_name = "HARK_IDLE_SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=86_400))]
     pub idle_seconds: u32,
 }
 

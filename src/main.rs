@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use hark::config::{Cli, Command};
+use hark::server::StartError;
 use hark::{server, telemetry};
 
 /// A setting is wrong; nothing was started.
@@ -31,7 +32,7 @@ async fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("hark: {error}");
-            ExitCode::FAILURE
+            if matches!(error, StartError::DatabaseUrl(_)) { ExitCode::from(BAD_SETTING) } else { ExitCode::FAILURE }
         }
     }
 }

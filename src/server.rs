@@ -69,6 +69,9 @@ pub enum StartError {
         /// Why not.
         cause: std::io::Error,
     },
+    /// The URL cannot be read: a bad setting.
+    #[error("DATABASE_URL cannot be read: {0}")]
+    DatabaseUrl(String),
     /// The private PostgreSQL does not start.
     #[error(transparent)]
     Postgres(#[from] crate::embedded_postgres::EmbeddedPostgresError),
@@ -175,6 +178,7 @@ impl Server {
 /// # Errors
 /// A sentence for whoever starts the server.
 pub async fn serve(config: Config) -> Result<(), StartError> {
+    check_database_url(&config)?;
     raise_file_limit();
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
@@ -209,6 +213,7 @@ pub async fn serve(config: Config) -> Result<(), StartError> {
 /// # Errors
 /// A sentence for whoever starts it.
 pub async fn migrate(config: &Config) -> Result<(), StartError> {
+    check_database_url(config)?;
     let (_postgres, database) = open_database(config).await?;
     let db = connect(&database, 1).await?;
     db.migrate().await.map_err(|error| StartError::Database(causes(&error)))?;
@@ -294,6 +299,11 @@ pub fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
         Ok(socket.into())
     };
     bind().map_err(|cause| StartError::Listen { address, cause })
+}
+
+fn check_database_url(config: &Config) -> Result<(), StartError> {
+    let url = config.database_url.clone().map(Address::Url);
+    url.map_or(Ok(()), |url| url.check()).map_err(StartError::DatabaseUrl)
 }
 
 async fn open_database(config: &Config) -> Result<(Option<EmbeddedPostgres>, Address), StartError> {

@@ -6,7 +6,7 @@ use super::{Context, Outcome};
 use crate::delivery::Push;
 use crate::error::Error;
 use crate::model::{GroupId, GroupName, UserId};
-use crate::store::groups::{self, MemberIds};
+use crate::store::groups::{self, MemberChange, MemberIds};
 use crate::wire::params::{Fields, FromFields};
 use crate::wire::reply::{self, Body};
 
@@ -98,15 +98,16 @@ pub(super) async fn add_user(params: AddUserInGroup, context: Context) -> Result
 
 pub(super) async fn leave(params: LeaveGroup, context: Context) -> Result<Outcome, Error> {
     let change = groups::leave(&context.app.db, params.group_id, context.user).await?;
-    let item = MemberItem {
-        group_id: params.group_id,
-        group_name: &change.group_name,
-        user_id: context.user,
-        user_name: &change.user_name,
-    };
-    let notice = format!("User {} has left the group.", change.user_name);
-    let pushes = vec![member_push("leaveGroup", notice, &item, change.members.clone(), context.user)];
-    Ok(Outcome { reply: Body::done(), pushes })
+    Ok(Outcome { reply: Body::done(), pushes: vec![left(params.group_id, context.user, &change)] })
+}
+
+/// What those who stay are told of somebody who has left, by a frame or with their account.
+#[must_use]
+pub fn left(group_id: GroupId, user_id: UserId, change: &MemberChange) -> Push {
+    let MemberChange { group_name, user_name, members } = change;
+    let item = MemberItem { group_id, group_name, user_id, user_name };
+    let notice = format!("User {user_name} has left the group.");
+    member_push("leaveGroup", notice, &item, members.clone(), user_id)
 }
 
 fn added(item: &MemberItem<'_>, to: MemberIds, by: UserId) -> Push {

@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 use super::error::{ErrorBody, HttpError};
 use super::extract::{Asked, Body, SignedIn};
 use crate::app::App;
+use crate::commands::groups;
 use crate::delivery::Event;
 use crate::error::{Code, Error};
 use crate::model::{Email, Password, PersonName, Timestamp, Username};
@@ -156,7 +157,9 @@ pub(super) async fn change_password(
     (status = 401, body = ErrorBody),
 ))]
 pub(super) async fn delete(app: Data<App>, me: SignedIn) -> Result<HttpResponse, HttpError> {
-    accounts::delete(&app.db, me.0.user).await?;
+    for (group, change) in accounts::delete(&app.db, me.0.user).await? {
+        app.delivery.publish(&Event::Push(groups::left(group, me.0.user, &change)));
+    }
     app.delivery.publish(&Event::SessionsEnded { user: me.0.user, keep: None });
     Ok(HttpResponse::NoContent().finish())
 }

@@ -42,7 +42,9 @@ pub fn routes(config: &mut ServiceConfig) {
         .route("/profile/destroy", web::delete().to(me::delete))
         .route("/users/list", web::get().to(users::list))
         .route("/healthz", web::get().to(operations::health))
+        .route("/healthz", web::head().to(operations::health))
         .route("/readyz", web::get().to(operations::readiness))
+        .route("/readyz", web::head().to(operations::readiness))
         .route("/metrics", web::get().to(operations::metrics))
         .route("/", web::get().to(page::first_conversation))
         .service(

@@ -1,8 +1,9 @@
 //! What changes an account as a whole: a new password, and its end.
 
 use super::Db;
+use super::groups::{self, MemberChange};
 use crate::error::Error;
-use crate::model::{SessionId, UserId};
+use crate::model::{GroupId, SessionId, UserId};
 
 /// Stores a new password, unless the old one was changed since `old_hash` was read, and ends every
 /// session but `keep`. False where nothing was stored.
@@ -36,11 +37,13 @@ pub async fn change_password(
 /// Deletes an account: the row keeps its id, so that messages keep their sender, and loses all that
 /// says who it was. The person leaves every group; a group that loses its last admin this way gets
 /// its longest-standing member as one, and a group without members ends. Dialogs stay with the others.
+/// Gives back the groups that were left, and who stays there; none where the account was gone already.
 ///
 /// # Errors
 /// Only where the database fails.
-pub async fn delete(db: &Db, user: UserId) -> Result<(), Error> {
+pub async fn delete(db: &Db, user: UserId) -> Result<Vec<(GroupId, MemberChange)>, Error> {
     let mut tx = db.pool.begin().await?;
+    let user_name = sqlx::query_scalar!("select name from users where id = $1", user.0).fetch_one(&mut *tx).await?;
     // The person first, the groups after: whoever adds people to groups locks in the same order.
     sqlx::query!(
         "update users set email = null, username = null, first_name = null, last_name = null, password_hash = null,
@@ -51,17 +54,21 @@ pub async fn delete(db: &Db, user: UserId) -> Result<(), Error> {
     .execute(&mut *tx)
     .await?;
     sqlx::query!("delete from sessions where user_id = $1", user.0).execute(&mut *tx).await?;
-    let groups = sqlx::query_scalar!(
-        "select c.id from conversations c
+    let groups = sqlx::query!(
+        r#"select c.id, c.name as "name!" from conversations c
          where c.id in (select conversation_id from members where user_id = $1 and kind = 'group')
-         order by c.id for no key update",
+         order by c.id for no key update"#,
         user.0
     )
     .fetch_all(&mut *tx)
     .await?;
+    let mut left = Vec::with_capacity(groups.len());
     for group in groups {
-        super::groups::remove_member(&mut tx, group.into(), user).await?;
+        if let Some(members) = groups::remove_member(&mut tx, group.id.into(), user).await? {
+            let change = MemberChange { group_name: group.name, user_name: user_name.clone(), members };
+            left.push((group.id.into(), change));
+        }
     }
     tx.commit().await?;
-    Ok(())
+    Ok(left)
 }

@@ -45,6 +45,20 @@ pub enum Address {
 }
 
 impl Address {
+    /// Whether it can be read; says nothing about who answers there.
+    ///
+    /// # Errors
+    /// What is wrong with the URL, without the URL: it holds a password.
+    pub fn check(&self) -> Result<(), String> {
+        match self {
+            Self::Url(url) => url.expose().parse::<PgConnectOptions>().map(drop).map_err(|error| match error {
+                sqlx::Error::Configuration(cause) => cause.to_string(),
+                error => error.to_string(),
+            }),
+            Self::Socket { .. } => Ok(()),
+        }
+    }
+
     fn options(&self) -> Result<PgConnectOptions, Error> {
         let options = match self {
             Self::Url(url) => url.expose().parse().map_err(Error::from)?,

@@ -41,12 +41,14 @@ fn routes_in_the_source() -> BTreeSet<String> {
     routes
 }
 
-/// Paths that existing clients call, pages for people: left out of the document on purpose.
-const UNDOCUMENTED: [&str; 8] = [
+/// Paths that existing clients call, pages for people, HEAD beside GET: left out of the document on purpose.
+const UNDOCUMENTED: [&str; 10] = [
     "DELETE /profile/destroy",
     "GET /",
     "GET /api",
     "GET /users/list",
+    "HEAD /healthz",
+    "HEAD /readyz",
     "PATCH /profile/change-password",
     "PATCH /profile/update",
     "POST /auth/login",

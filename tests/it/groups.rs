@@ -4,7 +4,7 @@ use insta::assert_json_snapshot;
 use serde_json::{Value, json};
 use sqlx::Row as _;
 
-use crate::support::{Client, TestServer};
+use crate::support::{Client, TestServer, answer};
 
 async fn new_group(client: &mut Client, user_ids: &[i64]) -> i64 {
     let reply = client.call("newGroup", json!({ "groupName": "Book club", "userIds": user_ids })).await;
@@ -217,6 +217,24 @@ async fn the_longest_standing_member_becomes_admin_after_the_last_one() {
     ann.call("leaveGroup", json!({ "groupId": group })).await;
     assert_eq!(bob_client.push().await["type"], "leaveGroup");
     assert_eq!(admins(&server, group).await, [cleo.id]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_deletes_the_account_leaves_the_groups_and_they_are_told() {
+    let server = TestServer::start().await;
+    let (ann, mut ann_client) = server.client("Ann").await;
+    let (bob, mut bob_client) = server.client("Bob").await;
+    let group = new_group(&mut ann_client, &[bob.id]).await;
+    bob_client.push().await;
+    answer(server.http("DELETE", "/api/v1/users/me").bearer_auth(&ann.token)).await.no_content();
+    let told = bob_client.push().await;
+    assert_eq!(
+        (&told["type"], &told["params"]["message"]),
+        (&json!("leaveGroup"), &json!("User Ann has left the group."))
+    );
+    assert_eq!(admins(&server, group).await, [bob.id]);
+    let sent = bob_client.call("messageInGroup", json!({ "groupId": group, "content": "alone" })).await;
+    assert_eq!(sent["success"], true, "{sent}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -268,9 +268,21 @@ async fn a_database_that_does_not_answer_is_said_without_its_password() {
     let unreadable = [("DATABASE_URL", unreadable), secret];
     let (serve, migrate, unreadable) =
         tokio::join!(hark(&[], &to_serve), hark(&["migrate"], &to_migrate), hark(&[], &unreadable));
+    assert_refused(&unreadable, BAD_SETTING, "DATABASE_URL");
+    for run in [&serve, &migrate] {
+        assert_refused(run, 1, "the database cannot be used");
+    }
     for run in [serve, migrate, unreadable] {
-        assert_refused(&run, 1, "the database cannot be used");
         assert!(!run.stderr.contains("top-secret"), "{}", run.stderr);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn settings_may_come_before_or_after_the_command() {
+    let late = hark(&["serve", "--jwt-secret", "short"], &[]).await;
+    let early = hark(&["--jwt-secret", "short", "serve"], &[]).await;
+    for run in [late, early] {
+        assert_refused(&run, BAD_SETTING, "HARK_JWT_SECRET");
     }
 }
 
