@@ -121,13 +121,19 @@ impl Error {
         self.code
     }
 
+    /// What is behind it, for whoever starts a server and is to see it all.
+    #[must_use]
+    pub fn causes(&self) -> String {
+        self.cause.as_deref().map_or_else(|| self.to_string(), |cause| chain(cause))
+    }
+
     /// What the caller is told. The one place where a cause is logged: call it once, at the edge.
     #[must_use]
     pub fn into_answer(self) -> Answer {
         let Self { code, mut message, retry_after, cause } = self;
         if let Some(cause) = cause {
             let request_id = format!("{:016x}", rand::random::<u64>());
-            tracing::error!(request_id, cause = %Chain(cause.as_ref()), "{message}");
+            tracing::error!(request_id, cause = chain(cause.as_ref()), "{message}");
             if code == Code::Internal {
                 message = format!("{message}; the log knows more under request id {request_id}").into();
             }
@@ -136,17 +142,17 @@ impl Error {
     }
 }
 
-/// An error with everything that caused it, on one line.
-struct Chain<'a>(&'a (dyn std::error::Error + 'a));
-
-impl std::fmt::Display for Chain<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}", self.0)?;
-        let mut cause = self.0.source();
-        while let Some(next) = cause {
-            write!(f, ": {next}")?;
-            cause = next.source();
+/// An error with everything that caused it, on one line. Many errors say their cause themselves; it
+/// is not said twice.
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut line = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        let text = next.to_string();
+        if !line.ends_with(&text) {
+            line = format!("{line}: {text}");
         }
-        Ok(())
+        cause = next.source();
     }
+    line
 }

@@ -109,7 +109,7 @@ impl Server {
     ) -> Result<Self, StartError> {
         let db = connect(database, config.database_connections).await?;
         if config.migrate {
-            db.migrate().await.map_err(|error| StartError::Database(causes(&error)))?;
+            db.migrate().await.map_err(|error| StartError::Database(error.causes()))?;
         }
         // Connections of their own: neither do reads hold up sends, nor does a worker thread that
         // ends take a connection with it while the writers drain.
@@ -128,7 +128,7 @@ impl Server {
             writer,
             delivery,
             tokens: Tokens::new(secret, limits.token_hours),
-            passwords: Passwords::new().map_err(|error| StartError::Database(causes(&error)))?,
+            passwords: Passwords::new().map_err(|error| StartError::Database(error.causes()))?,
             sign_ups: Attempts::per_minute(limits.sign_ups_per_minute),
             logins: Attempts::per_minute(limits.logins_per_minute),
             metrics,
@@ -216,14 +216,14 @@ pub async fn migrate(config: &Config) -> Result<(), StartError> {
     check_database_url(config)?;
     let (_postgres, database) = open_database(config).await?;
     let db = connect(&database, 1).await?;
-    db.migrate().await.map_err(|error| StartError::Database(causes(&error)))?;
+    db.migrate().await.map_err(|error| StartError::Database(error.causes()))?;
     db.close().await;
     println!("the schema is up to date");
     Ok(())
 }
 
 async fn connect(database: &Address, connections: u32) -> Result<Db, StartError> {
-    Db::connect(database, connections).await.map_err(|error| StartError::Database(causes(&error)))
+    Db::connect(database, connections).await.map_err(|error| StartError::Database(error.causes()))
 }
 
 fn http_server(app: &Arc<App>, listener: TcpListener) -> std::io::Result<actix_web::dev::Server> {
@@ -372,15 +372,4 @@ fn greet(address: SocketAddr) {
 
 Ctrl-C stops it; the data stays."
     );
-}
-
-/// An error with everything that caused it: whoever starts a server is to see it all.
-fn causes(error: &Error) -> String {
-    let mut sentence = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(next) = cause {
-        sentence = format!("{sentence}: {next}");
-        cause = next.source();
-    }
-    sentence
 }

@@ -40,26 +40,28 @@ pub(super) struct SignUp {
 
 impl FromFields for SignUp {
     fn from_fields(fields: &Fields<'_>) -> Result<Self, Error> {
-        let sign_up = Self {
-            email: email(fields)?,
-            username: fields.optional("username")?,
+        let (email, username) = identity(fields)?;
+        Ok(Self {
+            email,
+            username,
             password: fields.required("password")?,
             first_name: fields.optional("firstName")?,
             last_name: fields.optional("lastName")?,
-        };
-        if sign_up.email.is_none() && sign_up.username.is_none() {
-            return Err(Error::bad_params("email or username is required"));
-        }
-        Ok(sign_up)
+        })
     }
 }
 
-/// Old clients say `userEmail`.
-fn email(fields: &Fields<'_>) -> Result<Option<Email>, Error> {
-    Ok(match fields.optional("email")? {
+/// By what somebody signs in: an e-mail address, which old clients call `userEmail`, or a username.
+fn identity(fields: &Fields<'_>) -> Result<(Option<Email>, Option<Username>), Error> {
+    let email = match fields.optional("email")? {
         Some(email) => Some(email),
         None => fields.optional("userEmail")?,
-    })
+    };
+    let username = fields.optional("username")?;
+    if email.is_none() && username.is_none() {
+        return Err(Error::bad_params("email or username is required"));
+    }
+    Ok((email, username))
 }
 
 /// Who wants in: an e-mail address or a username, and the password.
@@ -76,15 +78,8 @@ pub(super) struct LogIn {
 
 impl FromFields for LogIn {
     fn from_fields(fields: &Fields<'_>) -> Result<Self, Error> {
-        let log_in = Self {
-            email: email(fields)?,
-            username: fields.optional("username")?,
-            password: fields.required("password")?,
-        };
-        if log_in.email.is_none() && log_in.username.is_none() {
-            return Err(Error::bad_params("email or username is required"));
-        }
-        Ok(log_in)
+        let (email, username) = identity(fields)?;
+        Ok(Self { email, username, password: fields.required("password")? })
     }
 }
 

@@ -137,14 +137,6 @@ pub async fn find(db: &Db, id: UserId) -> Result<Option<User>, Error> {
     .await?)
 }
 
-/// The name that everybody sees, of a deleted user too.
-///
-/// # Errors
-/// Only where the database fails.
-pub async fn name(db: &Db, id: UserId) -> Result<Option<String>, Error> {
-    Ok(sqlx::query_scalar!("select name from users where id = $1", id.0).fetch_optional(&db.pool).await?)
-}
-
 /// Who signs in by this, with the hash of their password.
 ///
 /// # Errors
