@@ -30,7 +30,6 @@ use crate::delivery::Delivery;
 use crate::delivery::bus::InProcess;
 use crate::delivery::hub::Hub;
 use crate::embedded_postgres::{EmbeddedPostgres, Options};
-use crate::error::Error;
 use crate::store::writer::Writer;
 use crate::store::{Address, Db};
 use crate::telemetry::Metrics;
