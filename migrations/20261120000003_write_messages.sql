@@ -81,7 +81,9 @@ begin
                case
                    when s.id is null or s.deleted_at is not null then 'unauthorized'
                    when before.id is not null then 'repeat'
-                   when i.group_id is null and (r.id is null or r.deleted_at is not null) then 'no_such_user'
+                   -- Without a dialog as well: the receiver has signed up since the dialogs were made.
+                   when i.group_id is null and (r.id is null or r.deleted_at is not null or i.conversation_id is null)
+                       then 'no_such_user'
                    when i.group_id is not null and i.conversation_id is null then 'no_such_group'
                    when i.group_id is not null and not exists (
                        select from members m where m.conversation_id = i.conversation_id and m.user_id = i.sender

@@ -77,6 +77,18 @@ impl Error {
         Self::new(Code::NotFound, message)
     }
 
+    /// There is no such user; `field` is the one that names them.
+    #[must_use]
+    pub fn no_such_user(field: &str) -> Self {
+        Self::not_found(format!("{field}: there is no such user"))
+    }
+
+    /// There is no such group, or it has ended.
+    #[must_use]
+    pub fn no_such_group() -> Self {
+        Self::not_found("params.groupId: there is no such group")
+    }
+
     /// The group is for its members alone.
     #[must_use]
     pub fn not_a_member() -> Self {

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use hark::config::{Cli, Command};
-use hark::server::StartError;
-use hark::{server, telemetry};
+use hark::server::{StartError, process};
+use hark::telemetry;
 
 /// A setting is wrong; nothing was started.
 const BAD_SETTING: u8 = 2;
@@ -25,8 +25,8 @@ async fn main() -> ExitCode {
     }
     telemetry::start_log(&config.log, config.log_format);
     let result = match command {
-        Command::Migrate => server::migrate(&config).await,
-        _ => server::serve(config).await,
+        Command::Migrate => process::migrate(&config).await,
+        _ => process::serve(config).await,
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -165,7 +165,9 @@ impl Email {
     /// # Errors
     /// Not something @ something, with a space or a control character, or over 254 bytes.
     pub fn parse(text: String, _: &Limits) -> Result<Self, Refusal> {
-        let halves = text.rsplit_once('@').is_some_and(|(local, domain)| !local.is_empty() && !domain.is_empty());
+        let halves = text
+            .split_once('@')
+            .is_some_and(|(local, domain)| !local.is_empty() && !domain.is_empty() && !domain.contains('@'));
         let clean = !text.chars().any(|c| c.is_whitespace() || c.is_control());
         if halves && clean && text.len() <= 254 {
             Ok(Self(text))

@@ -1,10 +1,10 @@
-//! The composition root: puts a server together, runs it, and stops it in order.
+//! The composition root: puts a server together, runs it, and stops it in order. What a process needs
+//! around a server is in [`process`].
+
+pub mod process;
 
 use std::any::Any;
-use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener};
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,10 +14,9 @@ use actix_web::guard::GuardContext;
 use actix_web::http::header::UPGRADE;
 use actix_web::web::{self, Data};
 use actix_web::{App as HttpApp, HttpServer, guard};
-use rand::distr::{Alphanumeric, SampleString as _};
 use socket2::SockRef;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
+use tokio::time::{interval, timeout};
 use tracing_actix_web::TracingLogger;
 
 use crate::app::App;
@@ -29,9 +28,8 @@ use crate::config::{Config, Secret};
 use crate::delivery::Delivery;
 use crate::delivery::bus::InProcess;
 use crate::delivery::hub::Hub;
-use crate::embedded_postgres::{EmbeddedPostgres, Options};
 use crate::store::writer::Writer;
-use crate::store::{Address, Db};
+use crate::store::{Address, Db, sessions};
 use crate::telemetry::Metrics;
 use crate::{http, ws};
 
@@ -44,8 +42,11 @@ const CONNECTIONS_PER_WORKER: usize = 100_000;
 const UNREAD_FOR_AT_MOST: Duration = Duration::from_mins(1);
 /// Longest wait for connections that do not end by themselves.
 const STOP_WITHIN_SECONDS: u64 = 4;
-/// Six bits each, less a little: more than the hash that they key.
-const KEPT_SECRET_CHARS: usize = 64;
+/// Longest wait for the writers at a stop, where the database does not answer.
+const DRAIN_WITHIN: Duration = Duration::from_secs(10);
+/// How often the sessions of open sockets are looked at anew: an end that a node did not hear of, and
+/// one that was made in the database itself, closes its sockets too.
+const CHECK_SESSIONS_EVERY: Duration = Duration::from_secs(5);
 const SWEEP_EVERY: Duration = Duration::from_millis(100);
 const FORGET_EVERY: Duration = Duration::from_mins(1);
 
@@ -165,60 +166,16 @@ impl Server {
         self.app.delivery.hub.close_all();
         ended.await;
         let _ = self.http.await;
-        self.app.writer.drain().await;
         self.sweeper.abort();
-        self.app.db.close().await;
-        self.writer_db.close().await;
+        let closed = async {
+            self.app.writer.drain().await;
+            self.app.db.close().await;
+            self.writer_db.close().await;
+        };
+        if timeout(DRAIN_WITHIN, closed).await.is_err() {
+            tracing::warn!("the database does not answer; what was not confirmed may be stored or not");
+        }
     }
-}
-
-/// Serves until Ctrl-C or SIGTERM, on a private PostgreSQL where the settings name no database.
-///
-/// # Errors
-/// A sentence for whoever starts the server.
-pub async fn serve(config: Config) -> Result<(), StartError> {
-    check_database_url(&config)?;
-    raise_file_limit();
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    // Before the database: a port that is taken is found out while nothing runs yet.
-    let listener = listen(config.listen)?;
-    let (postgres, database) = open_database(&config).await?;
-    let secret = match &config.jwt_secret {
-        Some(secret) => secret.clone(),
-        None => kept_secret(&config.data_dir)?,
-    };
-    let server = Server::start(config, &database, &secret, listener, InProcess::default()).await?;
-    greet(server.address());
-
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-    }
-    tracing::info!("stopping; a second signal ends at once");
-    tokio::select! {
-        () = server.stop() => {}
-        _ = interrupt.recv() => tracing::warn!("ended at once"),
-        _ = terminate.recv() => tracing::warn!("ended at once"),
-    }
-    if let Some(postgres) = postgres {
-        let _ = tokio::task::spawn_blocking(move || postgres.stop()).await;
-    }
-    Ok(())
-}
-
-/// Brings the schema up to date, and ends.
-///
-/// # Errors
-/// A sentence for whoever starts it.
-pub async fn migrate(config: &Config) -> Result<(), StartError> {
-    check_database_url(config)?;
-    let (_postgres, database) = open_database(config).await?;
-    let db = connect(&database, 1).await?;
-    db.migrate().await.map_err(|error| StartError::Database(error.causes()))?;
-    db.close().await;
-    println!("the schema is up to date");
-    Ok(())
 }
 
 async fn connect(database: &Address, connections: u32) -> Result<Db, StartError> {
@@ -271,16 +228,30 @@ fn tune(stream: &dyn Any, _: &mut actix_web::dev::Extensions) {
 }
 
 async fn sweep(app: Arc<App>) {
-    let mut often = tokio::time::interval(SWEEP_EVERY);
-    let mut seldom = tokio::time::interval(FORGET_EVERY);
+    let mut often = interval(SWEEP_EVERY);
+    let mut sometimes = interval(CHECK_SESSIONS_EVERY);
+    let mut seldom = interval(FORGET_EVERY);
     loop {
         tokio::select! {
             _ = often.tick() => app.delivery.hub.sweep(),
+            _ = sometimes.tick() => close_ended_sessions(&app).await,
             _ = seldom.tick() => {
                 app.sign_ups.forget_quiet();
                 app.logins.forget_quiet();
             }
         }
+    }
+}
+
+async fn close_ended_sessions(app: &App) {
+    let open = app.delivery.hub.sessions();
+    if open.is_empty() {
+        return;
+    }
+    match sessions::ended(&app.db, &open).await {
+        Ok(ended) => app.delivery.hub.close_ended(&ended),
+        // Said once, in the log; the next look comes soon.
+        Err(error) => drop(error.into_answer()),
     }
 }
 
@@ -298,77 +269,4 @@ pub fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
         Ok(socket.into())
     };
     bind().map_err(|cause| StartError::Listen { address, cause })
-}
-
-fn check_database_url(config: &Config) -> Result<(), StartError> {
-    let url = config.database_url.clone().map(Address::Url);
-    url.map_or(Ok(()), |url| url.check()).map_err(StartError::DatabaseUrl)
-}
-
-async fn open_database(config: &Config) -> Result<(Option<EmbeddedPostgres>, Address), StartError> {
-    if let Some(url) = &config.database_url {
-        return Ok((None, Address::Url(url.clone())));
-    }
-    let options = Options { data_dir: config.data_dir.clone(), bin_dir: config.postgres_bin.clone(), fsync: true };
-    let started = tokio::task::spawn_blocking(move || EmbeddedPostgres::start(&options)).await;
-    let postgres = started.map_err(std::io::Error::other)??;
-    let address = private_address(&postgres);
-    Ok((Some(postgres), address))
-}
-
-/// How to connect to a private PostgreSQL.
-#[must_use]
-pub fn private_address(postgres: &EmbeddedPostgres) -> Address {
-    let connection = postgres.connection();
-    Address::Socket {
-        dir: connection.socket_dir.clone(),
-        port: connection.port,
-        user: connection.user.clone(),
-        password: Secret::from(connection.password.as_str()),
-        database: connection.database.clone(),
-    }
-}
-
-/// The secret that signs tokens: made once, so that tokens outlive a restart.
-fn kept_secret(data_dir: &Path) -> Result<Secret, StartError> {
-    let path = data_dir.join("jwt-secret");
-    let cannot = |cause| StartError::DataFolder { path: path.display().to_string(), cause };
-    match std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
-        Ok(mut file) => {
-            let secret = Alphanumeric.sample_string(&mut rand::rng(), KEPT_SECRET_CHARS);
-            file.write_all(secret.as_bytes()).and_then(|()| file.sync_all()).map_err(cannot)?;
-            Ok(Secret::from(secret))
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-            let secret = std::fs::read_to_string(&path).map_err(cannot)?;
-            if secret.len() < crate::config::MIN_SECRET_BYTES {
-                return Err(cannot(std::io::Error::other(
-                    "it is too short to be the secret; remove it, and all will sign in anew",
-                )));
-            }
-            Ok(Secret::from(secret))
-        }
-        Err(error) => Err(cannot(error)),
-    }
-}
-
-/// Every socket is a file to the system.
-fn raise_file_limit() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limit = getrlimit(Resource::Nofile);
-    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }) {
-        tracing::warn!(%error, "the limit of open files stays as it is");
-    }
-}
-
-fn greet(address: SocketAddr) {
-    println!(
-        "Hark is listening on http://{address}
-
-  a first conversation   http://{address}/
-  Swagger UI             http://{address}/api/
-  sign up                curl http://{address}/api/v1/auth/sign-up -d '{{\"email\":\"you@example.org\",\"password\":\"at least 8\"}}'
-
-Ctrl-C stops it; the data stays."
-    );
 }

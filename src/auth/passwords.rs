@@ -56,7 +56,13 @@ impl Passwords {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Error> {
-        let _at_work = self.at_work.acquire().await.map_err(Error::internal)?;
+        let at_work = Arc::clone(&self.at_work).acquire_owned().await.map_err(Error::internal)?;
+        // The work goes on where the one who asked hangs up, and so must the permit.
+        let work = move || {
+            let done = work();
+            drop(at_work);
+            done
+        };
         tokio::task::spawn_blocking(work).await.map_err(Error::internal)
     }
 }

@@ -109,6 +109,13 @@ impl std::fmt::Debug for Tokens {
     }
 }
 
+/// The token in the value of an `Authorization` header.
+#[must_use]
+pub fn bearer(value: &str) -> Option<&str> {
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
 /// Seconds since 1970.
 #[must_use]
 pub fn now() -> i64 {

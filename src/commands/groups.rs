@@ -74,15 +74,21 @@ struct MemberItem<'a> {
     user_name: &'a str,
 }
 
+/// With more people in a new group, each hears of their own coming only: a thousand notices to a
+/// thousand people would be a million for one request.
+const MOST_ANNOUNCED_TO_ALL: usize = 100;
+
 pub(super) async fn new_group(params: NewGroup, context: Context) -> Result<Outcome, Error> {
     let group = groups::create(&context.app.db, context.user, &params.group_name, &params.user_ids).await?;
     let group_name = params.group_name.as_str();
+    let everybody_hears = group.added.len() <= MOST_ANNOUNCED_TO_ALL;
     let pushes = group
         .added
         .iter()
         .map(|(user_id, user_name)| {
             let item = MemberItem { group_id: group.id, group_name, user_id: *user_id, user_name };
-            added(&item, group.members.clone(), context.user)
+            let to = if everybody_hears { group.members.clone() } else { MemberIds::from([*user_id]) };
+            added(&item, to, context.user)
         })
         .collect();
     Ok(Outcome { reply: Body::item(&GroupItem { group_id: group.id, group_name }), pushes })

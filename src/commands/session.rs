@@ -2,6 +2,8 @@
 
 use super::{Context, Outcome};
 use crate::error::Error;
+use crate::store::sessions;
+use crate::wire::close::Close;
 use crate::wire::params::{Fields, FromFields};
 use crate::wire::reply::Body;
 
@@ -28,6 +30,10 @@ pub(super) async fn authenticate(params: Authenticate, context: Context) -> Resu
     socket.renew(claims.session(), claims.exp);
     if let Err(error) = app.check_session(&claims).await {
         socket.renew(old_session, old_expiry);
+        // The old session may have ended meanwhile, and its end looked for it in vain.
+        if !sessions::is_open(&app.db, old_session, user).await? {
+            socket.outbox.ask_to_close(Close::Unauthorized);
+        }
         return Err(error);
     }
     Ok(Body::done().into())

@@ -1,9 +1,9 @@
 //! The sockets of this node, by user. A push takes the lock of one shard for as long as it takes to
 //! put a shared frame into a few outboxes; no lock is held across an await.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -25,6 +25,8 @@ const COME_BACK_WITHIN: Duration = Duration::from_secs(5);
 pub struct Socket {
     /// Whose it is.
     pub user: UserId,
+    /// Whether its session was found open, and its place is one of the user's.
+    confirmed: AtomicBool,
     session: AtomicI64,
     /// When its token ends, in seconds since 1970.
     expires_at: AtomicI64,
@@ -77,6 +79,28 @@ impl Registration {
     pub fn socket(&self) -> &Arc<Socket> {
         &self.socket
     }
+
+    /// Gives the socket its place among those of its user, once its session was found open.
+    ///
+    /// # Errors
+    /// The reason to close it with: too many sockets, or a server that goes away.
+    pub fn confirm(&self) -> Result<(), Close> {
+        let hub = &self.hub;
+        let closing = hub.closing.lock();
+        if *closing {
+            return Err(hub.going_away(0));
+        }
+        let shard = hub.shard(self.socket.user).lock();
+        let sockets = shard.get(&self.socket.user).map_or(&[][..], Vec::as_slice);
+        let places = sockets.iter().filter(|socket| socket.confirmed.load(Ordering::Relaxed)).count();
+        if places >= hub.max_sockets_per_user {
+            return Err(Close::TooManySockets);
+        }
+        self.socket.confirmed.store(true, Ordering::Relaxed);
+        hub.open.fetch_add(1, Ordering::Relaxed);
+        hub.metrics.socket_opened();
+        Ok(())
+    }
 }
 
 impl Hub {
@@ -96,36 +120,16 @@ impl Hub {
 
     /// Takes a socket in. From now on it misses nothing: do this before asking whether its session
     /// is open, so that an end in between reaches it.
-    ///
-    /// # Errors
-    /// The reason to close it with: too many sockets, or a server that goes away.
-    pub fn register(
-        self: &Arc<Self>,
-        user: UserId,
-        session: SessionId,
-        expires_at: i64,
-    ) -> Result<Registration, Close> {
+    pub fn register(self: &Arc<Self>, user: UserId, session: SessionId, expires_at: i64) -> Registration {
         let socket = Arc::new(Socket {
             user,
+            confirmed: AtomicBool::new(false),
             session: AtomicI64::new(session.0),
             expires_at: AtomicI64::new(expires_at),
             outbox: Arc::new(Outbox::new(self.outbox_bytes)),
         });
-        let closing = self.closing.lock();
-        if *closing {
-            return Err(self.going_away(0));
-        }
-        let mut shard = self.shard(user).lock();
-        let sockets = shard.entry(user).or_default();
-        if sockets.len() >= self.max_sockets_per_user {
-            return Err(Close::TooManySockets);
-        }
-        sockets.push(Arc::clone(&socket));
-        drop(shard);
-        drop(closing);
-        self.open.fetch_add(1, Ordering::Relaxed);
-        self.metrics.socket_opened();
-        Ok(Registration { hub: Arc::clone(self), socket })
+        self.shard(user).lock().entry(user).or_default().push(Arc::clone(&socket));
+        Registration { hub: Arc::clone(self), socket }
     }
 
     /// Acts on what a node said. `alone` where there is no other node.
@@ -154,6 +158,27 @@ impl Hub {
             for socket in shard.lock().values().flatten() {
                 socket.outbox.ask_to_close(self.going_away(nth));
                 nth += 1;
+            }
+        }
+    }
+
+    /// The sessions of all sockets.
+    #[must_use]
+    pub fn sessions(&self) -> Vec<SessionId> {
+        let mut sessions: Vec<SessionId> = Vec::with_capacity(self.open_sockets());
+        for shard in &self.shards {
+            sessions.extend(shard.lock().values().flatten().map(|socket| socket.session()));
+        }
+        sessions.sort_unstable();
+        sessions.dedup();
+        sessions
+    }
+
+    /// Asks the sockets of sessions that have ended to close.
+    pub fn close_ended(&self, ended: &HashSet<SessionId>) {
+        for shard in &self.shards {
+            for socket in shard.lock().values().flatten().filter(|socket| ended.contains(&socket.session())) {
+                socket.outbox.ask_to_close(Close::Unauthorized);
             }
         }
     }
@@ -210,7 +235,9 @@ impl Drop for Registration {
         }
         drop(shard);
         self.socket.outbox.end();
-        self.hub.open.fetch_sub(1, Ordering::Relaxed);
-        self.hub.metrics.socket_ended();
+        if self.socket.confirmed.load(Ordering::Relaxed) {
+            self.hub.open.fetch_sub(1, Ordering::Relaxed);
+            self.hub.metrics.socket_ended();
+        }
     }
 }

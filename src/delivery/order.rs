@@ -14,6 +14,8 @@ use crate::model::{ConversationId, Seq};
 const SHARDS: usize = 64;
 /// Longest wait for a predecessor.
 const PATIENCE: Duration = Duration::from_millis(250);
+/// Most messages of one conversation that wait for a predecessor.
+const MOST_WAITING: usize = 1_000;
 /// A conversation that was silent for so long is forgotten. Longer than a message counts as close
 /// to the one before it.
 const FORGET_AFTER: Duration = Duration::from_mins(1);
@@ -29,6 +31,8 @@ struct Lane {
     /// The `seq` to deliver next; `None` until it is known which message came first here.
     next: Option<Seq>,
     waiting: BTreeMap<Seq, Push>,
+    /// Since when the first of them waits.
+    waiting_since: Instant,
     last_seen: Instant,
 }
 
@@ -46,11 +50,7 @@ impl Order {
         let shard = &self.shards[usize::try_from(nth).expect("less than the number of shards")];
         // Held while delivering: two nodes must not overtake each other between here and the outboxes.
         let mut lanes = shard.lock();
-        let lane = lanes.entry(conversation).or_insert_with(|| Lane {
-            next: None,
-            waiting: BTreeMap::new(),
-            last_seen: Instant::now(),
-        });
+        let lane = lanes.entry(conversation).or_insert_with(Lane::new);
         lane.last_seen = Instant::now();
         if seq == 1 || !close_to_previous {
             lane.next.get_or_insert(seq);
@@ -65,7 +65,13 @@ impl Order {
                 lane.deliver_waiting(&mut deliver);
             }
             _ => {
+                if lane.waiting.is_empty() {
+                    lane.waiting_since = Instant::now();
+                }
                 lane.waiting.insert(seq, push.clone());
+                if lane.waiting.len() > MOST_WAITING {
+                    lane.give_up(&mut deliver);
+                }
             }
         }
     }
@@ -74,20 +80,27 @@ impl Order {
     pub(super) fn sweep(&self, mut deliver: impl FnMut(&Push)) {
         for shard in &self.shards {
             shard.lock().retain(|_, lane| {
-                let silent = lane.last_seen.elapsed();
-                if silent > PATIENCE
-                    && let Some(first) = lane.waiting.keys().next()
-                {
-                    lane.next = Some(*first);
-                    lane.deliver_waiting(&mut deliver);
+                if !lane.waiting.is_empty() && lane.waiting_since.elapsed() > PATIENCE {
+                    lane.give_up(&mut deliver);
                 }
-                silent < FORGET_AFTER
+                lane.last_seen.elapsed() < FORGET_AFTER
             });
         }
     }
 }
 
 impl Lane {
+    fn new() -> Self {
+        let now = Instant::now();
+        Self { next: None, waiting: BTreeMap::new(), waiting_since: now, last_seen: now }
+    }
+
+    /// Goes on without the message that the others wait for.
+    fn give_up(&mut self, deliver: &mut impl FnMut(&Push)) {
+        self.next = self.waiting.keys().next().copied();
+        self.deliver_waiting(deliver);
+    }
+
     fn deliver_waiting(&mut self, deliver: &mut impl FnMut(&Push)) {
         while let Some(next) = self.next
             && let Some(push) = self.waiting.remove(&next)
@@ -95,6 +108,7 @@ impl Lane {
             deliver(&push);
             self.next = Some(next + 1);
         }
+        self.waiting_since = Instant::now();
     }
 }
 
@@ -124,6 +138,20 @@ mod tests {
         fn whatever_order_they_come_in_they_leave_in_one(seqs in Just((1..=20).collect::<Vec<Seq>>()).prop_shuffle()) {
             prop_assert_eq!(delivered(&Order::default(), &seqs), (1..=20).collect::<Vec<_>>());
         }
+    }
+
+    #[test]
+    fn messages_that_go_on_coming_do_not_renew_the_wait() {
+        let order = Order::default();
+        let mut seen = delivered(&order, &[1]);
+        let deadline = Instant::now() + Duration::from_secs(5);
+        let mut next = 3;
+        while seen.len() < 2 && Instant::now() < deadline {
+            seen.extend(delivered(&order, &[next]));
+            order.sweep(|push| seen.push(push.place.expect("a message").seq));
+            next += 1;
+        }
+        assert_eq!(seen[..2], [1, 3]);
     }
 
     #[test]

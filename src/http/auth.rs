@@ -9,12 +9,13 @@ use utoipa::ToSchema;
 use super::error::{ErrorBody, HttpError};
 use super::extract::{Body, Client, SignedIn};
 use super::me::Own;
+use super::to_its_end;
 use crate::app::App;
 use crate::delivery::Event;
 use crate::error::{Code, Error};
-use crate::model::{Email, Password, PersonName, SessionId, Timestamp, Username};
+use crate::model::{Email, Password, PersonName, SessionId, Timestamp, UserId, Username};
 use crate::store::sessions::{self, Origin, Session};
-use crate::store::users::{self, Identity, NewUser, User};
+use crate::store::users::{self, NewUser, SignInName, User};
 use crate::wire::params::{Fields, FromFields};
 
 /// Who wants an account. An e-mail address or a username is needed.
@@ -40,11 +41,12 @@ pub(super) struct SignUp {
 
 impl FromFields for SignUp {
     fn from_fields(fields: &Fields<'_>) -> Result<Self, Error> {
+        let password = fields.required("password")?;
         let (email, username) = identity(fields)?;
         Ok(Self {
             email,
             username,
-            password: fields.required("password")?,
+            password,
             first_name: fields.optional("firstName")?,
             last_name: fields.optional("lastName")?,
         })
@@ -78,8 +80,9 @@ pub(super) struct LogIn {
 
 impl FromFields for LogIn {
     fn from_fields(fields: &Fields<'_>) -> Result<Self, Error> {
+        let password = fields.required("password")?;
         let (email, username) = identity(fields)?;
-        Ok(Self { email, username, password: fields.required("password")? })
+        Ok(Self { email, username, password })
     }
 }
 
@@ -155,9 +158,9 @@ pub(super) async fn sign_up(app: Data<App>, client: Client, body: Body<SignUp>) 
 pub(super) async fn log_in(app: Data<App>, client: Client, body: Body<LogIn>) -> Result<Json<Token>, HttpError> {
     app.logins.count(client.address)?;
     let LogIn { email, username, password } = body.0;
-    let identity = email.map(Identity::Email).or_else(|| username.map(Identity::Username));
-    let found = match &identity {
-        Some(identity) => users::credentials(&app.db, identity).await?,
+    let name = email.map(SignInName::Email).or_else(|| username.map(SignInName::Username));
+    let found = match &name {
+        Some(name) => users::credentials(&app.db, name).await?,
         None => None,
     };
     let hash = found.as_ref().map(|(_, hash)| hash.as_str());
@@ -214,7 +217,7 @@ fn moment(seconds: i64) -> DateTime<chrono::Utc> {
     (status = 401, body = ErrorBody),
 ))]
 pub(super) async fn log_out(app: Data<App>, me: SignedIn) -> Result<HttpResponse, HttpError> {
-    end(&app, &me, me.0.session).await
+    end(app, me.0.user, me.0.session).await
 }
 
 /// Where I am signed in
@@ -248,16 +251,18 @@ pub(super) async fn sessions(app: Data<App>, me: SignedIn) -> Result<Json<Sessio
 ))]
 pub(super) async fn end_session(app: Data<App>, me: SignedIn, id: Path<String>) -> Result<HttpResponse, HttpError> {
     let id = id.parse().map_err(|_| no_such_session())?;
-    end(&app, &me, SessionId(id)).await
+    end(app, me.0.user, SessionId(id)).await
 }
 
-async fn end(app: &App, me: &SignedIn, session: SessionId) -> Result<HttpResponse, HttpError> {
-    let user = me.0.user;
-    if !sessions::end(&app.db, session, user).await? {
-        return Err(no_such_session().into());
-    }
-    app.delivery.publish(&Event::SessionEnded { user, session });
-    Ok(HttpResponse::NoContent().finish())
+async fn end(app: Data<App>, user: UserId, session: SessionId) -> Result<HttpResponse, HttpError> {
+    to_its_end(async move {
+        if !sessions::end(&app.db, session, user).await? {
+            return Err(no_such_session().into());
+        }
+        app.delivery.publish(&Event::SessionEnded { user, session });
+        Ok(HttpResponse::NoContent().finish())
+    })
+    .await
 }
 
 fn no_such_session() -> Error {

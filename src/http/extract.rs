@@ -11,6 +11,7 @@ use futures_util::future::{LocalBoxFuture, Ready, ready};
 
 use super::error::HttpError;
 use crate::app::{App, Identity};
+use crate::auth::tokens;
 use crate::error::{Code, Error};
 use crate::wire::params::{Fields, FromFields};
 
@@ -27,18 +28,13 @@ impl FromRequest for SignedIn {
             .headers()
             .get(AUTHORIZATION)
             .and_then(|value| value.to_str().ok())
-            .and_then(bearer)
+            .and_then(tokens::bearer)
             .map(str::to_owned);
         Box::pin(async move {
             let token = token.ok_or_else(Error::unauthorized)?;
             Ok(Self(app.identify(&token).await?))
         })
     }
-}
-
-fn bearer(value: &str) -> Option<&str> {
-    let (scheme, token) = value.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
 /// What somebody with a good token asks. Extractors of one handler run side by side, and a bad body

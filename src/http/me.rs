@@ -6,7 +6,8 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::error::{ErrorBody, HttpError};
-use super::extract::{Asked, Body, SignedIn};
+use super::extract::{Asked, Body, Client, SignedIn};
+use super::to_its_end;
 use crate::app::App;
 use crate::commands::groups;
 use crate::delivery::Event;
@@ -132,23 +133,30 @@ pub(super) async fn change(app: Data<App>, asked: Asked<Body<Change>>) -> Result
     (status = 400, body = ErrorBody),
     (status = 401, body = ErrorBody, description = "Not signed in, or not the old password"),
     (status = 413, body = ErrorBody),
+    (status = 429, body = ErrorBody, description = "Counts as a login; see Retry-After"),
 ))]
 pub(super) async fn change_password(
     app: Data<App>,
+    client: Client,
     asked: Asked<Body<ChangePassword>>,
 ) -> Result<HttpResponse, HttpError> {
     let Asked(me, Body(change)) = asked;
+    // Who guesses at a password guesses at a login.
+    app.logins.count(client.address)?;
     let wrong = || Error::new(Code::Unauthorized, "oldPassword is wrong");
     let old_hash = users::password_hash(&app.db, me.user).await?.ok_or_else(Error::unauthorized)?;
     if !app.passwords.verify(Password::claimed(change.old_password), Some(&old_hash)).await? {
         return Err(wrong().into());
     }
     let new_hash = app.passwords.hash(change.new_password).await?;
-    if !accounts::change_password(&app.db, me.user, &old_hash, &new_hash, me.session).await? {
-        return Err(wrong().into());
-    }
-    app.delivery.publish(&Event::SessionsEnded { user: me.user, keep: Some(me.session) });
-    Ok(HttpResponse::NoContent().finish())
+    to_its_end(async move {
+        if !accounts::change_password(&app.db, me.user, &old_hash, &new_hash, me.session).await? {
+            return Err(wrong().into());
+        }
+        app.delivery.publish(&Event::SessionsEnded { user: me.user, keep: Some(me.session) });
+        Ok(HttpResponse::NoContent().finish())
+    })
+    .await
 }
 
 /// Delete my account; others keep the conversations
@@ -157,9 +165,13 @@ pub(super) async fn change_password(
     (status = 401, body = ErrorBody),
 ))]
 pub(super) async fn delete(app: Data<App>, me: SignedIn) -> Result<HttpResponse, HttpError> {
-    for (group, change) in accounts::delete(&app.db, me.0.user).await? {
-        app.delivery.publish(&Event::Push(groups::left(group, me.0.user, &change)));
-    }
-    app.delivery.publish(&Event::SessionsEnded { user: me.0.user, keep: None });
-    Ok(HttpResponse::NoContent().finish())
+    let user = me.0.user;
+    to_its_end(async move {
+        for (group, change) in accounts::delete(&app.db, user).await? {
+            app.delivery.publish(&Event::Push(groups::left(group, user, &change)));
+        }
+        app.delivery.publish(&Event::SessionsEnded { user, keep: None });
+        Ok(HttpResponse::NoContent().finish())
+    })
+    .await
 }

@@ -16,6 +16,9 @@ use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpResponse, HttpResponseBuilder};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
+use self::error::HttpError;
+use crate::error::{Code, Error};
+
 /// The routes.
 pub fn routes(config: &mut ServiceConfig) {
     config
@@ -57,10 +60,16 @@ pub fn routes(config: &mut ServiceConfig) {
         .default_service(web::to(nothing_here));
 }
 
+/// Carries a change out to its end, though the client may hang up: a handler is dropped then, and
+/// what was stored has to be told to those whom it concerns.
+async fn to_its_end<T: 'static>(change: impl Future<Output = Result<T, HttpError>> + 'static) -> Result<T, HttpError> {
+    actix_web::rt::spawn(change).await.unwrap_or_else(|panic| Err(Error::internal(panic).into()))
+}
+
 async fn nothing_here() -> HttpResponse {
     error::respond(
         HttpResponseBuilder::new(StatusCode::NOT_FOUND),
         "There is nothing at this path for this method",
-        crate::error::Code::NotFound,
+        Code::NotFound,
     )
 }

@@ -81,7 +81,7 @@ pub(super) async fn list(app: Data<App>, asked: Asked<QueryString<Wanted>>) -> R
     (status = 404, body = ErrorBody),
 ))]
 pub(super) async fn read(app: Data<App>, me: SignedIn, id: Path<String>) -> Result<Json<Person>, HttpError> {
-    let nobody = || Error::not_found("id: there is no such user");
+    let nobody = || Error::no_such_user("id");
     let id = id.parse().map_err(|_| nobody())?;
     let user = users::find(&app.db, UserId(id)).await?.ok_or_else(nobody)?;
     Ok(Json(Person::seen_by(me.0.user, user)))

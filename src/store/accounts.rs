@@ -1,7 +1,9 @@
 //! What changes an account as a whole: a new password, and its end.
 
+use std::collections::HashMap;
+
 use super::Db;
-use super::groups::{self, MemberChange};
+use super::groups::{self, MemberChange, MemberIds};
 use crate::error::Error;
 use crate::model::{GroupId, SessionId, UserId};
 
@@ -62,13 +64,13 @@ pub async fn delete(db: &Db, user: UserId) -> Result<Vec<(GroupId, MemberChange)
     )
     .fetch_all(&mut *tx)
     .await?;
-    let mut left = Vec::with_capacity(groups.len());
-    for group in groups {
-        if let Some(members) = groups::remove_member(&mut tx, group.id.into(), user).await? {
-            let change = MemberChange { group_name: group.name, user_name: user_name.clone(), members };
-            left.push((group.id.into(), change));
-        }
-    }
+    let ids: Vec<i64> = groups.iter().map(|group| group.id).collect();
+    let mut names: HashMap<i64, String> = groups.into_iter().map(|group| (group.id, group.name)).collect();
+    let left = groups::remove_member(&mut tx, &ids, user).await?;
     tx.commit().await?;
-    Ok(left)
+    let change = |(group, members): (GroupId, MemberIds)| {
+        let group_name = names.remove(&group.0).unwrap_or_default();
+        (group, MemberChange { group_name, user_name: user_name.clone(), members })
+    };
+    Ok(left.into_iter().map(change).collect())
 }

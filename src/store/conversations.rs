@@ -40,7 +40,7 @@ pub async fn dialog(db: &Db, asker: UserId, other: UserId) -> Result<Dialog, Err
     )
     .fetch_optional(&db.pool)
     .await?
-    .ok_or_else(|| Error::not_found("params.receiverId: there is no such user"))?;
+    .ok_or_else(|| Error::no_such_user("params.receiverId"))?;
     let conversation = row.id.zip(row.last_seq).map(|(id, last_seq)| Extent { id: id.into(), last_seq });
     Ok(Dialog { conversation, own_name: row.own_name, other_name: row.other_name })
 }
@@ -58,7 +58,7 @@ pub async fn group(db: &Db, asker: UserId, group: GroupId) -> Result<Extent, Err
     )
     .fetch_optional(&db.pool)
     .await?
-    .ok_or_else(|| Error::not_found("params.groupId: there is no such group"))?;
+    .ok_or_else(Error::no_such_group)?;
     if row.is_member { Ok(Extent { id: row.id.into(), last_seq: row.last_seq }) } else { Err(Error::not_a_member()) }
 }
 
@@ -104,11 +104,11 @@ pub async fn last_messages(db: &Db, asker: UserId, page: Page) -> Result<Vec<Las
         r#"with listed as (
                (select id, last_message_at from conversations
                 where low_user_id = $1 and last_seq > 0
-                order by last_message_at desc, id desc limit $2::bigint + $3::bigint)
+                order by last_message_at desc, id desc limit $4)
                union all
                (select id, last_message_at from conversations
                 where high_user_id = $1 and low_user_id <> high_user_id and last_seq > 0
-                order by last_message_at desc, id desc limit $2::bigint + $3::bigint)
+                order by last_message_at desc, id desc limit $4)
                union all
                select c.id, c.last_message_at from members m join conversations c on c.id = m.conversation_id
                where m.user_id = $1 and m.kind = 'group' and c.last_seq > 0
@@ -129,7 +129,8 @@ pub async fn last_messages(db: &Db, asker: UserId, page: Page) -> Result<Vec<Las
            order by c.last_message_at desc, c.id desc"#,
         asker.0,
         page.limit,
-        page.offset()
+        page.offset(),
+        page.offset().saturating_add(page.limit)
     )
     .fetch_all(&db.pool)
     .await?)

@@ -45,12 +45,18 @@ pub async fn create(db: &Db, creator: UserId, name: &GroupName, user_ids: &[User
 
     let mut tx = db.pool.begin().await?;
     // Locked, so that nobody who deletes the account meanwhile stays behind in the group.
-    let found = sqlx::query!(
-        "select id, name from users where id = any($1) and deleted_at is null order by id for share",
-        &wanted
+    let mut found = sqlx::query!(
+        "select id, name from users where id = any($1::bigint[] || $2::bigint) and deleted_at is null order by id for share",
+        &wanted,
+        creator.0
     )
     .fetch_all(&mut *tx)
     .await?;
+    let everybody = found.len();
+    found.retain(|user| user.id != creator.0);
+    if found.len() == everybody {
+        return Err(Error::unauthorized());
+    }
     if let Some(missing) = wanted.iter().find(|id| !found.iter().any(|user| user.id == **id)) {
         return Err(Error::not_found(format!("params.userIds: there is no user {missing}")));
     }
@@ -89,7 +95,7 @@ pub async fn add_member(db: &Db, group: GroupId, by: UserId, user: UserId) -> Re
     if !is_member(&mut tx, locked.id, by).await? {
         return Err(Error::not_a_member());
     }
-    let user_name = user_name.ok_or_else(|| Error::not_found("params.userId: there is no such user"))?;
+    let user_name = user_name.ok_or_else(|| Error::no_such_user("params.userId"))?;
     let done = sqlx::query!(
         "insert into members (conversation_id, user_id, kind, read_seq) values ($1, $2, 'group', $3)
          on conflict (conversation_id, user_id) do nothing",
@@ -102,7 +108,7 @@ pub async fn add_member(db: &Db, group: GroupId, by: UserId, user: UserId) -> Re
     if done.rows_affected() == 0 {
         return Err(Error::new(Code::AlreadyAMember, "User is already a member of this group"));
     }
-    let members = next_version(&mut tx, locked.id).await?;
+    let (_, members) = next_version(&mut tx, &[locked.id.0]).await?.pop().ok_or_else(Error::no_such_group)?;
     tx.commit().await?;
     Ok(MemberChange { group_name: locked.name, user_name, members })
 }
@@ -114,9 +120,7 @@ pub async fn add_member(db: &Db, group: GroupId, by: UserId, user: UserId) -> Re
 pub async fn leave(db: &Db, group: GroupId, user: UserId) -> Result<MemberChange, Error> {
     let mut tx = db.pool.begin().await?;
     let locked = lock(&mut tx, group).await?;
-    let Some(members) = remove_member(&mut tx, locked.id, user).await? else {
-        return Err(Error::not_a_member());
-    };
+    let (_, members) = remove_member(&mut tx, &[locked.id.0], user).await?.pop().ok_or_else(Error::not_a_member)?;
     let user_name = sqlx::query_scalar!("select name from users where id = $1", user.0).fetch_one(&mut *tx).await?;
     tx.commit().await?;
     Ok(MemberChange { group_name: locked.name, user_name, members })
@@ -137,7 +141,7 @@ async fn lock(connection: &mut PgConnection, group: GroupId) -> Result<LockedGro
     )
     .fetch_optional(connection)
     .await?
-    .ok_or_else(|| Error::not_found("params.groupId: there is no such group"))
+    .ok_or_else(Error::no_such_group)
 }
 
 async fn is_member(connection: &mut PgConnection, group: ConversationId, user: UserId) -> Result<bool, Error> {
@@ -150,45 +154,50 @@ async fn is_member(connection: &mut PgConnection, group: ConversationId, user: U
     .await?)
 }
 
-/// Takes a user out of a group whose conversation is locked, and gives back who stays; `None` where
-/// the user was not in it. A group that has lost its last admin gets its longest-standing member as
-/// one, a group without members ends.
+/// Takes a user out of groups whose conversations are locked, and gives back who stays in each that
+/// the user was in. A group that has lost its last admin gets its longest-standing member as one, a
+/// group without members ends. The same number of statements for any number of groups: their locks
+/// hold up everybody who writes there.
 pub(super) async fn remove_member(
     connection: &mut PgConnection,
-    group: ConversationId,
+    groups: &[i64],
     user: UserId,
-) -> Result<Option<MemberIds>, Error> {
-    let done = sqlx::query!("delete from members where conversation_id = $1 and user_id = $2", group.0, user.0)
-        .execute(&mut *connection)
-        .await?;
-    if done.rows_affected() == 0 {
-        return Ok(None);
-    }
+) -> Result<Vec<(GroupId, MemberIds)>, Error> {
+    let left = sqlx::query_scalar!(
+        "delete from members where conversation_id = any($1) and user_id = $2 returning conversation_id",
+        groups,
+        user.0
+    )
+    .fetch_all(&mut *connection)
+    .await?;
     sqlx::query!(
-        "update members set is_admin = true
-         where conversation_id = $1
-           and user_id = (select user_id from members where conversation_id = $1 order by joined_at, user_id limit 1)
-           and not exists (select from members where conversation_id = $1 and is_admin)",
-        group.0
+        "update members m set is_admin = true
+         from (select distinct on (conversation_id) conversation_id, user_id from members
+               where conversation_id = any($1)
+                 and conversation_id not in (
+                     select conversation_id from members where conversation_id = any($1) and is_admin)
+               order by conversation_id, joined_at, user_id) next
+         where m.conversation_id = next.conversation_id and m.user_id = next.user_id",
+        &left
     )
     .execute(&mut *connection)
     .await?;
-    let members = next_version(&mut *connection, group).await?;
-    if members.is_empty() {
-        sqlx::query!("update conversations set ended_at = now() where id = $1", group.0)
-            .execute(&mut *connection)
-            .await?;
-    }
-    Ok(Some(members))
+    next_version(connection, &left).await
 }
 
-/// Marks the member list as changed, and reads it.
-async fn next_version(connection: &mut PgConnection, group: ConversationId) -> Result<MemberIds, Error> {
-    sqlx::query!("update conversations set member_version = member_version + 1 where id = $1", group.0)
-        .execute(&mut *connection)
-        .await?;
-    let ids = sqlx::query_scalar!("select user_id from members where conversation_id = $1 order by user_id", group.0)
-        .fetch_all(connection)
-        .await?;
-    Ok(ids.into_iter().map(UserId).collect())
+/// Marks the member lists as changed, and reads them; a group without members ends.
+async fn next_version(connection: &mut PgConnection, groups: &[i64]) -> Result<Vec<(GroupId, MemberIds)>, Error> {
+    let lists = sqlx::query!(
+        r#"update conversations c
+           set member_version = c.member_version + 1, ended_at = case when l.ids is null then now() end
+           from (select g.id, (select array_agg(m.user_id order by m.user_id) from members m where m.conversation_id = g.id) as ids
+                 from unnest($1::bigint[]) as g (id)) l
+           where c.id = l.id
+           returning c.id, l.ids as "ids?""#,
+        groups
+    )
+    .fetch_all(connection)
+    .await?;
+    let ids = |ids: Option<Vec<i64>>| ids.unwrap_or_default().into_iter().map(UserId).collect();
+    Ok(lists.into_iter().map(|list| (list.id.into(), ids(list.ids))).collect())
 }

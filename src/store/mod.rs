@@ -69,9 +69,19 @@ impl Address {
                 .password(password.expose())
                 .database(database),
         };
-        Ok(options.application_name("hark"))
+        Ok(options.application_name("hark").options(SESSION_SETTINGS))
     }
 }
+
+/// A lock that somebody holds for seconds is an accident, and so is a transaction that nobody goes
+/// on with: both must not hold up those who wait. A node that vanished is noticed in a minute.
+const SESSION_SETTINGS: [(&str, &str); 5] = [
+    ("lock_timeout", "5s"),
+    ("idle_in_transaction_session_timeout", "10s"),
+    ("tcp_keepalives_idle", "30"),
+    ("tcp_keepalives_interval", "10"),
+    ("tcp_keepalives_count", "3"),
+];
 
 /// The database, as every query but the writer's sees it.
 #[derive(Clone, Debug)]
@@ -141,9 +151,10 @@ impl From<sqlx::Error> for Error {
 fn cannot_be_reached(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => true,
-        // Classes 08 (connection), 53 (resources, disk full among them) and 57 (shutting down).
+        // Classes 08 (connection), 53 (resources, disk full among them) and 57 (shutting down); and a
+        // lock that somebody held for too long.
         sqlx::Error::Database(error) => {
-            error.code().is_some_and(|code| ["08", "53", "57"].iter().any(|class| code.starts_with(class)))
+            error.code().is_some_and(|code| ["08", "53", "57", "55P03"].iter().any(|class| code.starts_with(class)))
         }
         _ => false,
     }

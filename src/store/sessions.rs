@@ -1,5 +1,7 @@
 //! Sessions: where a person is signed in. A token whose session has no row is worth nothing.
 
+use std::collections::HashSet;
+
 use chrono::{DateTime, Utc};
 
 use super::Db;
@@ -30,7 +32,10 @@ pub struct Origin {
     pub address: Option<String>,
 }
 
-/// Opens a session, and forgets those of the same person that have run out. None where the password
+/// Most sessions of one person: with one more, the oldest ends.
+const MOST_SESSIONS: i64 = 100;
+
+/// Opens a session, and forgets those of the same person that have run out or are too many. None where the password
 /// is no longer the one that was checked: a change of it ends all sessions, and must not miss one
 /// that is being opened.
 ///
@@ -44,7 +49,9 @@ pub async fn open(
     from: &Origin,
 ) -> Result<Option<SessionId>, Error> {
     let id = sqlx::query_scalar!(
-        "with stale as (delete from sessions where user_id = $1 and expires_at < now())
+        "with stale as (
+             delete from sessions where user_id = $1 and (expires_at < now() or id <= (
+                 select id from sessions where user_id = $1 order by id desc offset $6::bigint - 1 limit 1)))
          insert into sessions (user_id, expires_at, user_agent, address)
          select u.id, $3, $4, $5 from users u where u.id = $1 and u.password_hash = $2 and u.deleted_at is null for share
          returning id",
@@ -52,7 +59,8 @@ pub async fn open(
         password_hash,
         expires_at,
         from.user_agent,
-        from.address
+        from.address,
+        MOST_SESSIONS
     )
     .fetch_optional(&db.pool)
     .await?;
@@ -71,6 +79,22 @@ pub async fn is_open(db: &Db, id: SessionId, user: UserId) -> Result<bool, Error
     )
     .fetch_one(&db.pool)
     .await?)
+}
+
+/// Which of these sessions have ended.
+///
+/// # Errors
+/// Only where the database fails.
+pub async fn ended(db: &Db, ids: &[SessionId]) -> Result<HashSet<SessionId>, Error> {
+    let ids: Vec<i64> = ids.iter().map(|id| id.0).collect();
+    let ended = sqlx::query_scalar!(
+        r#"select i.id as "id!" from unnest($1::bigint[]) as i (id)
+           where not exists (select from sessions s where s.id = i.id)"#,
+        &ids
+    )
+    .fetch_all(&db.pool)
+    .await?;
+    Ok(ended.into_iter().map(SessionId).collect())
 }
 
 /// Lets a session live until its new token ends. False where it has ended meanwhile.

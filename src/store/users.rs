@@ -51,9 +51,9 @@ pub struct Changes {
     pub last_name: Option<Option<String>>,
 }
 
-/// Whose password is to be checked.
+/// By what somebody signs in.
 #[derive(Debug)]
-pub enum Identity {
+pub enum SignInName {
     /// By e-mail address.
     Email(Email),
     /// By username.
@@ -141,10 +141,10 @@ pub async fn find(db: &Db, id: UserId) -> Result<Option<User>, Error> {
 ///
 /// # Errors
 /// Only where the database fails.
-pub async fn credentials(db: &Db, identity: &Identity) -> Result<Option<(User, String)>, Error> {
-    let (email, username) = match identity {
-        Identity::Email(email) => (Some(email.as_str()), None),
-        Identity::Username(username) => (None, Some(username.as_str())),
+pub async fn credentials(db: &Db, name: &SignInName) -> Result<Option<(User, String)>, Error> {
+    let (email, username) = match name {
+        SignInName::Email(email) => (Some(email.as_str()), None),
+        SignInName::Username(username) => (None, Some(username.as_str())),
     };
     let row = sqlx::query!(
         r#"select id, email, username, first_name, last_name, created_at, updated_at, password_hash as "password_hash!"

@@ -5,7 +5,10 @@
 //! messages are handed to delivery in the order of `seq`. One bad message refuses itself, never
 //! its neighbours.
 
-use std::collections::{HashMap, HashSet};
+mod call;
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,17 +17,16 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use self::call::{Failure, KnownLists, Row};
 use super::Db;
 use super::groups::MemberIds;
 use super::member_lists::{MemberList, MemberLists};
-use crate::error::{Code, Error};
+use crate::error::Error;
 use crate::model::{ClientMessageId, Content, ConversationId, MessageId, Seq, Target, Timestamp, UserId};
 use crate::telemetry::Metrics;
 
 /// Most messages of one transaction.
 const MAX_BATCH: usize = 256;
-/// How often a batch is tried again that lost a race with another node.
-const MAX_TRIES: u32 = 5;
 /// A message is `close` to the one before it where less than this lies between them.
 const CLOSE: Duration = Duration::from_secs(10);
 
@@ -83,8 +85,13 @@ pub struct Committed {
 
 struct Job {
     draft: Draft,
-    done: oneshot::Sender<Result<Receipt, Error>>,
+    done: Done,
+    /// Sends of the same sender with the same client id that came while this one waited: its
+    /// repeats, whatever they say.
+    repeats: Vec<(Target, Done)>,
 }
+
+type Done = oneshot::Sender<Result<Receipt, Error>>;
 
 /// Takes messages and answers each with its receipt, after the commit.
 #[derive(Debug)]
@@ -130,7 +137,7 @@ impl Writer {
     /// `unauthorized` where this message is refused.
     pub fn submit(&self, draft: Draft) -> impl Future<Output = Result<Receipt, Error>> + Send + use<> {
         let (done, receipt) = oneshot::channel();
-        let queued = self.queues[self.queue_of(&draft)].try_send(Job { draft, done });
+        let queued = self.queues[self.queue_of(&draft)].try_send(Job { draft, done, repeats: Vec::new() });
         async move {
             queued.map_err(|_| Error::overloaded())?;
             // A writer that goes away with the job in hand has confirmed nothing.
@@ -166,33 +173,16 @@ struct Lane<F> {
 
 impl<F: Fn(Vec<Committed>)> Lane<F> {
     async fn run(self, mut queue: mpsc::Receiver<Job>, stop: CancellationToken) {
-        // Repeats of a send that is in the batch wait for the next one, which finds it stored.
-        let mut repeats: Vec<Job> = Vec::new();
         loop {
-            let mut jobs = std::mem::take(&mut repeats);
-            if jobs.is_empty() {
-                tokio::select! {
-                    biased;
-                    () = stop.cancelled(), if !queue.is_closed() => queue.close(),
-                    taken = queue.recv_many(&mut jobs, MAX_BATCH) => if taken == 0 { return },
-                }
-            } else {
-                while jobs.len() < MAX_BATCH
-                    && let Ok(job) = queue.try_recv()
-                {
-                    jobs.push(job);
-                }
+            let mut jobs = Vec::new();
+            tokio::select! {
+                biased;
+                () = stop.cancelled(), if !queue.is_closed() => queue.close(),
+                taken = queue.recv_many(&mut jobs, MAX_BATCH) => match taken {
+                    0 => return,
+                    _ => self.write(without_repeats(jobs)).await,
+                },
             }
-            if jobs.is_empty() {
-                continue;
-            }
-            let mut seen = HashSet::new();
-            let (batch, rest) = jobs.into_iter().partition(|job: &Job| {
-                let draft = &job.draft;
-                draft.client_message_id.clone().is_none_or(|id| seen.insert((draft.sender, id)))
-            });
-            repeats = rest;
-            self.write(batch).await;
         }
     }
 
@@ -201,92 +191,58 @@ impl<F: Fn(Vec<Committed>)> Lane<F> {
         let started = std::time::Instant::now();
         // Kept until the answer is there: only what is named in the call may be relied on after it.
         let known = self.known_lists(&batch);
-        match self.call(&batch, &known).await {
+        let drafts: Vec<&Draft> = batch.iter().map(|job| &job.draft).collect();
+        match call::write(&self.db, &drafts, &known).await {
             Ok(rows) => {
                 self.metrics.batch_written(batch.len(), started.elapsed());
                 self.settle(batch, rows, known);
             }
-            // The batch was rolled back as a whole: whoever is to blame for it is alone in a batch of one.
-            Err(error) if error.code() == Code::Internal && batch.len() > 1 => {
-                let _ = error.into_answer();
+            // PostgreSQL refused the batch and rolled it back as a whole; whoever is to blame for it
+            // is alone in a batch of one.
+            Err(Failure::Refused(error)) if batch.len() > 1 => {
+                let _ = Error::internal(error).into_answer();
                 for job in batch {
                     Box::pin(self.write(vec![job])).await;
                 }
             }
-            Err(error) => {
-                let told = error.into_answer();
+            Err(failure) => {
+                let told = Error::from(failure).into_answer();
+                let refusal = || Err(Error::new(told.code, told.message.clone()));
                 for job in batch {
-                    let _ = job.done.send(Err(Error::new(told.code, told.message.clone())));
+                    let _ = job.done.send(refusal());
+                    for (_, done) in job.repeats {
+                        let _ = done.send(refusal());
+                    }
                 }
             }
         }
     }
 
-    /// One transaction, one round trip. A race with another node (the same client id in two
-    /// conversations, a deadlock) rolls it back, and the next try sees what the other one committed.
-    async fn call(&self, batch: &[Job], known: &HashMap<ConversationId, MemberList>) -> Result<Vec<Row>, Error> {
-        let mut tries = 1;
-        loop {
-            match self.call_once(batch, known).await {
-                Err(error) if tries < MAX_TRIES && lost_a_race(&error) => tries += 1,
-                result => return Ok(result?),
-            }
-        }
-    }
-
-    async fn call_once(
-        &self,
-        batch: &[Job],
-        known: &HashMap<ConversationId, MemberList>,
-    ) -> Result<Vec<Row>, sqlx::Error> {
-        let drafts = || batch.iter().map(|job| &job.draft);
-        let senders: Vec<i64> = drafts().map(|draft| draft.sender.0).collect();
-        let groups: Vec<Option<i64>> = drafts().map(|draft| draft.target.group().map(|id| id.0)).collect();
-        let receivers: Vec<Option<i64>> = drafts().map(|draft| draft.target.user().map(|id| id.0)).collect();
-        let contents: Vec<&str> = drafts().map(|draft| draft.content.as_str()).collect();
-        let client_ids: Vec<Option<&str>> =
-            drafts().map(|draft| draft.client_message_id.as_ref().map(ClientMessageId::as_str)).collect();
-        let known_versions: Vec<Option<i64>> =
-            drafts().map(|draft| Some(known.get(&draft.target.group()?.into())?.version)).collect();
-        sqlx::query_as!(
-            Row,
-            r#"select ordinal as "ordinal!", outcome as "outcome!", conversation_id, message_id, seq,
-                      created_at as "created_at?: _", previous_at as "previous_at?: _",
-                      sender_name, receiver_name, group_name, member_version, member_ids
-               from write_messages($1, $2, $3, $4, $5, $6)"#,
-            &senders,
-            &groups as &[Option<i64>],
-            &receivers as &[Option<i64>],
-            &contents as &[&str],
-            &client_ids as &[Option<&str>],
-            &known_versions as &[Option<i64>]
-        )
-        .fetch_all(&self.db.pool)
-        .await
-    }
-
-    fn known_lists(&self, batch: &[Job]) -> HashMap<ConversationId, MemberList> {
+    fn known_lists(&self, batch: &[Job]) -> KnownLists {
         let groups = batch.iter().filter_map(|job| job.draft.target.group());
         groups.filter_map(|group| Some((group.into(), self.member_lists.get(group.into())?))).collect()
     }
 
     /// Answers the senders, then hands what was stored to delivery.
-    fn settle(&self, batch: Vec<Job>, rows: Vec<Row>, mut lists: HashMap<ConversationId, MemberList>) {
+    fn settle(&self, batch: Vec<Job>, rows: Vec<Row>, mut lists: KnownLists) {
         let mut committed = Vec::with_capacity(batch.len());
         for (job, row) in batch.into_iter().zip(rows) {
-            let receipt = row.receipt(&job.draft);
-            let stored = row.outcome == "stored";
-            if stored && let Some(message) = self.committed(job.draft, row, &mut lists) {
+            // A sender who is gone needs no answer.
+            for (target, done) in job.repeats {
+                let _ = done.send(row.repeat_receipt(&job.draft, target));
+            }
+            let _ = job.done.send(row.receipt(&job.draft));
+            if row.outcome == "stored"
+                && let Some(message) = self.committed(job.draft, row, &mut lists)
+            {
                 committed.push(message);
             }
-            // A sender who is gone needs no answer.
-            let _ = job.done.send(receipt);
         }
         self.metrics.messages_stored(committed.len());
         (self.on_commit)(committed);
     }
 
-    fn committed(&self, draft: Draft, row: Row, lists: &mut HashMap<ConversationId, MemberList>) -> Option<Committed> {
+    fn committed(&self, draft: Draft, row: Row, lists: &mut KnownLists) -> Option<Committed> {
         let conversation = ConversationId(row.conversation_id?);
         let created_at: Timestamp = row.created_at?;
         let members = match draft.target {
@@ -320,47 +276,23 @@ impl<F: Fn(Vec<Committed>)> Lane<F> {
     }
 }
 
-/// What `write_messages` says of one message.
-struct Row {
-    #[expect(dead_code, reason = "the rows come in the order of the batch; the column is what they are sorted by")]
-    ordinal: i64,
-    outcome: String,
-    conversation_id: Option<i64>,
-    message_id: Option<i64>,
-    seq: Option<Seq>,
-    created_at: Option<Timestamp>,
-    previous_at: Option<Timestamp>,
-    sender_name: Option<String>,
-    receiver_name: Option<String>,
-    group_name: Option<String>,
-    member_version: Option<i64>,
-    member_ids: Option<Vec<i64>>,
-}
-
-impl Row {
-    fn receipt(&self, draft: &Draft) -> Result<Receipt, Error> {
-        match self.outcome.as_str() {
-            "unauthorized" => return Err(Error::unauthorized()),
-            "no_such_user" => return Err(Error::not_found("params.receiverId: there is no such user")),
-            "no_such_group" => return Err(Error::not_found("params.groupId: there is no such group")),
-            "not_a_member" => return Err(Error::not_a_member()),
-            _ => {}
-        }
-        let (Some(message_id), Some(seq), Some(created_at)) = (self.message_id, self.seq, self.created_at) else {
-            return Err(Error::internal(format!("write_messages answered {} without a receipt", self.outcome)));
+/// Puts the repeats of a send to it: a batch holds one of them, and all share its answer. Written
+/// each in a batch of its own, they would cost everybody on this writer a commit each.
+fn without_repeats(jobs: Vec<Job>) -> Vec<Job> {
+    let mut batch: Vec<Job> = Vec::with_capacity(jobs.len());
+    let mut first: HashMap<(UserId, ClientMessageId), usize> = HashMap::new();
+    for job in jobs {
+        let Some(id) = job.draft.client_message_id.clone() else {
+            batch.push(job);
+            continue;
         };
-        Ok(Receipt {
-            message_id: message_id.into(),
-            seq,
-            created_at,
-            client_message_id: draft.client_message_id.clone(),
-            duplicate: self.outcome == "repeat",
-        })
+        match first.entry((job.draft.sender, id)) {
+            Entry::Occupied(place) => batch[*place.get()].repeats.push((job.draft.target, job.done)),
+            Entry::Vacant(place) => {
+                place.insert(batch.len());
+                batch.push(job);
+            }
+        }
     }
-}
-
-/// Unique violation, serialization failure, deadlock: the transaction is rolled back for certain.
-fn lost_a_race(error: &sqlx::Error) -> bool {
-    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
-    code.is_some_and(|code| ["23505", "40001", "40P01"].contains(&code.as_ref()))
+    batch
 }

@@ -29,7 +29,7 @@ pub struct Fields<'a> {
 pub enum Value<'a> {
     /// From a frame or a body.
     Json(&'a RawValue),
-    /// From a query string or a path.
+    /// From a query string.
     Text(&'a str),
 }
 

@@ -19,8 +19,8 @@ impl Frame {
     }
 
     /// The text in it, where it is a text frame.
-    #[must_use]
-    pub fn text(&self) -> Option<&str> {
+    #[cfg(test)]
+    fn text(&self) -> Option<&str> {
         let header = match self.0.get(1)? {
             126 => 4,
             127 => 10,

@@ -24,6 +24,13 @@ impl OutboxBody {
     }
 }
 
+impl Drop for OutboxBody {
+    /// However the connection ended, nobody writes any more.
+    fn drop(&mut self) {
+        self.outbox.abandon();
+    }
+}
+
 impl MessageBody for OutboxBody {
     type Error = Infallible;
 

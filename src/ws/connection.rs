@@ -5,12 +5,14 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use actix_web::rt;
 use actix_web::rt::time::{Instant, sleep_until, timeout};
 use actix_ws::{AggregatedMessage, AggregatedMessageStream, ProtocolError};
 use futures_util::future::{FutureExt as _, ready};
 use serde_json::value::RawValue;
 
 use super::in_flight::{Answered, InFlight, Pace};
+use super::limit::Heard;
 use super::rate::{Rate, Verdict};
 use crate::app::App;
 use crate::auth::tokens;
@@ -27,6 +29,8 @@ use crate::wire::reply::{self, Frame};
 /// because the sends it has taken will be committed.
 const FINISH_WITHIN: Duration = Duration::from_millis(500);
 const FINISH_WITHIN_AT_STOP: Duration = Duration::from_secs(3);
+/// What takes longer goes on without the connection: others are to hear of it.
+const FINISH_AFTERWARDS_WITHIN: Duration = Duration::from_secs(30);
 /// Longest wait for the client to agree that the connection is closed.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -35,7 +39,7 @@ struct Connection {
     socket: Arc<Socket>,
     in_flight: InFlight,
     rate: Rate,
-    heard_at: Instant,
+    heard: Heard,
     ping_at: Instant,
 }
 
@@ -48,15 +52,14 @@ enum End {
 }
 
 /// Serves a socket until it ends.
-pub(super) async fn run(app: Arc<App>, registration: Registration, mut frames: AggregatedMessageStream) {
+pub(super) async fn run(app: Arc<App>, registration: Registration, heard: Heard, mut frames: AggregatedMessageStream) {
     let limits = &app.config.limits;
-    let now = Instant::now();
     let mut connection = Connection {
         socket: Arc::clone(registration.socket()),
         in_flight: InFlight::new(limits.max_in_flight),
         rate: Rate::new(limits),
-        heard_at: now,
-        ping_at: now + seconds(limits.ping_seconds),
+        heard,
+        ping_at: Instant::now() + seconds(limits.ping_seconds),
         app: Arc::clone(&app),
     };
     let end = connection.serve(&mut frames).await;
@@ -64,6 +67,9 @@ pub(super) async fn run(app: Arc<App>, registration: Registration, mut frames: A
     if let End::Close(close) = end {
         app.metrics.socket_closed(close.code());
         say_goodbye(&connection.socket.outbox, close, &mut frames).await;
+    }
+    if !connection.in_flight.is_empty() {
+        rt::spawn(async move { timeout(FINISH_AFTERWARDS_WITHIN, connection.answer_all()).await });
     }
 }
 
@@ -88,7 +94,7 @@ impl Connection {
             let reads = self.in_flight.takes_more() && self.socket.outbox.has_room();
             if !reads {
                 // Who is not listened to is not silent.
-                self.heard_at = Instant::now();
+                self.heard.renew();
             }
             let wakes_at = self.wakes_at();
             let ended = tokio::select! {
@@ -107,29 +113,29 @@ impl Connection {
         }
     }
 
-    /// Lets what was taken come to its end: a command that has changed something tells of it even
-    /// where the one who asked is gone.
+    /// Lets what was taken come to its end, and the client hear of it.
     async fn finish(&mut self, end: &End) {
-        let patience =
-            if matches!(end, End::Close(Close::GoingAway(_))) { FINISH_WITHIN_AT_STOP } else { FINISH_WITHIN };
-        let _ = timeout(patience, async {
-            while !self.in_flight.is_empty() {
-                let answered = self.in_flight.next().await;
-                self.say(answered);
-            }
-        })
-        .await;
+        let at_stop = matches!(end, End::Close(Close::GoingAway(_)));
+        let patience = if at_stop { FINISH_WITHIN_AT_STOP } else { FINISH_WITHIN };
+        let _ = timeout(patience, self.answer_all()).await;
+    }
+
+    /// A command that has changed something tells of it even where the one who asked is gone.
+    async fn answer_all(&mut self) {
+        while !self.in_flight.is_empty() {
+            let answered = self.in_flight.next().await;
+            self.say(answered);
+        }
     }
 
     fn say(&self, answered: Answered) {
-        self.socket.outbox.push(&answered.reply);
+        self.socket.outbox.reply(&answered.reply);
         for push in answered.pushes {
             self.app.delivery.publish(&Event::Push(push));
         }
     }
 
     fn hear(&mut self, frame: Option<Result<AggregatedMessage, ProtocolError>>) -> Option<End> {
-        self.heard_at = Instant::now();
         match frame {
             Some(Ok(AggregatedMessage::Text(text))) => self.request(&text),
             Some(Ok(AggregatedMessage::Binary(bytes))) => match std::str::from_utf8(&bytes) {
@@ -137,14 +143,19 @@ impl Connection {
                 Err(_) => Some(End::Close(Close::NotUtf8)),
             },
             Some(Ok(AggregatedMessage::Ping(payload))) => {
-                self.socket.outbox.push(&Frame::pong(&payload));
-                None
+                self.socket.outbox.sign_of_life(&Frame::pong(&payload));
+                self.count_control_frame()
             }
-            Some(Ok(AggregatedMessage::Pong(_))) => None,
+            Some(Ok(AggregatedMessage::Pong(_))) => self.count_control_frame(),
             Some(Ok(AggregatedMessage::Close(_))) => Some(End::Close(Close::Bye)),
             Some(Err(error)) => Some(broken(&error)),
             None => Some(End::Gone),
         }
+    }
+
+    /// A ping costs as much as a request that is refused.
+    fn count_control_frame(&mut self) -> Option<End> {
+        matches!(self.rate.count(), Verdict::Out).then_some(End::Close(Close::RateLimited))
     }
 
     /// Takes a request in. Whatever is wrong with it is answered in its turn.
@@ -200,7 +211,7 @@ impl Connection {
     }
 
     fn idle_at(&self) -> Instant {
-        self.heard_at + seconds(self.app.config.limits.idle_seconds)
+        self.heard.at() + seconds(self.app.config.limits.idle_seconds)
     }
 
     /// Asked anew each time: the clock may jump, and `authenticate` moves it.
@@ -220,7 +231,7 @@ impl Connection {
         }
         if now >= self.ping_at {
             self.ping_at = now + seconds(self.app.config.limits.ping_seconds);
-            self.socket.outbox.push(&Frame::ping());
+            self.socket.outbox.sign_of_life(&Frame::ping());
         }
         None
     }

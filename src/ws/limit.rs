@@ -1,35 +1,53 @@
 //! The limit on a frame, held while it arrives. The library looks at a frame's length once the whole
 //! frame is there, so a header that announces a terabyte would make it collect one.
 
+use std::cell::Cell;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use actix_web::error::PayloadError;
+use actix_web::rt::time::Instant;
 use actix_web::web::{Bytes, Payload};
 use futures_util::Stream;
 
 use crate::delivery::outbox::Outbox;
 use crate::wire::close::Close;
 
+/// When the client was last heard of, by as little as one byte.
+#[derive(Clone)]
+pub(super) struct Heard(Rc<Cell<Instant>>);
+
+impl Heard {
+    pub(super) fn now() -> Self {
+        Self(Rc::new(Cell::new(Instant::now())))
+    }
+
+    pub(super) fn renew(&self) {
+        self.0.set(Instant::now());
+    }
+
+    pub(super) fn at(&self) -> Instant {
+        self.0.get()
+    }
+}
+
 /// The bytes of a client, until a frame is announced that is over the limit. Then the connection is
 /// asked to close, and what still comes is thrown away, so that the client lives to read why.
 pub(super) struct Limited {
     bytes: Payload,
+    heard: Heard,
     headers: Headers,
     outbox: Arc<Outbox>,
     broken: bool,
 }
 
 impl Limited {
-    pub(super) fn new(bytes: Payload, max_frame_bytes: usize, outbox: Arc<Outbox>) -> Self {
+    pub(super) fn new(bytes: Payload, max_frame_bytes: usize, heard: Heard, outbox: Arc<Outbox>) -> Self {
         let max = u64::try_from(max_frame_bytes).unwrap_or(u64::MAX);
-        Self {
-            bytes,
-            headers: Headers { max, seen: Vec::with_capacity(LONGEST_LENGTH), skip: 0 },
-            outbox,
-            broken: false,
-        }
+        let headers = Headers { max, seen: Vec::with_capacity(LONGEST_LENGTH), skip: 0 };
+        Self { bytes, heard, headers, outbox, broken: false }
     }
 }
 
@@ -40,6 +58,7 @@ impl Stream for Limited {
         loop {
             let next = ready!(Pin::new(&mut self.bytes).poll_next(context));
             let Some(Ok(chunk)) = next else { return Poll::Ready(next) };
+            self.heard.renew();
             if self.broken {
                 continue;
             }

@@ -11,8 +11,9 @@ use tracing::Instrument as _;
 
 use super::body::OutboxBody;
 use super::connection;
-use super::limit::Limited;
+use super::limit::{Heard, Limited};
 use crate::app::App;
+use crate::auth::tokens;
 use crate::config::Config;
 use crate::delivery::hub::Registration;
 use crate::delivery::outbox::Outbox;
@@ -33,7 +34,7 @@ enum Shown<'a> {
 }
 
 /// Why a socket is not opened.
-enum Refusal {
+enum NotOpened {
     /// Before it is one where the client can see that, else with 4001.
     Unauthorized,
     /// Right after it was opened.
@@ -58,10 +59,10 @@ pub async fn upgrade(request: HttpRequest, payload: Payload, app: Data<App>) -> 
         Err(refusal) => refusal,
     };
     let close = match refusal {
-        Refusal::Unauthorized if !is_page => return refuse(HttpResponse::Unauthorized(), "Not authorized"),
-        Refusal::Unauthorized => Close::Unauthorized,
-        Refusal::Close(close) => close,
-        Refusal::Fault(error) => {
+        NotOpened::Unauthorized if !is_page => return refuse(HttpResponse::Unauthorized(), "Not authorized"),
+        NotOpened::Unauthorized => Close::Unauthorized,
+        NotOpened::Close(close) => close,
+        NotOpened::Fault(error) => {
             let answer = error.into_answer();
             if !is_page {
                 return refuse(HttpResponse::ServiceUnavailable(), &answer.message);
@@ -90,42 +91,38 @@ fn origin_may(headers: &HeaderMap, config: &Config) -> bool {
 
 fn shown_token(headers: &HeaderMap) -> Shown<'_> {
     if let Some(value) = headers.get(AUTHORIZATION) {
-        return Shown::Header(value.to_str().ok().and_then(bearer));
+        return Shown::Header(value.to_str().ok().and_then(tokens::bearer));
     }
     let offered = headers.get_all(SEC_WEBSOCKET_PROTOCOL).filter_map(|value| value.to_str().ok());
     let mut offered = offered.flat_map(|value| value.split(',')).map(str::trim);
     if offered.any(|name| name == SUBPROTOCOL) { Shown::Subprotocol(offered.next()) } else { Shown::Header(None) }
 }
 
-fn bearer(value: &str) -> Option<&str> {
-    let (scheme, token) = value.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
-}
-
-async fn admit(app: &App, token: Option<&str>) -> Result<Registration, Refusal> {
-    let claims = token.and_then(|token| app.tokens.read(token)).ok_or(Refusal::Unauthorized)?;
+async fn admit(app: &App, token: Option<&str>) -> Result<Registration, NotOpened> {
+    let claims = token.and_then(|token| app.tokens.read(token)).ok_or(NotOpened::Unauthorized)?;
     // In the hub first: a session that ends while we ask reaches the socket.
-    let registration =
-        app.delivery.hub.register(claims.user(), claims.session(), claims.exp).map_err(Refusal::Close)?;
+    let registration = app.delivery.hub.register(claims.user(), claims.session(), claims.exp);
     match app.check_session(&claims).await {
-        Ok(_) => Ok(registration),
-        Err(error) if error.code() == Code::Unauthorized => Err(Refusal::Unauthorized),
-        Err(error) => Err(Refusal::Fault(error)),
+        Ok(_) => registration.confirm().map(|()| registration).map_err(NotOpened::Close),
+        Err(error) if error.code() == Code::Unauthorized => Err(NotOpened::Unauthorized),
+        Err(error) => Err(NotOpened::Fault(error)),
     }
 }
 
 fn open(request: &HttpRequest, payload: Payload, app: Arc<App>, registration: Registration) -> Opened {
     let outbox = Arc::clone(&registration.socket().outbox);
-    let (response, frames) = handshake(request, payload, outbox, app.config.limits.max_frame_bytes)?;
+    let heard = Heard::now();
+    let (response, frames) = handshake(request, payload, outbox, heard.clone(), app.config.limits.max_frame_bytes)?;
     let span = tracing::info_span!("connection", user = %registration.socket().user);
-    rt::spawn(connection::run(app, registration, frames).instrument(span));
+    rt::spawn(connection::run(app, registration, heard, frames).instrument(span));
     Ok(response)
 }
 
 fn open_and_close(request: &HttpRequest, payload: Payload, app: &App, close: Close) -> Opened {
     let outbox = Arc::new(Outbox::new(FAREWELL_BUDGET));
     let limits = &app.config.limits;
-    let (response, mut frames) = handshake(request, payload, Arc::clone(&outbox), limits.max_frame_bytes)?;
+    let (response, mut frames) =
+        handshake(request, payload, Arc::clone(&outbox), Heard::now(), limits.max_frame_bytes)?;
     app.metrics.socket_closed(close.code());
     rt::spawn(async move { connection::say_goodbye(&outbox, close, &mut frames).await });
     Ok(response)
@@ -136,9 +133,10 @@ fn handshake(
     request: &HttpRequest,
     payload: Payload,
     outbox: Arc<Outbox>,
+    heard: Heard,
     max_frame_bytes: usize,
 ) -> Result<(HttpResponse, AggregatedMessageStream), actix_web::Error> {
-    let limited = Limited::new(payload, max_frame_bytes, Arc::clone(&outbox));
+    let limited = Limited::new(payload, max_frame_bytes, heard, Arc::clone(&outbox));
     let mut limited: dev::Payload = dev::Payload::Stream { payload: Box::pin(limited) };
     let payload = Payload::from_request(request, &mut limited).into_inner()?;
     // The library's handle for sending is of no use here: every frame goes through the outbox.

@@ -1,0 +1,138 @@
+//! The call of `write_messages`: one transaction, one round trip.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use super::super::member_lists::MemberList;
+use super::super::{Db, cannot_be_reached};
+use super::{Draft, Receipt};
+use crate::error::Error;
+use crate::model::{ClientMessageId, ConversationId, Seq, Target, Timestamp};
+
+/// Longest wait for a transaction; after it the senders hear `overloaded`. Longer than a lock is waited for.
+const WRITE_WITHIN: Duration = Duration::from_secs(10);
+/// How often a batch is tried again that lost a race with another node.
+const MAX_TRIES: u32 = 5;
+
+/// The member lists of the groups in a batch that this node has a copy of.
+pub(super) type KnownLists = HashMap<ConversationId, MemberList>;
+
+/// Writes a batch, and says for each draft, in their order, what became of it. A race with another
+/// node (the same client id in two conversations, a deadlock) rolls it back, and the next try sees
+/// what the other one committed.
+pub(super) async fn write(db: &Db, drafts: &[&Draft], known: &KnownLists) -> Result<Vec<Row>, Failure> {
+    let mut tries = 1;
+    loop {
+        let Ok(result) = timeout(WRITE_WITHIN, write_once(db, drafts, known)).await else {
+            return Err(Failure::Unknown("a write took too long".into()));
+        };
+        match result {
+            Ok(rows) => return Ok(rows),
+            Err(error) if tries < MAX_TRIES && lost_a_race(&error) => tries += 1,
+            Err(error) if error.as_database_error().is_some() && !cannot_be_reached(&error) => {
+                return Err(Failure::Refused(error));
+            }
+            Err(error) => return Err(Failure::Unknown(error.into())),
+        }
+    }
+}
+
+async fn write_once(db: &Db, drafts: &[&Draft], known: &KnownLists) -> Result<Vec<Row>, sqlx::Error> {
+    let senders: Vec<i64> = drafts.iter().map(|draft| draft.sender.0).collect();
+    let groups: Vec<Option<i64>> = drafts.iter().map(|draft| draft.target.group().map(|id| id.0)).collect();
+    let receivers: Vec<Option<i64>> = drafts.iter().map(|draft| draft.target.user().map(|id| id.0)).collect();
+    let contents: Vec<&str> = drafts.iter().map(|draft| draft.content.as_str()).collect();
+    let client_ids: Vec<Option<&str>> =
+        drafts.iter().map(|draft| draft.client_message_id.as_ref().map(ClientMessageId::as_str)).collect();
+    let known_versions: Vec<Option<i64>> =
+        drafts.iter().map(|draft| Some(known.get(&draft.target.group()?.into())?.version)).collect();
+    sqlx::query_as!(
+        Row,
+        r#"select ordinal as "ordinal!", outcome as "outcome!", conversation_id, message_id, seq,
+                  created_at as "created_at?: _", previous_at as "previous_at?: _",
+                  sender_name, receiver_name, group_name, member_version, member_ids
+           from write_messages($1, $2, $3, $4, $5, $6)"#,
+        &senders,
+        &groups as &[Option<i64>],
+        &receivers as &[Option<i64>],
+        &contents as &[&str],
+        &client_ids as &[Option<&str>],
+        &known_versions as &[Option<i64>]
+    )
+    .fetch_all(&db.pool)
+    .await
+}
+
+/// Why a batch has no rows.
+pub(super) enum Failure {
+    /// PostgreSQL said no: nothing of it is stored.
+    Refused(sqlx::Error),
+    /// It was cut off: it may be stored or not.
+    Unknown(Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Refused(error) => Self::internal(error),
+            Failure::Unknown(cause) => Self::unavailable(cause),
+        }
+    }
+}
+
+/// What `write_messages` says of one message.
+pub(super) struct Row {
+    #[expect(dead_code, reason = "the rows come in the order of the batch; the column is what they are sorted by")]
+    pub(super) ordinal: i64,
+    pub(super) outcome: String,
+    pub(super) conversation_id: Option<i64>,
+    pub(super) message_id: Option<i64>,
+    pub(super) seq: Option<Seq>,
+    pub(super) created_at: Option<Timestamp>,
+    pub(super) previous_at: Option<Timestamp>,
+    pub(super) sender_name: Option<String>,
+    pub(super) receiver_name: Option<String>,
+    pub(super) group_name: Option<String>,
+    pub(super) member_version: Option<i64>,
+    pub(super) member_ids: Option<Vec<i64>>,
+}
+
+impl Row {
+    /// What a repeat to `target` is told: the receipt of the first, or the refusal where it would
+    /// get the same.
+    pub(super) fn repeat_receipt(&self, first: &Draft, target: Target) -> Result<Receipt, Error> {
+        match self.receipt(first) {
+            Ok(receipt) => Ok(Receipt { duplicate: true, ..receipt }),
+            Err(_) if target != first.target => Err(Error::overloaded()),
+            refusal => refusal,
+        }
+    }
+
+    pub(super) fn receipt(&self, draft: &Draft) -> Result<Receipt, Error> {
+        match self.outcome.as_str() {
+            "unauthorized" => return Err(Error::unauthorized()),
+            "no_such_user" => return Err(Error::no_such_user("params.receiverId")),
+            "no_such_group" => return Err(Error::no_such_group()),
+            "not_a_member" => return Err(Error::not_a_member()),
+            _ => {}
+        }
+        let (Some(message_id), Some(seq), Some(created_at)) = (self.message_id, self.seq, self.created_at) else {
+            return Err(Error::internal(format!("write_messages answered {} without a receipt", self.outcome)));
+        };
+        Ok(Receipt {
+            message_id: message_id.into(),
+            seq,
+            created_at,
+            client_message_id: draft.client_message_id.clone(),
+            duplicate: self.outcome == "repeat",
+        })
+    }
+}
+
+/// Unique violation, serialization failure, deadlock: the transaction is rolled back for certain.
+fn lost_a_race(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+    code.is_some_and(|code| ["23505", "40001", "40P01"].contains(&code.as_ref()))
+}
