@@ -65,7 +65,7 @@ pub struct Config {
     pub trust_proxy: bool,
 
     /// What is logged: error, warn, info, debug, trace, or a filter such as `hark=debug,sqlx=info`
-    #[arg(long, global = true, env = "HARK_LOG", value_name = "HARK_LOG", default_value = "info,actix_server=warn", value_parser = log_filter)]
+    #[arg(long, global = true, env = "HARK_LOG", value_name = "HARK_LOG", default_value = "info", value_parser = log_filter)]
     pub log: String,
 
     /// Form of the log

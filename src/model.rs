@@ -109,7 +109,7 @@ texts! {
     Username
     /// A first or last name: up to 100 characters. Empty means none.
     PersonName
-    /// Part of a name, or a whole e-mail address: 1 to 100 characters.
+    /// Part of a name, or a whole e-mail address: 1 to 254 characters.
     UserQuery
 }
 
@@ -209,9 +209,9 @@ impl PersonName {
 
 impl UserQuery {
     /// # Errors
-    /// Empty, over 100 characters (254 for an e-mail address), or with U+0000.
+    /// Empty, over 254 characters, or with U+0000.
     pub fn parse(text: String, _: &Limits) -> Result<Self, Refusal> {
-        chars_within(&text, 1, if text.contains('@') { 254 } else { 100 })?;
+        chars_within(&text, 1, 254)?;
         Ok(Self(text))
     }
 }

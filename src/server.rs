@@ -11,7 +11,7 @@ use std::time::Duration;
 use actix_cors::Cors;
 use actix_web::dev::ServerHandle;
 use actix_web::guard::GuardContext;
-use actix_web::http::header::UPGRADE;
+use actix_web::http::header::{RETRY_AFTER, UPGRADE};
 use actix_web::web::{self, Data};
 use actix_web::{App as HttpApp, HttpServer, guard};
 use socket2::SockRef;
@@ -211,7 +211,11 @@ fn wants_a_socket(context: &GuardContext<'_>) -> bool {
 }
 
 fn cors(config: &Config) -> Cors {
-    let cors = Cors::default().allow_any_method().allow_any_header().max_age(3600);
+    let cors = Cors::default()
+        .allowed_methods(["GET", "POST", "PUT", "PATCH", "DELETE"])
+        .allow_any_header()
+        .expose_headers([RETRY_AFTER])
+        .max_age(3600);
     if config.origins().any(|origin| origin == "*") {
         return cors.allow_any_origin();
     }

@@ -14,10 +14,14 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::LogFormat;
 
+/// Unless the filter asks for them: what the HTTP library says of broken requests, which clients could
+/// fill the log with, and of its threads.
+const QUIET: &str = "actix_http=off,actix_server=warn";
+
 /// Starts the log of this process, on standard error. Once a process.
 pub fn start_log(filter: &str, format: LogFormat) {
     let log = tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::new(filter))
+        .with_env_filter(EnvFilter::new(format!("{QUIET},{filter}")))
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
     match format {

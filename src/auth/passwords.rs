@@ -1,11 +1,13 @@
 //! Passwords: argon2id with 19 MiB, 2 passes and 1 lane, off the async threads and never more at
 //! once than there are cores.
 
-use std::sync::Arc;
+use std::num::NonZero;
+use std::sync::{Arc, mpsc};
 
 use argon2::password_hash::{self, PasswordHasher, PasswordVerifier, phc::PasswordHash};
 use argon2::{Algorithm, Argon2, Params, Version};
-use tokio::sync::Semaphore;
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
 
 use crate::error::Error;
 use crate::model::Password;
@@ -14,22 +16,33 @@ const MEMORY_KIB: u32 = 19 * 1024;
 const PASSES: u32 = 2;
 const LANES: u32 = 1;
 
-/// Hashes and checks passwords.
+/// Hashes and checks passwords, on threads of its own. They are as many as there are cores and keep
+/// their memory: the runtime's pool would take 19 MiB for each of its threads in turn, and not give
+/// it back.
 #[derive(Clone, Debug)]
 pub struct Passwords {
-    /// One permit a core.
-    at_work: Arc<Semaphore>,
+    work: mpsc::Sender<Work>,
     /// Checked where there is no such user, so that the answer takes as long.
     nobody: Arc<str>,
 }
 
+type Work = Box<dyn FnOnce() + Send>;
+
 impl Passwords {
     /// # Errors
-    /// Where the system has no random numbers.
+    /// Where the system has no random numbers, or no threads.
     pub fn new() -> Result<Self, Error> {
-        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let nobody = hash(&Password::claimed("nobody has this password".to_owned())).map_err(internal)?;
-        Ok(Self { at_work: Arc::new(Semaphore::new(cores)), nobody: nobody.into() })
+        let (work, queue) = mpsc::channel::<Work>();
+        let queue = Arc::new(Mutex::new(queue));
+        for _ in 0..std::thread::available_parallelism().map_or(1, NonZero::get) {
+            let queue = Arc::clone(&queue);
+            // Ends with the last handle to it.
+            let next = move || queue.lock().recv();
+            let take_turns = move || std::iter::from_fn(|| next().ok()).for_each(|work| work());
+            std::thread::Builder::new().name("passwords".to_owned()).spawn(take_turns).map_err(Error::internal)?;
+        }
+        Ok(Self { work, nobody: nobody.into() })
     }
 
     /// The PHC string to store for a new password.
@@ -56,14 +69,16 @@ impl Passwords {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Error> {
-        let at_work = Arc::clone(&self.at_work).acquire_owned().await.map_err(Error::internal)?;
-        // The work goes on where the one who asked hangs up, and so must the permit.
-        let work = move || {
-            let done = work();
-            drop(at_work);
-            done
+        let (done, result) = oneshot::channel();
+        let unless_nobody_waits = move || {
+            if !done.is_closed() {
+                let _ = done.send(work());
+            }
         };
-        tokio::task::spawn_blocking(work).await.map_err(Error::internal)
+        self.work
+            .send(Box::new(unless_nobody_waits))
+            .map_err(|_| Error::internal("the password threads have ended"))?;
+        result.await.map_err(Error::internal)
     }
 }
 

@@ -234,7 +234,7 @@ impl Drop for Registration {
             }
         }
         drop(shard);
-        self.socket.outbox.end();
+        self.socket.outbox.end(false);
         if self.socket.confirmed.load(Ordering::Relaxed) {
             self.hub.open.fetch_sub(1, Ordering::Relaxed);
             self.hub.metrics.socket_ended();

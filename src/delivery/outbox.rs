@@ -37,10 +37,20 @@ struct State {
     reply_bytes: usize,
     taker: Option<Waker>,
     asked_to_close: Option<Close>,
+    phase: Phase,
+}
+
+/// How far a connection has come, each phase after the one before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+enum Phase {
+    #[default]
+    Open,
     /// No frame goes in any more: the last one, which says why, is there, or nobody will take it.
-    finished: bool,
+    Finished,
     /// The body ends once `waiting` is empty.
-    ended: bool,
+    Ended,
+    /// The client has said goodbye as well.
+    Agreed,
 }
 
 #[derive(Debug)]
@@ -86,12 +96,12 @@ impl Outbox {
     /// the connection to close with 1013.
     pub fn push(&self, frame: &Frame) {
         let mut state = self.state.lock();
-        if state.finished {
+        if state.phase > Phase::Open {
             return;
         }
         if state.push_bytes >= self.budget {
             state.drop_waiting();
-            state.finished = true;
+            state.phase = Phase::Finished;
             state.asked_to_close.get_or_insert(Close::Overloaded);
             self.changed.notify_one();
             return;
@@ -103,7 +113,7 @@ impl Outbox {
     /// Adds what the connection itself has to say. It asks `has_room` before it takes on more.
     pub fn reply(&self, frame: &Frame) {
         let mut state = self.state.lock();
-        if !state.finished {
+        if state.phase == Phase::Open {
             state.add(frame, false);
             state.wake_taker();
         }
@@ -113,7 +123,7 @@ impl Outbox {
     /// that asks without reading gets no pile of them.
     pub fn sign_of_life(&self, frame: &Frame) {
         let mut state = self.state.lock();
-        if !state.finished && state.waiting.is_empty() {
+        if state.phase == Phase::Open && state.waiting.is_empty() {
             state.add(frame, false);
             state.wake_taker();
         }
@@ -145,24 +155,30 @@ impl Outbox {
     /// Adds the last frame: what comes after it is dropped.
     pub fn finish(&self, close: Close) {
         let mut state = self.state.lock();
-        state.finished = true;
+        state.phase = state.phase.max(Phase::Finished);
         state.add(&close.frame(), false);
         state.wake_taker();
     }
 
-    /// Lets the body end once everything is written.
-    pub fn end(&self) {
+    /// Lets the body end once everything is written. `agreed` where the client has said goodbye as
+    /// well, so that nothing is to be waited for.
+    pub fn end(&self, agreed: bool) {
         let mut state = self.state.lock();
-        state.finished = true;
-        state.ended = true;
+        state.phase = state.phase.max(if agreed { Phase::Agreed } else { Phase::Ended });
         state.wake_taker();
+    }
+
+    /// Whether both sides have said goodbye.
+    #[must_use]
+    pub fn is_agreed(&self) -> bool {
+        self.state.lock().phase == Phase::Agreed
     }
 
     /// Nobody takes any more: the connection is gone. What waits is dropped, and the connection's
     /// task, which may be waiting for room, finds out.
     pub fn abandon(&self) {
         let mut state = self.state.lock();
-        state.finished = true;
+        state.phase = state.phase.max(Phase::Finished);
         state.cut = false;
         state.drop_waiting();
         self.changed.notify_one();
@@ -172,7 +188,7 @@ impl Outbox {
     pub fn poll_take(&self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
         let mut state = self.state.lock();
         let Some(mut first) = state.waiting.pop_front() else {
-            if state.ended {
+            if state.phase >= Phase::Ended {
                 return Poll::Ready(None);
             }
             state.taker = Some(context.waker().clone());
@@ -233,7 +249,7 @@ mod tests {
         assert!(take(&outbox).is_pending());
         outbox.finish(Close::Overloaded);
         outbox.push(&Frame::ping());
-        outbox.end();
+        outbox.end(true);
         assert_eq!(take(&outbox), Poll::Ready(Some(Close::Overloaded.frame().bytes().clone())));
         assert_eq!(take(&outbox), Poll::Ready(None));
     }

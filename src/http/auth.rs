@@ -26,10 +26,10 @@ pub(super) struct SignUp {
     #[schema(value_type = Option<String>, example = "patrick@example.org")]
     email: Option<Email>,
     /// No spaces and no @; up to 64 characters.
-    #[schema(value_type = Option<String>, example = "patrick")]
+    #[schema(value_type = Option<String>, min_length = 1, max_length = 64, pattern = "^[^@\\s]+$", example = "patrick")]
     username: Option<Username>,
     /// 8 to 128 characters.
-    #[schema(value_type = String, example = "correct horse")]
+    #[schema(value_type = String, min_length = 8, max_length = 128, example = "correct horse")]
     password: Password,
     /// Up to 100 characters.
     #[schema(value_type = Option<String>, example = "Patrick")]
@@ -72,7 +72,7 @@ pub(super) struct LogIn {
     /// Also taken as `userEmail`.
     #[schema(value_type = Option<String>, example = "patrick@example.org")]
     email: Option<Email>,
-    #[schema(value_type = Option<String>, example = "patrick")]
+    #[schema(value_type = Option<String>, min_length = 1, max_length = 64, pattern = "^[^@\\s]+$", example = "patrick")]
     username: Option<Username>,
     #[schema(value_type = String, example = "correct horse")]
     password: String,
@@ -131,10 +131,10 @@ pub(super) struct Sessions {
 
 /// Sign up
 #[utoipa::path(post, path = "/api/v1/auth/sign-up", tag = "auth", request_body = SignUp, responses(
-    (status = 201, body = Own),
+    (status = 201, body = Own, description = "Stored"),
     (status = 400, body = ErrorBody, description = "A field is missing or out of its range"),
     (status = 409, body = ErrorBody, description = "The e-mail address or the username is taken"),
-    (status = 413, body = ErrorBody),
+    (status = 413, body = ErrorBody, description = "The body is over the limit"),
     (status = 429, body = ErrorBody, description = "Too many sign-ups from one address; see Retry-After"),
 ))]
 pub(super) async fn sign_up(app: Data<App>, client: Client, body: Body<SignUp>) -> Result<HttpResponse, HttpError> {
@@ -149,10 +149,10 @@ pub(super) async fn sign_up(app: Data<App>, client: Client, body: Body<SignUp>) 
 
 /// Sign in
 #[utoipa::path(post, path = "/api/v1/auth/login", tag = "auth", request_body = LogIn, responses(
-    (status = 200, body = Token),
+    (status = 200, body = Token, description = "Done"),
     (status = 400, body = ErrorBody, description = "A field is missing or out of its range"),
     (status = 401, body = ErrorBody, description = "No such user, or not their password"),
-    (status = 413, body = ErrorBody),
+    (status = 413, body = ErrorBody, description = "The body is over the limit"),
     (status = 429, body = ErrorBody, description = "Too many logins from one address; see Retry-After"),
 ))]
 pub(super) async fn log_in(app: Data<App>, client: Client, body: Body<LogIn>) -> Result<Json<Token>, HttpError> {
@@ -175,8 +175,8 @@ pub(super) async fn log_in(app: Data<App>, client: Client, body: Body<LogIn>) ->
 
 /// A new token for the session
 #[utoipa::path(post, path = "/api/v1/auth/refresh", tag = "auth", security(("bearer" = [])), responses(
-    (status = 200, body = Token),
-    (status = 401, body = ErrorBody),
+    (status = 200, body = Token, description = "Done"),
+    (status = 401, body = ErrorBody, description = "No token that is good"),
 ))]
 pub(super) async fn refresh(app: Data<App>, me: SignedIn) -> Result<Json<Token>, HttpError> {
     let SignedIn(me) = me;
@@ -213,8 +213,8 @@ fn moment(seconds: i64) -> DateTime<chrono::Utc> {
 
 /// Sign out: the session ends and its sockets close
 #[utoipa::path(delete, path = "/api/v1/auth/logout", tag = "auth", security(("bearer" = [])), responses(
-    (status = 204),
-    (status = 401, body = ErrorBody),
+    (status = 204, description = "Done; there is no body"),
+    (status = 401, body = ErrorBody, description = "No token that is good"),
 ))]
 pub(super) async fn log_out(app: Data<App>, me: SignedIn) -> Result<HttpResponse, HttpError> {
     end(app, me.0.user, me.0.session).await
@@ -222,8 +222,8 @@ pub(super) async fn log_out(app: Data<App>, me: SignedIn) -> Result<HttpResponse
 
 /// Where I am signed in
 #[utoipa::path(get, path = "/api/v1/auth/sessions", tag = "auth", security(("bearer" = [])), responses(
-    (status = 200, body = Sessions),
-    (status = 401, body = ErrorBody),
+    (status = 200, body = Sessions, description = "Done"),
+    (status = 401, body = ErrorBody, description = "No token that is good"),
 ))]
 pub(super) async fn sessions(app: Data<App>, me: SignedIn) -> Result<Json<Sessions>, HttpError> {
     let SignedIn(me) = me;
@@ -245,9 +245,9 @@ pub(super) async fn sessions(app: Data<App>, me: SignedIn) -> Result<Json<Sessio
 /// End one session
 #[utoipa::path(delete, path = "/api/v1/auth/sessions/{id}", tag = "auth", security(("bearer" = [])),
     params(("id" = i64, Path, description = "As `sessions` lists it")), responses(
-    (status = 204),
-    (status = 401, body = ErrorBody),
-    (status = 404, body = ErrorBody),
+    (status = 204, description = "Done; there is no body"),
+    (status = 401, body = ErrorBody, description = "No token that is good"),
+    (status = 404, body = ErrorBody, description = "There is none"),
 ))]
 pub(super) async fn end_session(app: Data<App>, me: SignedIn, id: Path<String>) -> Result<HttpResponse, HttpError> {
     let id = id.parse().map_err(|_| no_such_session())?;

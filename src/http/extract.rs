@@ -1,10 +1,12 @@
 //! What a handler takes out of a request: who asks, from where, and with which fields.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
 
 use actix_web::dev::Payload;
 use actix_web::error::PayloadError;
 use actix_web::http::header::AUTHORIZATION;
+use actix_web::rt::time::timeout;
 use actix_web::web::{Bytes, Data, Query};
 use actix_web::{FromRequest, HttpRequest};
 use futures_util::future::{LocalBoxFuture, Ready, ready};
@@ -54,6 +56,9 @@ impl<T: FromRequest<Error = HttpError, Future: 'static>> FromRequest for Asked<T
     }
 }
 
+/// Longest wait for a body.
+const BODY_WITHIN: Duration = Duration::from_secs(30);
+
 /// The body of a request, read and checked.
 pub(super) struct Body<T>(pub(super) T);
 
@@ -66,12 +71,15 @@ impl<T: FromFields + 'static> FromRequest for Body<T> {
         let bytes = Bytes::from_request(request, payload);
         Box::pin(async move {
             let limits = &app.config.limits;
-            let bytes = bytes.await.map_err(|error| match error.as_error() {
-                Some(PayloadError::Overflow) => {
-                    Error::new(Code::TooLarge, format!("The body must be at most {} bytes", limits.max_frame_bytes))
-                }
-                _ => Error::new(Code::BadJson, "The body could not be read"),
-            })?;
+            let late =
+                || Error::new(Code::BadJson, format!("The body must be there within {} s", BODY_WITHIN.as_secs()));
+            let bytes =
+                timeout(BODY_WITHIN, bytes).await.map_err(|_| late())?.map_err(|error| match error.as_error() {
+                    Some(PayloadError::Overflow) => {
+                        Error::new(Code::TooLarge, format!("The body must be at most {} bytes", limits.max_frame_bytes))
+                    }
+                    _ => Error::new(Code::BadJson, "The body could not be read"),
+                })?;
             let text = std::str::from_utf8(&bytes).map_err(|_| Error::new(Code::BadJson, "The body must be UTF-8"))?;
             Ok(Self(T::from_fields(&Fields::of_body(text, limits)?)?))
         })

@@ -44,13 +44,13 @@ impl From<User> for Own {
     }
 }
 
-/// What to change. A field that is left out stays; null or an empty name takes it away.
+/// What to change. A field that is left out stays; null takes it away, as an empty first or last name does.
 #[derive(ToSchema)]
 #[schema(rename_all = "camelCase")]
 pub(super) struct Change {
     #[schema(value_type = Option<String>, example = "patrick@example.org")]
     email: Option<Option<Email>>,
-    #[schema(value_type = Option<String>, example = "patrick")]
+    #[schema(value_type = Option<String>, min_length = 1, max_length = 64, pattern = "^[^@\\s]+$", example = "patrick")]
     username: Option<Option<Username>>,
     #[schema(value_type = Option<String>, example = "Patrick")]
     first_name: Option<Option<PersonName>>,
@@ -103,8 +103,8 @@ impl FromFields for ChangePassword {
 
 /// My data
 #[utoipa::path(get, path = "/api/v1/users/me", tag = "me", security(("bearer" = [])), responses(
-    (status = 200, body = Own),
-    (status = 401, body = ErrorBody),
+    (status = 200, body = Own, description = "Done"),
+    (status = 401, body = ErrorBody, description = "No token that is good"),
 ))]
 pub(super) async fn read(app: Data<App>, me: SignedIn) -> Result<Json<Own>, HttpError> {
     let user = users::find(&app.db, me.0.user).await?.ok_or_else(Error::unauthorized)?;
@@ -113,11 +113,11 @@ pub(super) async fn read(app: Data<App>, me: SignedIn) -> Result<Json<Own>, Http
 
 /// Change my data
 #[utoipa::path(patch, path = "/api/v1/users/me", tag = "me", security(("bearer" = [])), request_body = Change, responses(
-    (status = 200, body = Own),
+    (status = 200, body = Own, description = "Done"),
     (status = 400, body = ErrorBody, description = "A field is out of its range, or neither e-mail address nor username would stay"),
-    (status = 401, body = ErrorBody),
+    (status = 401, body = ErrorBody, description = "No token that is good"),
     (status = 409, body = ErrorBody, description = "The e-mail address or the username is taken"),
-    (status = 413, body = ErrorBody),
+    (status = 413, body = ErrorBody, description = "The body is over the limit"),
 ))]
 pub(super) async fn change(app: Data<App>, asked: Asked<Body<Change>>) -> Result<Json<Own>, HttpError> {
     let Asked(me, Body(Change { email, username, first_name, last_name })) = asked;
@@ -129,10 +129,10 @@ pub(super) async fn change(app: Data<App>, asked: Asked<Body<Change>>) -> Result
 
 /// Change my password; every other session ends
 #[utoipa::path(put, path = "/api/v1/users/me/password", tag = "me", security(("bearer" = [])), request_body = ChangePassword, responses(
-    (status = 204),
-    (status = 400, body = ErrorBody),
+    (status = 204, description = "Done; there is no body"),
+    (status = 400, body = ErrorBody, description = "The body or a field is not good; the message names it"),
     (status = 401, body = ErrorBody, description = "Not signed in, or not the old password"),
-    (status = 413, body = ErrorBody),
+    (status = 413, body = ErrorBody, description = "The body is over the limit"),
     (status = 429, body = ErrorBody, description = "Counts as a login; see Retry-After"),
 ))]
 pub(super) async fn change_password(
@@ -161,8 +161,8 @@ pub(super) async fn change_password(
 
 /// Delete my account; others keep the conversations
 #[utoipa::path(delete, path = "/api/v1/users/me", tag = "me", security(("bearer" = [])), responses(
-    (status = 204),
-    (status = 401, body = ErrorBody),
+    (status = 204, description = "Done; there is no body"),
+    (status = 401, body = ErrorBody, description = "No token that is good"),
 ))]
 pub(super) async fn delete(app: Data<App>, me: SignedIn) -> Result<HttpResponse, HttpError> {
     let user = me.0.user;

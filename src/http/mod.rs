@@ -50,6 +50,7 @@ pub fn routes(config: &mut ServiceConfig) {
         .route("/readyz", web::head().to(operations::readiness))
         .route("/metrics", web::get().to(operations::metrics))
         .route("/", web::get().to(page::first_conversation))
+        .route("/", web::head().to(page::first_conversation))
         .service(
             // Its files alone: an unknown path under /api is answered like any other.
             SwaggerUi::new(r"/api/{_:(?:[^/]+\.(?:css|html|js|png))?}")

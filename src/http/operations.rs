@@ -17,15 +17,15 @@ pub(super) struct Status {
 const OK: Json<Status> = Json(Status { status: "ok" });
 
 /// Whether the process is alive
-#[utoipa::path(get, path = "/healthz", tag = "operations", responses((status = 200, body = Status)))]
+#[utoipa::path(get, path = "/healthz", tag = "operations", responses((status = 200, body = Status, description = "Done")))]
 pub(super) async fn health() -> Json<Status> {
     OK
 }
 
 /// Whether the database can be reached
 #[utoipa::path(get, path = "/readyz", tag = "operations", responses(
-    (status = 200, body = Status),
-    (status = 503, body = ErrorBody),
+    (status = 200, body = Status, description = "Done"),
+    (status = 503, body = ErrorBody, description = "The database cannot be reached"),
 ))]
 pub(super) async fn readiness(app: Data<App>) -> Result<Json<Status>, HttpError> {
     app.db.ping().await?;
@@ -34,7 +34,7 @@ pub(super) async fn readiness(app: Data<App>) -> Result<Json<Status>, HttpError>
 
 /// Counts, for Prometheus
 #[utoipa::path(get, path = "/metrics", tag = "operations", responses(
-    (status = 200, body = String, content_type = "application/openmetrics-text"),
+    (status = 200, body = String, content_type = "application/openmetrics-text", description = "Done"),
 ))]
 pub(super) async fn metrics(app: Data<App>) -> HttpResponse {
     let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";

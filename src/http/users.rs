@@ -59,9 +59,9 @@ impl FromFields for Wanted {
     ("limit" = Option<i64>, Query, minimum = 1, maximum = 100, description = "Rows, 20 where left out"),
     ("page" = Option<i64>, Query, minimum = 1, description = "From 1"),
 ), responses(
-    (status = 200, body = People),
-    (status = 400, body = ErrorBody),
-    (status = 401, body = ErrorBody),
+    (status = 200, body = People, description = "Done"),
+    (status = 400, body = ErrorBody, description = "The body or a field is not good; the message names it"),
+    (status = 401, body = ErrorBody, description = "No token that is good"),
 ))]
 pub(super) async fn list(app: Data<App>, asked: Asked<QueryString<Wanted>>) -> Result<Json<People>, HttpError> {
     let Asked(Identity { user: me, .. }, QueryString(Wanted { query, page })) = asked;
@@ -76,9 +76,9 @@ pub(super) async fn list(app: Data<App>, asked: Asked<QueryString<Wanted>>) -> R
 #[utoipa::path(get, path = "/api/v1/users/{id}", tag = "users", security(("bearer" = [])), params(
     ("id" = i64, Path, minimum = 1)
 ), responses(
-    (status = 200, body = Person),
-    (status = 401, body = ErrorBody),
-    (status = 404, body = ErrorBody),
+    (status = 200, body = Person, description = "Done"),
+    (status = 401, body = ErrorBody, description = "No token that is good"),
+    (status = 404, body = ErrorBody, description = "There is none"),
 ))]
 pub(super) async fn read(app: Data<App>, me: SignedIn, id: Path<String>) -> Result<Json<Person>, HttpError> {
     let nobody = || Error::no_such_user("id");

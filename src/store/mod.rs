@@ -73,6 +73,9 @@ impl Address {
     }
 }
 
+/// Longest wait for a sign of life.
+const PING_WITHIN: Duration = Duration::from_secs(2);
+
 /// A lock that somebody holds for seconds is an accident, and so is a transaction that nobody goes
 /// on with: both must not hold up those who wait. A node that vanished is noticed in a minute.
 const SESSION_SETTINGS: [(&str, &str); 5] = [
@@ -131,7 +134,8 @@ impl Db {
     /// # Errors
     /// `overloaded` where it does not.
     pub async fn ping(&self) -> Result<(), Error> {
-        sqlx::query_scalar!("select 1").fetch_one(&self.pool).await?;
+        let ping = sqlx::query_scalar!("select 1").fetch_one(&self.pool);
+        tokio::time::timeout(PING_WITHIN, ping).await.map_err(Error::unavailable)??;
         Ok(())
     }
 

@@ -36,7 +36,11 @@ pub enum Value<'a> {
 impl Value<'_> {
     fn text(self) -> Result<String, Refusal> {
         match self {
-            Self::Json(raw) => serde_json::from_str(raw.get()).map_err(|_| "must be a string".into()),
+            Self::Json(raw) => serde_json::from_str(raw.get()).map_err(|_| {
+                // What is quoted and is no text all the same has half of a UTF-16 pair in it.
+                let is_quoted = raw.get().starts_with('"');
+                if is_quoted { "must not contain a lone surrogate" } else { "must be a string" }.into()
+            }),
             Self::Text(text) => Ok(text.to_owned()),
         }
     }

@@ -77,12 +77,19 @@ pub(super) async fn run(app: Arc<App>, registration: Registration, heard: Heard,
 /// with a reset connection.
 pub(super) async fn say_goodbye(outbox: &Outbox, close: Close, frames: &mut AggregatedMessageStream) {
     outbox.finish(close);
-    if close != Close::Bye {
-        let theirs =
-            async { while !matches!(frames.recv().await, None | Some(Err(_) | Ok(AggregatedMessage::Close(_)))) {} };
-        let _ = timeout(FAREWELL, theirs).await;
+    let agreed = close == Close::Bye || timeout(FAREWELL, hears_goodbye(frames)).await == Ok(true);
+    outbox.end(agreed);
+}
+
+/// Whether the client says goodbye before it is gone.
+async fn hears_goodbye(frames: &mut AggregatedMessageStream) -> bool {
+    loop {
+        match frames.recv().await {
+            Some(Ok(AggregatedMessage::Close(_))) => return true,
+            Some(Ok(_)) => {}
+            Some(Err(_)) | None => return false,
+        }
     }
-    outbox.end();
 }
 
 impl Connection {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use actix_web::http::header::{AUTHORIZATION, HOST, HeaderMap, ORIGIN, SEC_WEBSOCKET_PROTOCOL};
 use actix_web::web::{Data, Payload};
-use actix_web::{FromRequest as _, HttpRequest, HttpResponse, HttpResponseBuilder, dev, rt};
+use actix_web::{FromRequest as _, HttpRequest, HttpResponse, dev, rt};
 use actix_ws::AggregatedMessageStream;
 use serde_json::json;
 use tracing::Instrument as _;
@@ -59,13 +59,16 @@ pub async fn upgrade(request: HttpRequest, payload: Payload, app: Data<App>) -> 
         Err(refusal) => refusal,
     };
     let close = match refusal {
-        NotOpened::Unauthorized if !is_page => return refuse(HttpResponse::Unauthorized(), "Not authorized"),
+        NotOpened::Unauthorized if !is_page => {
+            return HttpResponse::Unauthorized().json(json!({ "message": "Not authorized" }));
+        }
         NotOpened::Unauthorized => Close::Unauthorized,
         NotOpened::Close(close) => close,
         NotOpened::Fault(error) => {
             let answer = error.into_answer();
             if !is_page {
-                return refuse(HttpResponse::ServiceUnavailable(), &answer.message);
+                let body = json!({ "message": answer.message, "code": answer.code });
+                return HttpResponse::ServiceUnavailable().json(body);
             }
             Close::Overloaded
         }
@@ -77,7 +80,9 @@ pub async fn upgrade(request: HttpRequest, payload: Payload, app: Data<App>) -> 
 type Opened = Result<HttpResponse, actix_web::Error>;
 
 fn or_refuse(opened: Opened) -> HttpResponse {
-    opened.unwrap_or_else(|error| refuse(HttpResponse::BadRequest(), &error.to_string()))
+    opened.unwrap_or_else(|error| {
+        HttpResponse::BadRequest().json(json!({ "message": error.to_string(), "code": Code::BadParams }))
+    })
 }
 
 /// A page's origin has to be its server's own, or one that the settings name. Programs have none.
@@ -145,8 +150,4 @@ fn handshake(
         frames.max_frame_size(max_frame_bytes).aggregate_continuations().max_continuation_size(max_frame_bytes);
     let response = response.map_body(|_, library| OutboxBody::new(outbox, library)).map_into_boxed_body();
     Ok((response, frames))
-}
-
-fn refuse(mut response: HttpResponseBuilder, message: &str) -> HttpResponse {
-    response.json(json!({ "message": message }))
 }

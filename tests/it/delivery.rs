@@ -185,7 +185,8 @@ async fn a_group_of_a_thousand_hears_one_message() {
     let sent = sender.call("messageInGroup", json!({ "groupId": group, "content": "all" })).await;
     assert_eq!(sent["params"]["item"]["seq"], 1);
     for listener in &mut listeners {
-        after_notices(listener, 999).await;
+        // More than a hundred at once hear each of their own coming alone.
+        after_notices(listener, 1).await;
         assert_eq!(listener.push().await["params"]["message"], "all");
     }
 }

@@ -15,6 +15,7 @@ mod envelopes;
 mod faults;
 mod groups;
 mod histories;
+mod hostile;
 mod house;
 mod messages;
 mod people;

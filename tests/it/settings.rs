@@ -193,7 +193,7 @@ async fn the_help_names_every_setting_with_its_variable_and_its_default() {
     HARK_JWT_SECRET -
     HARK_ALLOWED_ORIGINS -
     HARK_TRUST_PROXY false
-    HARK_LOG info,actix_server=warn
+    HARK_LOG info
     HARK_LOG_FORMAT text
     HARK_MIGRATE true
     HARK_DATABASE_CONNECTIONS 10
