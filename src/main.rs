@@ -8,6 +8,9 @@ use hark::config::{Cli, Command};
 use hark::server::{StartError, process};
 use hark::telemetry;
 
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// A setting is wrong; nothing was started.
 const BAD_SETTING: u8 = 2;
 
