@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{Connection as _, PgPool};
+use sqlx::{ConnectOptions as _, Connection as _, PgPool};
 
 use crate::config::Secret;
 use crate::error::Error;
@@ -126,7 +126,11 @@ impl Db {
     /// # Errors
     /// Where one fails, or the database has migrations that this build does not know.
     pub async fn migrate(&self) -> Result<(), Error> {
-        MIGRATOR.run(&self.pool).await.map_err(Error::internal)
+        // On a connection of its own: a node may wait for another one's migration as long as that takes.
+        let options = self.pool.connect_options().as_ref().clone().options([("lock_timeout", "0")]);
+        let mut connection = options.connect().await?;
+        MIGRATOR.run(&mut connection).await.map_err(Error::internal)?;
+        Ok(connection.close().await?)
     }
 
     /// Whether the database answers.

@@ -157,6 +157,15 @@ async fn who_leaves_amid_a_stream_of_messages_gets_none_past_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn two_nodes_may_start_at_once_on_an_empty_database() {
+    let (one, two) = TestServer::two_on_an_empty_database().await;
+    let (_, mut sender) = one.client("Sender").await;
+    let (to, mut receiver) = two.client("Receiver").await;
+    sender.call("privateMessage", json!({ "receiverId": to.id, "content": "hi" })).await;
+    assert_eq!(receiver.push().await["params"]["message"], "hi");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_session_that_ends_on_one_node_closes_its_sockets_on_the_other() {
     let server = TestServer::start().await;
     let second = server.second_node().await;

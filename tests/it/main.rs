@@ -22,5 +22,6 @@ mod people;
 mod private_postgres;
 mod process;
 mod reference;
+mod repeats;
 mod seed_002;
 mod settings;

@@ -31,6 +31,13 @@ pub async fn create() -> Address {
     address(name)
 }
 
+/// A database without anything in it.
+pub async fn create_empty() -> Address {
+    let name = format!("empty_{}", DATABASES.fetch_add(1, Ordering::Relaxed));
+    run("hark", &format!("create database {name}")).await;
+    address(name)
+}
+
 /// A connection to the same PostgreSQL, for what a test does behind the server's back.
 pub async fn connect(database: &Address) -> sqlx::PgConnection {
     let Address::Socket { database, .. } = database else { unreachable!("tests use the private PostgreSQL") };

@@ -41,6 +41,13 @@ impl TestServer {
         Self::on(database::create().await, InProcess::default(), change).await
     }
 
+    /// Two nodes that start at once on a database without a schema.
+    pub async fn two_on_an_empty_database() -> (Self, Self) {
+        let (database, bus) = (database::create_empty().await, InProcess::default());
+        let start = || Self::on(database.clone(), bus.clone(), |config| config.migrate = true);
+        tokio::join!(start(), start())
+    }
+
     /// A second node beside this one: the same database, the same bus.
     pub async fn second_node(&self) -> Self {
         Self::on(self.database.clone(), self.bus.clone(), |_| {}).await
