@@ -57,7 +57,7 @@ pub async fn create(db: &Db, creator: UserId, name: &GroupName, user_ids: &[User
     if found.len() == everybody {
         return Err(Error::unauthorized());
     }
-    if let Some(missing) = wanted.iter().find(|id| !found.iter().any(|user| user.id == **id)) {
+    if let Some(missing) = wanted.iter().find(|id| found.binary_search_by_key(*id, |user| user.id).is_err()) {
         return Err(Error::not_found(format!("params.userIds: there is no user {missing}")));
     }
     let id =
