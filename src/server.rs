@@ -15,7 +15,7 @@ use actix_web::http::header::{RETRY_AFTER, UPGRADE};
 use actix_web::web::{self, Data};
 use actix_web::{App as HttpApp, HttpServer, guard};
 use socket2::SockRef;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{interval, timeout};
 use tracing_actix_web::TracingLogger;
 
@@ -90,7 +90,7 @@ pub struct Server {
     address: SocketAddr,
     handle: ServerHandle,
     http: JoinHandle<std::io::Result<()>>,
-    sweeper: JoinHandle<()>,
+    sweepers: JoinSet<()>,
     writer_db: Db,
 }
 
@@ -137,14 +137,10 @@ impl Server {
         let address = listener.local_addr()?;
         let http = http_server(&app, listener)?;
         let handle = http.handle();
-        Ok(Self {
-            sweeper: tokio::spawn(sweep(Arc::clone(&app))),
-            http: tokio::spawn(http),
-            app,
-            address,
-            handle,
-            writer_db,
-        })
+        let mut sweepers = JoinSet::new();
+        sweepers.spawn(sweep(Arc::clone(&app)));
+        sweepers.spawn(check_sessions(Arc::clone(&app)));
+        Ok(Self { sweepers, http: tokio::spawn(http), app, address, handle, writer_db })
     }
 
     /// Where it listens.
@@ -166,7 +162,7 @@ impl Server {
         self.app.delivery.hub.close_all();
         ended.await;
         let _ = self.http.await;
-        self.sweeper.abort();
+        drop(self.sweepers);
         let closed = async {
             self.app.writer.drain().await;
             self.app.db.close().await;
@@ -233,12 +229,10 @@ fn tune(stream: &dyn Any, _: &mut actix_web::dev::Extensions) {
 
 async fn sweep(app: Arc<App>) {
     let mut often = interval(SWEEP_EVERY);
-    let mut sometimes = interval(CHECK_SESSIONS_EVERY);
     let mut seldom = interval(FORGET_EVERY);
     loop {
         tokio::select! {
             _ = often.tick() => app.delivery.hub.sweep(),
-            _ = sometimes.tick() => close_ended_sessions(&app).await,
             _ = seldom.tick() => {
                 app.sign_ups.forget_quiet();
                 app.logins.forget_quiet();
@@ -247,15 +241,20 @@ async fn sweep(app: Arc<App>) {
     }
 }
 
-async fn close_ended_sessions(app: &App) {
-    let open = app.delivery.hub.sessions();
-    if open.is_empty() {
-        return;
-    }
-    match sessions::ended(&app.db, &open).await {
-        Ok(ended) => app.delivery.hub.close_ended(&ended),
-        // Said once, in the log; the next look comes soon.
-        Err(error) => drop(error.into_answer()),
+/// Apart from the rest, because it waits for the database.
+async fn check_sessions(app: Arc<App>) {
+    let mut sometimes = interval(CHECK_SESSIONS_EVERY);
+    loop {
+        sometimes.tick().await;
+        let open = app.delivery.hub.sessions();
+        if open.is_empty() {
+            continue;
+        }
+        match sessions::ended(&app.db, &open).await {
+            Ok(ended) => app.delivery.hub.close_ended(&ended),
+            // Said in the log; the next look comes soon.
+            Err(error) => drop(error.into_answer()),
+        }
     }
 }
 
