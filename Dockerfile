@@ -1,4 +1,6 @@
 FROM rust:1.95-slim-bookworm AS builder
+# jemalloc is built with it.
+RUN apt-get update && apt-get install --yes --no-install-recommends make && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY Cargo.toml Cargo.lock ./
 COPY .cargo .cargo
