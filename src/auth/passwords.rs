@@ -16,9 +16,8 @@ const MEMORY_KIB: u32 = 19 * 1024;
 const PASSES: u32 = 2;
 const LANES: u32 = 1;
 
-/// Hashes and checks passwords, on threads of its own. They are as many as there are cores and keep
-/// their memory: the runtime's pool would take 19 MiB for each of its threads in turn, and not give
-/// it back.
+/// Hashes and checks passwords, on threads of its own, as many as there are cores. The runtime's pool
+/// has hundreds, and would take 19 MiB for each of them in turn.
 #[derive(Clone, Debug)]
 pub struct Passwords {
     work: mpsc::Sender<Work>,

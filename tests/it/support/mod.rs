@@ -8,7 +8,7 @@ mod server;
 
 pub use client::{Client, SocketEnd};
 pub use http::{Answer, answer, steady};
-pub use process::Process;
+pub use process::{Process, hark};
 pub use server::{TestServer, User};
 
 use std::time::Duration;

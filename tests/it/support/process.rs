@@ -12,6 +12,16 @@ use tokio::time::timeout;
 
 use super::{Client, DEADLINE};
 
+/// The command that runs it on this data folder, on a free port that its output names, without the
+/// limits that tests, which come all from one address, would break.
+pub fn hark(data_dir: &Path) -> std::process::Command {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_hark"));
+    command.env_remove("DATABASE_URL").env("HARK_DATA_DIR", data_dir).env("HARK_LISTEN", "127.0.0.1:0");
+    command.env("HARK_SIGN_UPS_PER_MINUTE", "0").env("HARK_LOGINS_PER_MINUTE", "0");
+    command.env("HARK_REQUESTS_PER_SECOND", "0").env("HARK_LOG", "warn").stdout(Stdio::piped());
+    command
+}
+
 /// A running `hark` on its private PostgreSQL.
 pub struct Process {
     child: Child,
@@ -22,18 +32,7 @@ pub struct Process {
 impl Process {
     /// Starts it on this data folder and waits for its greeting.
     pub async fn start(data_dir: &Path) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_hark"))
-            .env_remove("DATABASE_URL")
-            .env("HARK_DATA_DIR", data_dir)
-            .env("HARK_LISTEN", "127.0.0.1:0")
-            .env("HARK_SIGN_UPS_PER_MINUTE", "0")
-            .env("HARK_LOGINS_PER_MINUTE", "0")
-            .env("HARK_REQUESTS_PER_SECOND", "0")
-            .env("HARK_LOG", "warn")
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .expect("the binary starts");
+        let mut child = Command::from(hark(data_dir)).kill_on_drop(true).spawn().expect("the binary starts");
         let mut output = BufReader::new(child.stdout.take().expect("a pipe")).lines();
         let address = timeout(DEADLINE, async {
             loop {
