@@ -44,6 +44,16 @@ impl Cluster {
     /// Locks the folder, makes the cluster if there is none, and ends a postmaster that another
     /// server left behind.
     pub(super) fn open(options: &Options) -> Result<Self, EmbeddedPostgresError> {
+        // First of all: where there are no binaries, nothing is left behind.
+        let version_file = options.data_dir.join("postgres/PG_VERSION");
+        let data_version = match fs::read_to_string(&version_file) {
+            Ok(version) => Some(version),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(cannot("read", &version_file)(error)),
+        };
+        let wanted = data_version.as_deref().map(str::trim);
+        let binaries = binaries::find(options.bin_dir.as_deref(), &options.data_dir.join("postgres"), wanted)?;
+
         fs::create_dir_all(&options.data_dir).map_err(cannot("make the folder", &options.data_dir))?;
         let data_dir = fs::canonicalize(&options.data_dir).map_err(cannot("find", &options.data_dir))?;
         let lock = lock(&data_dir)?;
@@ -52,14 +62,6 @@ impl Cluster {
         let dir = data_dir.join("postgres");
         let password_file = data_dir.join("postgres.password");
         let account = Account::choose(&data_dir, &dir)?;
-        let data_version = if dir.exists() {
-            let file = dir.join("PG_VERSION");
-            Some(fs::read_to_string(&file).map_err(cannot("read", &file))?)
-        } else {
-            None
-        };
-        let wanted = data_version.as_deref().map(str::trim);
-        let binaries = binaries::find(options.bin_dir.as_deref(), &dir, wanted)?;
         let mut cluster = Self {
             log: data_dir.join("postgres.log"),
             fsync: options.fsync,
@@ -75,7 +77,7 @@ impl Cluster {
             dir,
             lock,
         };
-        if data_version.is_none() {
+        if !cluster.dir.exists() {
             cluster.create(&data_dir, &password_file)?;
         }
         let owner = fs::metadata(&cluster.dir).map_err(cannot("find", &cluster.dir))?.uid();

@@ -290,7 +290,7 @@ async fn settings_may_come_before_or_after_the_command() {
 async fn a_folder_without_postgresql_is_named() {
     let empty = TempDir::new().expect("a folder");
     let folder = empty.path().to_str().expect("UTF-8");
-    let run = hark(&[], &[("HARK_POSTGRES_BIN", folder), ("HARK_DATA_DIR", folder)]).await;
+    let run = hark(&[], &[("HARK_POSTGRES_BIN", folder)]).await;
     assert_refused(&run, 1, "HARK_POSTGRES_BIN");
     assert!(run.stderr.contains(folder), "{}", run.stderr);
 }
