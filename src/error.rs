@@ -25,7 +25,16 @@ pub enum Code {
     NotAMember,
     /// The user is in the group already.
     AlreadyAMember,
-    /// An e-mail or username is taken.
+    /// Only admins of the group may.
+    NotAdmin,
+    /// Only the author of the message may.
+    NotAuthor,
+    /// The other one does not take anything from the caller.
+    Blocked,
+    /// Nobody does this to themselves. The wire says `self`.
+    #[serde(rename = "self")]
+    Oneself,
+    /// An e-mail or username is taken, or the change would break a rule of the group.
     Conflict,
     /// Too many requests; `retryAfterMs` says when to come back.
     RateLimited,
@@ -87,6 +96,24 @@ impl Error {
     #[must_use]
     pub fn no_such_group() -> Self {
         Self::not_found("params.groupId: there is no such group")
+    }
+
+    /// There is no such message, or none that the caller may know of.
+    #[must_use]
+    pub fn no_such_message() -> Self {
+        Self::not_found("params.messageId: there is no such message")
+    }
+
+    /// What an admin may, a member asked.
+    #[must_use]
+    pub fn not_admin() -> Self {
+        Self::new(Code::NotAdmin, "Only admins of this group may do that")
+    }
+
+    /// The other one has blocked the caller.
+    #[must_use]
+    pub fn blocked() -> Self {
+        Self::new(Code::Blocked, "This user does not take anything from you")
     }
 
     /// The group is for its members alone.

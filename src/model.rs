@@ -111,6 +111,16 @@ texts! {
     PersonName
     /// Part of a name, or a whole e-mail address: 1 to 254 characters.
     UserQuery
+    /// Words to look for in messages: 1 to 254 characters.
+    SearchQuery
+    /// What somebody thinks of a message: 1 to 32 characters, mostly an emoji.
+    Reaction
+    /// What a notification is about: a word of 1 to 32 letters, digits, `_` or `-`.
+    NotificationKind
+    /// What goes with a notification: any JSON up to 4096 bytes, as it was sent.
+    NotificationData
+    /// Where a client's knowledge ends, for `sync`; up to 4096 characters.
+    Cursor
 }
 
 /// PostgreSQL cannot hold U+0000 in a text.
@@ -216,6 +226,184 @@ impl UserQuery {
     }
 }
 
+impl SearchQuery {
+    /// # Errors
+    /// Empty, over 254 characters, or with U+0000.
+    pub fn parse(text: String, _: &Limits) -> Result<Self, Refusal> {
+        chars_within(&text, 1, 254)?;
+        Ok(Self(text))
+    }
+}
+
+impl Reaction {
+    /// # Errors
+    /// Empty, over 32 characters, or with U+0000.
+    pub fn parse(text: String, _: &Limits) -> Result<Self, Refusal> {
+        chars_within(&text, 1, 32)?;
+        Ok(Self(text))
+    }
+}
+
+impl NotificationKind {
+    /// The kind of what the server says of a new message. No client may say so.
+    pub const MESSAGE: &'static str = "message";
+
+    /// # Errors
+    /// No word, over 32 characters, or [`Self::MESSAGE`].
+    pub fn parse(text: String, _: &Limits) -> Result<Self, Refusal> {
+        let is_word = text.chars().all(|c| c.is_alphanumeric() || c == '_' || c == '-');
+        if !is_word || !(1..=32).contains(&text.chars().count()) {
+            return Err("must be a word of 1 to 32 letters".into());
+        }
+        if text == Self::MESSAGE {
+            return Err("must not be message: that is what the server says of a new message".into());
+        }
+        Ok(Self(text))
+    }
+}
+
+impl NotificationData {
+    /// Most bytes of it.
+    pub const MAX_BYTES: usize = 4096;
+
+    /// # Errors
+    /// Over the limit. `json` is JSON already.
+    pub fn parse(json: String) -> Result<Self, Refusal> {
+        if json.len() <= Self::MAX_BYTES {
+            Ok(Self(json))
+        } else {
+            Err(format!("must be JSON of at most {} bytes", Self::MAX_BYTES).into())
+        }
+    }
+}
+
+impl Cursor {
+    /// # Errors
+    /// Empty or over 4096 characters; whether it is one of ours is for the store to say.
+    pub fn parse(text: String, _: &Limits) -> Result<Self, Refusal> {
+        chars_within(&text, 1, 4096)?;
+        Ok(Self(text))
+    }
+}
+
+/// What a socket may ask to be told besides the pushes that every client knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Topic {
+    /// Who has read, and whom messages have reached.
+    Receipts,
+    /// Who is writing in a conversation that is open here.
+    Typing,
+    /// Who comes and goes.
+    Presence,
+    /// Admins, names, removals and ends of groups.
+    Groups,
+    /// Who has me as a contact now.
+    Contacts,
+    /// Edits, deletions and reactions.
+    Messages,
+    /// Notifications, and word of messages in conversations that are not open here.
+    Notifications,
+    /// What my other sockets do.
+    Own,
+}
+
+impl Topic {
+    /// All of them, in the order of the protocol.
+    pub const ALL: [Self; 8] = [
+        Self::Receipts,
+        Self::Typing,
+        Self::Presence,
+        Self::Groups,
+        Self::Contacts,
+        Self::Messages,
+        Self::Notifications,
+        Self::Own,
+    ];
+
+    /// As it goes over the wire.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Receipts => "receipts",
+            Self::Typing => "typing",
+            Self::Presence => "presence",
+            Self::Groups => "groups",
+            Self::Contacts => "contacts",
+            Self::Messages => "messages",
+            Self::Notifications => "notifications",
+            Self::Own => "own",
+        }
+    }
+}
+
+/// A set of topics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Topics(u8);
+
+impl Topics {
+    /// The set in one byte.
+    #[must_use]
+    pub fn bits(self) -> u8 {
+        self.0
+    }
+
+    /// The set that [`Self::bits`] gave.
+    #[must_use]
+    pub fn from_bits(bits: u8) -> Self {
+        Self(bits)
+    }
+
+    /// Whether a topic is in it.
+    #[must_use]
+    pub fn has(self, topic: Topic) -> bool {
+        self.0 & (1 << topic as u8) != 0
+    }
+
+    /// The topics in it.
+    pub fn iter(self) -> impl Iterator<Item = Topic> {
+        Topic::ALL.into_iter().filter(move |topic| self.has(*topic))
+    }
+}
+
+impl FromIterator<Topic> for Topics {
+    fn from_iter<I: IntoIterator<Item = Topic>>(topics: I) -> Self {
+        Self(topics.into_iter().fold(0, |bits, topic| bits | 1 << topic as u8))
+    }
+}
+
+/// Which of my conversations a list holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum ConversationFilter {
+    /// All but spam and what I removed.
+    #[default]
+    All,
+    /// Those of `All` with something unread.
+    Unread,
+    /// Spam alone.
+    Spam,
+    /// The groups of `All`.
+    Groups,
+    /// The dialogs of `All`.
+    Dialogs,
+}
+
+impl ConversationFilter {
+    /// All of them, in the order of the protocol.
+    pub const ALL: [Self; 5] = [Self::All, Self::Unread, Self::Spam, Self::Groups, Self::Dialogs];
+
+    /// As it goes over the wire.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::Unread => "unread",
+            Self::Spam => "spam",
+            Self::Groups => "groups",
+            Self::Dialogs => "dialogs",
+        }
+    }
+}
+
 /// A password on its way to be hashed. No log, error or `Debug` output shows it.
 #[derive(Clone)]
 pub struct Password(String);
@@ -270,6 +458,24 @@ impl Page {
     }
 }
 
+/// The place of a row in a list that has the newest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// When it came there, in microseconds since 1970; 0 in lists that go by id alone.
+    pub at: i64,
+    /// Its id, which decides between rows of one moment.
+    pub id: i64,
+}
+
+/// Where a page of a list that has the newest first begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ListStart {
+    /// Below this row.
+    pub below: Option<Place>,
+    /// After so many rows.
+    pub skipped: i64,
+}
+
 /// Where a page of a history begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start {
@@ -315,6 +521,24 @@ impl Target {
             Self::Group(id) => Some(id),
         }
     }
+}
+
+/// Who caused something, and on which of their sockets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// Who.
+    pub user: UserId,
+    /// Where; over HTTP it is no socket's.
+    pub socket: SocketId,
+}
+
+/// A socket, among all that there ever were on any node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SocketId(pub u64);
+
+impl SocketId {
+    /// What came over no socket.
+    pub const NONE: Self = Self(0);
 }
 
 impl From<GroupId> for ConversationId {

@@ -113,7 +113,8 @@ impl Server {
         }
         // Connections of their own: neither do reads hold up sends, nor does a worker thread that
         // ends take a connection with it while the writers drain.
-        let writer_db = connect(database, config.writers.into()).await?;
+        let beside = db.beside(database, config.writers.into()).await;
+        let writer_db = beside.map_err(|error| StartError::Database(error.causes()))?;
 
         let metrics = Metrics::default();
         let limits = &config.limits;

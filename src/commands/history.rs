@@ -4,9 +4,10 @@ use serde::Serialize;
 
 use super::{Context, Outcome};
 use crate::error::Error;
-use crate::model::{GroupId, HistoryPage, MessageId, Seq, Timestamp, UserId};
-use crate::store::history::Entry;
+use crate::model::{GroupId, HistoryPage, MessageId, Seq, Target, Timestamp, UserId};
+use crate::store::messages::StoredMessage;
 use crate::store::{conversations, history};
+use crate::wire::items::{ReactionItem, ReplyTo};
 use crate::wire::params::{Fields, FromFields};
 use crate::wire::reply::Body;
 
@@ -46,9 +47,9 @@ impl FromFields for GetLatestMessageGroup {
 #[derive(Debug, Serialize)]
 struct DialogRow<'a> {
     sender_id: UserId,
-    receiver_id: UserId,
+    receiver_id: Option<UserId>,
     #[serde(rename = "receverName")]
-    recever_name: &'a str,
+    recever_name: Option<&'a str>,
     content: &'a str,
     created_at: Timestamp,
     #[serde(flatten)]
@@ -63,7 +64,7 @@ struct GroupRow<'a> {
     sender_id: UserId,
     #[serde(rename = "senderName")]
     sender_name: &'a str,
-    group_id: GroupId,
+    group_id: Option<GroupId>,
     created_at: Timestamp,
     content: &'a str,
     #[serde(flatten)]
@@ -79,69 +80,68 @@ struct Rest<'a> {
     receiver_name: Option<&'a str>,
     updated_at: Timestamp,
     deleted_at: Option<Timestamp>,
-    /// Nothing can be replied or reacted to yet; clients find the keys where they will be.
-    reply_to: Option<()>,
-    reactions: [(); 0],
+    reply_to: Option<ReplyTo<'a>>,
+    reactions: Vec<ReactionItem<'a>>,
 }
 
-impl<'a> Rest<'a> {
-    fn of(entry: &Entry, receiver_name: Option<&'a str>) -> Self {
+impl<'a> From<&'a StoredMessage> for Rest<'a> {
+    fn from(message: &'a StoredMessage) -> Self {
         Self {
-            message_id: entry.id,
-            seq: entry.seq,
-            receiver_name,
-            updated_at: entry.updated_at,
-            deleted_at: entry.deleted_at,
-            reply_to: None,
-            reactions: [],
+            message_id: message.id,
+            seq: message.seq,
+            receiver_name: message.receiver_name.as_deref(),
+            updated_at: message.updated_at,
+            deleted_at: message.deleted_at,
+            reply_to: message.reply_to(),
+            reactions: message.reactions(),
+        }
+    }
+}
+
+impl<'a> From<&'a StoredMessage> for DialogRow<'a> {
+    fn from(message: &'a StoredMessage) -> Self {
+        Self {
+            sender_id: message.sender_id,
+            receiver_id: message.receiver_id,
+            recever_name: message.receiver_name.as_deref(),
+            content: &message.content,
+            created_at: message.created_at,
+            rest: message.into(),
+            sender_name: &message.sender_name,
+        }
+    }
+}
+
+impl<'a> From<&'a StoredMessage> for GroupRow<'a> {
+    fn from(message: &'a StoredMessage) -> Self {
+        Self {
+            sender_id: message.sender_id,
+            sender_name: &message.sender_name,
+            group_id: message.group_id,
+            created_at: message.created_at,
+            content: &message.content,
+            rest: message.into(),
         }
     }
 }
 
 pub(super) async fn dialog(params: GetLatestMessageDialog, context: Context) -> Result<Outcome, Error> {
-    let Context { app, user, .. } = context;
-    let other = params.receiver_id;
-    let dialog = conversations::dialog(&app.db, user, other).await?;
-    let entries = match dialog.conversation {
-        Some(extent) => history::page(&app.db, extent, params.page).await?,
-        None => Vec::new(),
-    };
-    let rows: Vec<DialogRow<'_>> = entries
-        .iter()
-        .map(|entry| {
-            let (receiver_id, receiver_name) = if entry.sender_id == user {
-                (other, dialog.other_name.as_str())
-            } else {
-                (user, dialog.own_name.as_str())
-            };
-            DialogRow {
-                sender_id: entry.sender_id,
-                receiver_id,
-                recever_name: receiver_name,
-                content: &entry.content,
-                created_at: entry.created_at,
-                rest: Rest::of(entry, Some(receiver_name)),
-                sender_name: &entry.sender_name,
-            }
-        })
-        .collect();
-    Ok(Body::rows(&rows).into())
+    let messages = page(Target::User(params.receiver_id), params.page, &context).await?;
+    Ok(Body::rows(&messages.iter().map(DialogRow::from).collect::<Vec<_>>()).into())
 }
 
 pub(super) async fn group(params: GetLatestMessageGroup, context: Context) -> Result<Outcome, Error> {
-    let Context { app, user, .. } = context;
-    let extent = conversations::group(&app.db, user, params.group_id).await?;
-    let entries = history::page(&app.db, extent, params.page).await?;
-    let rows: Vec<GroupRow<'_>> = entries
-        .iter()
-        .map(|entry| GroupRow {
-            sender_id: entry.sender_id,
-            sender_name: &entry.sender_name,
-            group_id: params.group_id,
-            created_at: entry.created_at,
-            content: &entry.content,
-            rest: Rest::of(entry, None),
-        })
-        .collect();
-    Ok(Body::rows(&rows).into())
+    let messages = page(Target::Group(params.group_id), params.page, &context).await?;
+    Ok(Body::rows(&messages.iter().map(GroupRow::from).collect::<Vec<_>>()).into())
+}
+
+/// A page of any conversation; nothing where a dialog has not begun.
+///
+/// # Errors
+/// `not_found`, `not_a_member`.
+pub async fn page(target: Target, page: HistoryPage, context: &Context) -> Result<Vec<StoredMessage>, Error> {
+    match conversations::find(&context.app.db, context.user, target).await? {
+        Some(extent) => history::page(&context.app.db, extent, page).await,
+        None => Ok(Vec::new()),
+    }
 }

@@ -1,8 +1,14 @@
-//! The socket's own session.
+//! The socket itself: its session, and what it is told.
+
+use std::sync::Arc;
+
+use serde::Serialize;
 
 use super::{Context, Outcome};
+use crate::delivery::socket::Socket;
 use crate::error::Error;
-use crate::store::sessions;
+use crate::model::{Topic, Topics};
+use crate::store::{conversations, sessions};
 use crate::wire::close::Close;
 use crate::wire::params::{Fields, FromFields};
 use crate::wire::reply::Body;
@@ -20,9 +26,32 @@ impl FromFields for Authenticate {
     }
 }
 
+/// `{"type": "subscribe", "params": {"events": ["receipts", "own"]}}`
+#[derive(Debug)]
+pub struct Subscribe {
+    /// Which pushes from now on; what was asked for before and is not in it ends.
+    pub events: Topics,
+}
+
+impl FromFields for Subscribe {
+    fn from_fields(fields: &Fields<'_>) -> Result<Self, Error> {
+        Ok(Self { events: fields.required("events")? })
+    }
+}
+
+/// What the socket gets from now on.
+#[derive(Debug, Serialize)]
+struct Subscription {
+    events: Vec<&'static str>,
+}
+
 /// Lets the socket live as long as the new token. A bad one changes nothing.
-pub(super) async fn authenticate(params: Authenticate, context: Context) -> Result<Outcome, Error> {
-    let Context { app, user, socket } = context;
+pub(super) async fn authenticate(
+    params: Authenticate,
+    context: Context,
+    socket: Arc<Socket>,
+) -> Result<Outcome, Error> {
+    let Context { app, user, .. } = context;
     let claims =
         app.tokens.read(&params.token).filter(|claims| claims.user() == user).ok_or_else(Error::unauthorized)?;
     // First under the new session, then the look whether it is open: an end in between reaches the socket.
@@ -37,4 +66,16 @@ pub(super) async fn authenticate(params: Authenticate, context: Context) -> Resu
         return Err(error);
     }
     Ok(Body::done().into())
+}
+
+/// From the reply on the socket gets these pushes, and no other extra ones.
+pub(super) async fn subscribe(params: Subscribe, context: Context, socket: Arc<Socket>) -> Result<Outcome, Error> {
+    if params.events.has(Topic::Notifications) {
+        // What is spam to them is no news either.
+        let spam = conversations::spam_of(&context.app.db, context.user).await?;
+        socket.mute(spam, true);
+    }
+    socket.subscribe(params.events);
+    let events = params.events.iter().map(Topic::name).collect();
+    Ok(Body::item(&Subscription { events }).into())
 }

@@ -6,11 +6,13 @@ use parking_lot::RwLock;
 
 use super::Event;
 use super::hub::Hub;
+use super::presence::Presence;
 
 /// The bus of the nodes that live in one process: one server, or two in a test.
 #[derive(Clone, Debug, Default)]
 pub struct InProcess {
     nodes: Arc<RwLock<Vec<Weak<Hub>>>>,
+    presence: Arc<Presence>,
 }
 
 impl InProcess {
@@ -28,5 +30,11 @@ impl InProcess {
         for hub in nodes.iter().filter_map(Weak::upgrade) {
             hub.receive(event, alone);
         }
+    }
+
+    /// Who is there, on any node.
+    #[must_use]
+    pub fn presence(&self) -> &Arc<Presence> {
+        &self.presence
     }
 }

@@ -2,16 +2,20 @@
 //! put a shared frame into a few outboxes; no lock is held across an await.
 
 use std::collections::{HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::mem;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 
 use super::order::Order;
-use super::outbox::Outbox;
-use super::{Event, Push};
-use crate::model::{SessionId, UserId};
+use super::presence::Presence;
+use super::socket::Socket;
+use super::typing::{Typing, Writing};
+use super::{Audience, Event, Push, WhenSlow, Where};
+use crate::model::{GroupId, SessionId, Target, Topic, UserId};
 use crate::telemetry::Metrics;
 use crate::wire::close::Close;
 
@@ -20,44 +24,16 @@ const SHARDS: usize = 64;
 /// Clients are told to come back within this time, each at its own moment.
 const COME_BACK_WITHIN: Duration = Duration::from_secs(5);
 
-/// What delivery knows of one open socket.
-#[derive(Debug)]
-pub struct Socket {
-    /// Whose it is.
-    pub user: UserId,
-    /// Whether its session was found open, and its place is one of the user's.
-    confirmed: AtomicBool,
-    session: AtomicI64,
-    /// When its token ends, in seconds since 1970.
-    expires_at: AtomicI64,
-    /// What waits to be written to it.
-    pub outbox: Arc<Outbox>,
-}
-
-impl Socket {
-    /// The session that its token names.
-    #[must_use]
-    pub fn session(&self) -> SessionId {
-        SessionId(self.session.load(Ordering::Acquire))
-    }
-
-    /// When its token ends, in seconds since 1970.
-    #[must_use]
-    pub fn expires_at(&self) -> i64 {
-        self.expires_at.load(Ordering::Acquire)
-    }
-
-    /// Goes on under another token of the same user.
-    pub fn renew(&self, session: SessionId, expires_at: i64) {
-        self.session.store(session.0, Ordering::Release);
-        self.expires_at.store(expires_at, Ordering::Release);
-    }
-}
+/// Most conversations that are open on one socket.
+pub const MOST_OPEN: usize = 1_000;
 
 /// The sockets of this node.
 #[derive(Debug)]
 pub struct Hub {
     shards: Vec<Mutex<HashMap<UserId, Vec<Arc<Socket>>>>>,
+    /// On which sockets a conversation is open, as their users name it.
+    open_conversations: Vec<Mutex<HashMap<Target, Vec<Arc<Socket>>>>>,
+    writing: Writing,
     open: AtomicUsize,
     closing: Mutex<bool>,
     order: Order,
@@ -70,6 +46,7 @@ pub struct Hub {
 #[derive(Debug)]
 pub struct Registration {
     hub: Arc<Hub>,
+    presence: Arc<Presence>,
     socket: Arc<Socket>,
 }
 
@@ -99,6 +76,8 @@ impl Registration {
         self.socket.confirmed.store(true, Ordering::Relaxed);
         hub.open.fetch_add(1, Ordering::Relaxed);
         hub.metrics.socket_opened();
+        drop(shard);
+        self.presence.came(self.socket.user);
         Ok(())
     }
 }
@@ -109,6 +88,8 @@ impl Hub {
     pub fn new(metrics: Metrics, max_sockets_per_user: usize, outbox_bytes: usize) -> Self {
         Self {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            open_conversations: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            writing: Writing::default(),
             open: AtomicUsize::new(0),
             closing: Mutex::new(false),
             order: Order::default(),
@@ -120,26 +101,57 @@ impl Hub {
 
     /// Takes a socket in. From now on it misses nothing: do this before asking whether its session
     /// is open, so that an end in between reaches it.
-    pub fn register(self: &Arc<Self>, user: UserId, session: SessionId, expires_at: i64) -> Registration {
-        let socket = Arc::new(Socket {
-            user,
-            confirmed: AtomicBool::new(false),
-            session: AtomicI64::new(session.0),
-            expires_at: AtomicI64::new(expires_at),
-            outbox: Arc::new(Outbox::new(self.outbox_bytes)),
-        });
+    pub(super) fn register(
+        self: &Arc<Self>,
+        user: UserId,
+        session: SessionId,
+        expires_at: i64,
+        presence: Arc<Presence>,
+    ) -> Registration {
+        let socket = Arc::new(Socket::new(user, session, expires_at, self.outbox_bytes));
         self.shard(user).lock().entry(user).or_default().push(Arc::clone(&socket));
-        Registration { hub: Arc::clone(self), socket }
+        Registration { hub: Arc::clone(self), presence, socket }
+    }
+
+    /// Opens a conversation on a socket; false where too many are.
+    pub fn open(&self, socket: &Arc<Socket>, target: Target) -> bool {
+        let mut open = socket.open.lock();
+        if socket.outbox.is_over() || open.contains(&target) {
+            return true;
+        }
+        if open.len() >= MOST_OPEN {
+            return false;
+        }
+        open.insert(target);
+        self.on_which_open(target).lock().entry(target).or_default().push(Arc::clone(socket));
+        true
+    }
+
+    /// Closes a conversation on a socket.
+    pub fn close(&self, socket: &Arc<Socket>, target: Target) {
+        if socket.open.lock().remove(&target) {
+            self.forget_open(socket, target);
+        }
     }
 
     /// Acts on what a node said. `alone` where there is no other node.
     pub fn receive(&self, event: &Event, alone: bool) {
         match event {
-            Event::Push(push) => match push.place {
+            Event::Push(push) => match &push.message {
                 // One node hands over in order by itself.
-                Some(place) if !alone => self.order.admit(place, push, |push| self.deliver(push)),
+                Some(message) if !alone => self.order.admit(message.place, push, |push| self.deliver(push)),
                 _ => self.deliver(push),
             },
+            Event::Typing(typing) => {
+                self.writing.note(typing);
+                self.deliver_typing(typing);
+            }
+            Event::Left { user, group } => self.close_everywhere(*user, *group),
+            Event::Muted { user, target, muted } => {
+                for socket in self.sockets_of(*user) {
+                    socket.mute([*target], *muted);
+                }
+            }
             Event::SessionEnded { user, session } => self.close_sessions(*user, |open| open == *session),
             Event::SessionsEnded { user, keep } => self.close_sessions(*user, |open| Some(open) != *keep),
         }
@@ -148,6 +160,9 @@ impl Hub {
     /// Delivers what has waited too long for a message before it. To be called every so often.
     pub fn sweep(&self) {
         self.order.sweep(|push| self.deliver(push));
+        for typing in self.writing.ended() {
+            self.deliver_typing(&typing);
+        }
     }
 
     /// Takes no more sockets in, and asks all to go away, each to come back at its own moment.
@@ -191,15 +206,96 @@ impl Hub {
 
     fn deliver(&self, push: &Push) {
         let mut pushed = 0;
-        for user in push.to.iter().filter(|user| Some(**user) != push.except) {
-            if let Some(sockets) = self.shard(*user).lock().get(user) {
-                for socket in sockets {
-                    socket.outbox.push(&push.frame);
+        match &push.to {
+            Audience::Users(users) => {
+                for user in users.iter() {
+                    pushed += self.deliver_to(*user, push);
                 }
-                pushed += sockets.len();
+            }
+            Audience::Acquaintances { of, contacts, blocked } => {
+                for user in contacts.iter().filter(|user| !blocked.contains(user)) {
+                    pushed += self.deliver_to(*user, push);
+                }
+                let open = self.on_which_open(Target::User(*of)).lock();
+                let sockets = open.get(&Target::User(*of)).map_or(&[][..], Vec::as_slice);
+                // Notes to oneself are a dialog with who is coming or going.
+                let told = |user: &UserId| user == of || contacts.contains(user) || blocked.contains(user);
+                for socket in sockets.iter().filter(|socket| !told(&socket.user) && socket.wants(push)) {
+                    socket.outbox.push(&push.frame, push.when_slow);
+                    pushed += 1;
+                }
             }
         }
         self.metrics.pushed(pushed);
+    }
+
+    fn deliver_to(&self, user: UserId, push: &Push) -> usize {
+        let shard = self.shard(user).lock();
+        let Some(sockets) = shard.get(&user) else { return 0 };
+        let mut pushed = 0;
+        for socket in sockets {
+            if socket.wants(push) {
+                socket.outbox.push(&push.frame, push.when_slow);
+                pushed += 1;
+            }
+            if let (Some(message), WhenSlow::Behind(place, _)) = (&push.message, push.when_slow)
+                && push.from.is_none_or(|from| from.user != user)
+                && socket.wants_notification(place.seen_by(user))
+            {
+                socket.outbox.push(&message.notification, WhenSlow::Drop);
+                pushed += 1;
+            }
+        }
+        pushed
+    }
+
+    /// To those who have the conversation open.
+    fn deliver_typing(&self, typing: &Typing) {
+        let wants = |socket: &Socket| socket.user != typing.user && socket.asked_for(Topic::Typing);
+        let push = |socket: &Socket| socket.outbox.push(&typing.frame, typing.when_slow());
+        match typing.conversation {
+            Where::Group(group) => {
+                let target = Target::Group(group);
+                let open = self.on_which_open(target).lock();
+                open.get(&target).into_iter().flatten().filter(|socket| wants(socket)).for_each(|socket| push(socket));
+            }
+            Where::Dialog(one, other) => {
+                let reader = if one == typing.user { other } else { one };
+                let target = Target::User(typing.user);
+                let sockets = self.sockets_of(reader);
+                sockets
+                    .iter()
+                    .filter(|socket| wants(socket) && socket.has_open(target))
+                    .for_each(|socket| push(socket));
+            }
+        }
+    }
+
+    fn close_everywhere(&self, user: UserId, group: GroupId) {
+        for socket in self.sockets_of(user) {
+            self.close(&socket, Target::Group(group));
+        }
+    }
+
+    fn sockets_of(&self, user: UserId) -> Vec<Arc<Socket>> {
+        self.shard(user).lock().get(&user).cloned().unwrap_or_default()
+    }
+
+    fn forget_open(&self, socket: &Arc<Socket>, target: Target) {
+        let mut open = self.on_which_open(target).lock();
+        if let Some(sockets) = open.get_mut(&target) {
+            sockets.retain(|other| !Arc::ptr_eq(other, socket));
+            if sockets.is_empty() {
+                open.remove(&target);
+            }
+        }
+    }
+
+    fn on_which_open(&self, target: Target) -> &Mutex<HashMap<Target, Vec<Arc<Socket>>>> {
+        let mut hasher = DefaultHasher::new();
+        target.hash(&mut hasher);
+        let nth = hasher.finish() % SHARDS as u64;
+        &self.open_conversations[usize::try_from(nth).expect("less than the number of shards")]
     }
 
     fn close_sessions(&self, user: UserId, ended: impl Fn(SessionId) -> bool) {
@@ -235,9 +331,13 @@ impl Drop for Registration {
         }
         drop(shard);
         self.socket.outbox.end(false);
+        for target in mem::take(&mut *self.socket.open.lock()) {
+            self.hub.forget_open(&self.socket, target);
+        }
         if self.socket.confirmed.load(Ordering::Relaxed) {
             self.hub.open.fetch_sub(1, Ordering::Relaxed);
             self.hub.metrics.socket_ended();
+            self.presence.left(self.socket.user, self.socket.is_active());
         }
     }
 }

@@ -115,20 +115,33 @@ impl Lane {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::delivery::{Audience, Message, WhenSlow};
     use crate::wire::reply::Frame;
     use proptest::prelude::*;
     use std::sync::Arc;
 
     fn message(seq: Seq) -> (Place, Push) {
         let place = Place { conversation: ConversationId(1), seq, close_to_previous: seq > 1 };
-        (place, Push { to: Arc::from([]), except: None, frame: Frame::pong(&seq.to_be_bytes()), place: Some(place) })
+        let push = Push {
+            to: Audience::Users(Arc::from([])),
+            from: None,
+            topic: None,
+            frame: Frame::ping(),
+            when_slow: WhenSlow::Drop,
+            message: Some(Arc::new(Message { place, notification: Frame::ping() })),
+        };
+        (place, push)
+    }
+
+    fn seq_of(push: &Push) -> Seq {
+        push.message.as_ref().expect("a message").place.seq
     }
 
     fn delivered(order: &Order, seqs: &[Seq]) -> Vec<Seq> {
         let mut delivered = Vec::new();
         for seq in seqs {
             let (place, push) = message(*seq);
-            order.admit(place, &push, |push| delivered.push(push.place.expect("a message").seq));
+            order.admit(place, &push, |push| delivered.push(seq_of(push)));
         }
         delivered
     }
@@ -148,7 +161,7 @@ mod tests {
         let mut next = 3;
         while seen.len() < 2 && Instant::now() < deadline {
             seen.extend(delivered(&order, &[next]));
-            order.sweep(|push| seen.push(push.place.expect("a message").seq));
+            order.sweep(|push| seen.push(seq_of(push)));
             next += 1;
         }
         assert_eq!(seen[..2], [1, 3]);
@@ -161,7 +174,7 @@ mod tests {
         let mut late = Vec::new();
         let deadline = Instant::now() + Duration::from_secs(5);
         while late.len() < 2 && Instant::now() < deadline {
-            order.sweep(|push| late.push(push.place.expect("a message").seq));
+            order.sweep(|push| late.push(seq_of(push)));
         }
         assert_eq!(late, [3, 4]);
         assert_eq!(delivered(&order, &[2, 5]), [5]);

@@ -1,26 +1,37 @@
 //! What waits to be written to one socket: bounded in bytes, so that a slow reader costs no more
-//! than its budget and nobody waits for it.
+//! than its budget and nobody waits for it. Past the budget, one `behind` stands for all that a
+//! conversation has to say; it follows once half of the budget is free again.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
+use std::mem;
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use super::{Subject, WhenSlow, Where};
+use crate::model::{Seq, UserId};
 use crate::wire::close::Close;
-use crate::wire::reply::Frame;
+use crate::wire::items::BehindItem;
+use crate::wire::reply::{self, Body, Frame};
 
 /// Most bytes that are handed over at once: a large slice would stay in the connection's write
 /// buffer as capacity long after it has been sent.
 const SLICE: usize = 4096;
 /// What a waiting frame costs besides its bytes, roughly.
 const BOOKKEEPING: usize = 100;
+/// Most conversations that one socket is behind in. One that falls behind in more has to begin anew.
+const MOST_BEHIND: usize = 1_000;
+/// Most pushes of which only the latest waits.
+const MOST_LATEST: usize = 1_000;
 
 /// The frames that wait for one socket. Anybody may push; its connection alone replies, and the
 /// connection's body alone takes.
 #[derive(Debug)]
 pub struct Outbox {
+    /// Whose socket it is: a `behind` names conversations as they do.
+    user: UserId,
     /// For pushes. Replies have their own: a connection stops reading requests while they wait.
     budget: usize,
     state: Mutex<State>,
@@ -31,6 +42,12 @@ pub struct Outbox {
 #[derive(Debug, Default)]
 struct State {
     waiting: VecDeque<Waiting>,
+    /// How many have left `waiting` so far: the place of its first.
+    taken: usize,
+    /// The places in `waiting` of those pushes of which only the latest waits.
+    latest: HashMap<Subject, usize>,
+    /// The conversations that the socket is behind in, and up to where.
+    behind: HashMap<Where, Seq>,
     /// The first of `waiting` is the rest of a frame whose beginning is written.
     cut: bool,
     push_bytes: usize,
@@ -57,13 +74,47 @@ enum Phase {
 struct Waiting {
     bytes: Bytes,
     is_push: bool,
+    /// Of what only the latest waits, where it is such a push.
+    subject: Option<Subject>,
 }
 
 impl State {
     fn add(&mut self, frame: &Frame, is_push: bool) {
         let bytes = frame.bytes().clone();
         *self.counted(is_push) += bytes.len() + BOOKKEEPING;
-        self.waiting.push_back(Waiting { bytes, is_push });
+        self.waiting.push_back(Waiting { bytes, is_push, subject: None });
+    }
+
+    /// Puts a push in the place of the one before it about the same, or at the end.
+    fn add_latest(&mut self, frame: &Frame, subject: Subject) {
+        let place = self.latest.get(&subject).map(|place| place - self.taken);
+        if let Some(waiting) = place.and_then(|place| self.waiting.get_mut(place)) {
+            let before = mem::replace(&mut waiting.bytes, frame.bytes().clone());
+            self.push_bytes = self.push_bytes + frame.bytes().len() - before.len();
+        } else if self.latest.len() < MOST_LATEST {
+            self.latest.insert(subject, self.taken + self.waiting.len());
+            self.add(frame, true);
+            self.waiting.back_mut().expect("it was added").subject = Some(subject);
+        } else if let Subject::Read(conversation, _) | Subject::Delivered(conversation, _) = subject {
+            self.behind.entry(conversation).or_insert(0);
+        }
+    }
+
+    fn take_first(&mut self) -> Option<Waiting> {
+        let first = self.waiting.pop_front()?;
+        self.taken += 1;
+        if let Some(subject) = first.subject {
+            self.latest.remove(&subject);
+        }
+        Some(first)
+    }
+
+    /// Says of every conversation that the socket is behind in it.
+    fn say_behind(&mut self, user: UserId) {
+        for (conversation, seq) in mem::take(&mut self.behind) {
+            let item = BehindItem { target: conversation.seen_by(user).into(), seq };
+            self.add(&reply::push("behind", &Body::item(&item)), true);
+        }
     }
 
     fn counted(&mut self, is_push: bool) -> &mut usize {
@@ -74,8 +125,10 @@ impl State {
     /// inside of it.
     fn drop_waiting(&mut self) {
         let rest = self.waiting.pop_front().filter(|_| self.cut);
-        (self.push_bytes, self.reply_bytes) = (0, 0);
         self.waiting = rest.into_iter().collect();
+        self.latest.clear();
+        self.behind.clear();
+        (self.push_bytes, self.reply_bytes) = (0, 0);
     }
 
     fn wake_taker(&mut self) {
@@ -86,27 +139,35 @@ impl State {
 }
 
 impl Outbox {
-    /// An outbox that holds `budget` bytes of pushes, and the one that goes over it.
+    /// An outbox of a user's socket that holds `budget` bytes of pushes, and the one that goes over it.
     #[must_use]
-    pub fn new(budget: usize) -> Self {
-        Self { budget, state: Mutex::default(), changed: Notify::new() }
+    pub fn new(user: UserId, budget: usize) -> Self {
+        Self { user, budget, state: Mutex::default(), changed: Notify::new() }
     }
 
-    /// Adds what somebody else has to say; where the budget is used up, drops everything and asks
-    /// the connection to close with 1013.
-    pub fn push(&self, frame: &Frame) {
+    /// Adds what somebody else has to say, or what stands for it where the budget is used up.
+    pub fn push(&self, frame: &Frame, when_slow: WhenSlow) {
         let mut state = self.state.lock();
         if state.phase > Phase::Open {
             return;
         }
-        if state.push_bytes >= self.budget {
+        let is_full = state.push_bytes >= self.budget;
+        match when_slow {
+            WhenSlow::Latest(subject) => state.add_latest(frame, subject),
+            WhenSlow::Behind(conversation, seq) if is_full || state.behind.contains_key(&conversation) => {
+                let up_to = state.behind.entry(conversation).or_insert(0);
+                *up_to = seq.max(*up_to);
+            }
+            WhenSlow::Drop if is_full => {}
+            WhenSlow::Behind(..) | WhenSlow::Drop => state.add(frame, true),
+        }
+        if state.behind.len() > MOST_BEHIND {
             state.drop_waiting();
             state.phase = Phase::Finished;
             state.asked_to_close.get_or_insert(Close::Overloaded);
             self.changed.notify_one();
             return;
         }
-        state.add(frame, true);
         state.wake_taker();
     }
 
@@ -168,6 +229,12 @@ impl Outbox {
         state.wake_taker();
     }
 
+    /// Whether nothing goes in any more.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.state.lock().phase > Phase::Open
+    }
+
     /// Whether both sides have said goodbye.
     #[must_use]
     pub fn is_agreed(&self) -> bool {
@@ -187,7 +254,10 @@ impl Outbox {
     /// The next bytes to write; `None` where the connection has ended.
     pub fn poll_take(&self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
         let mut state = self.state.lock();
-        let Some(mut first) = state.waiting.pop_front() else {
+        if !state.behind.is_empty() && state.push_bytes <= self.budget / 2 && state.phase == Phase::Open {
+            state.say_behind(self.user);
+        }
+        let Some(mut first) = state.take_first() else {
             if state.phase >= Phase::Ended {
                 return Poll::Ready(None);
             }
@@ -201,7 +271,8 @@ impl Outbox {
         let counted = state.counted(first.is_push);
         *counted = counted.saturating_sub(done_with);
         if state.cut {
-            state.waiting.push_front(first);
+            state.waiting.push_front(Waiting { subject: None, ..first });
+            state.taken -= 1;
         }
         if !had_room && state.reply_bytes <= self.budget / 2 {
             self.changed.notify_one();
@@ -213,7 +284,7 @@ impl Outbox {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::reply::{self, Body};
+    use crate::model::{GroupId, Target};
 
     fn take(outbox: &Outbox) -> Poll<Option<Bytes>> {
         outbox.poll_take(&mut Context::from_waker(Waker::noop()))
@@ -232,23 +303,76 @@ mod tests {
         reply::push("x", &Body { message: Some("x".repeat(2 * SLICE)), ..Body::done() })
     }
 
+    const ANN: UserId = UserId(1);
+    const DIALOG: Where = Where::Dialog(ANN, UserId(2));
+    const MESSAGE: WhenSlow = WhenSlow::Behind(DIALOG, 7);
+
+    fn outbox(budget: usize) -> Outbox {
+        Outbox::new(ANN, budget)
+    }
+
+    fn behind(seq: Seq) -> Frame {
+        let item = BehindItem { target: Target::User(UserId(2)).into(), seq };
+        reply::push("behind", &Body::item(&item))
+    }
+
     #[test]
     fn a_large_frame_leaves_in_slices_and_in_order() {
-        let outbox = Outbox::new(10);
-        outbox.push(&large());
+        let outbox = outbox(10);
+        outbox.push(&large(), MESSAGE);
         assert_eq!(take_all(&outbox), large().bytes().as_ref());
     }
 
     #[test]
-    fn past_its_budget_an_outbox_keeps_only_the_reason() {
-        let outbox = Outbox::new(1000);
-        for _ in 0..11 {
-            outbox.push(&Frame::ping());
+    fn past_its_budget_one_word_stands_for_a_conversation() {
+        let outbox = outbox(1000);
+        for seq in 1..=30 {
+            outbox.push(&Frame::ping(), WhenSlow::Behind(DIALOG, seq));
+        }
+        let pings = Frame::ping().bytes().repeat(10);
+        assert_eq!(take_all(&outbox), [pings, behind(30).bytes().to_vec()].concat());
+        outbox.push(&Frame::ping(), WhenSlow::Behind(DIALOG, 31));
+        assert_eq!(take_all(&outbox), Frame::ping().bytes().as_ref());
+        assert_eq!(outbox.asked_to_close(), None);
+    }
+
+    #[test]
+    fn nothing_of_a_conversation_overtakes_its_word() {
+        let outbox = outbox(200);
+        for seq in 1..=3 {
+            outbox.push(&Frame::ping(), WhenSlow::Behind(DIALOG, seq));
+        }
+        // There is room again, but not yet for the word.
+        assert!(take(&outbox).is_ready());
+        outbox.push(&Frame::ping(), WhenSlow::Behind(DIALOG, 4));
+        assert_eq!(take_all(&outbox), [Frame::ping().bytes().as_ref(), behind(4).bytes()].concat());
+    }
+
+    #[test]
+    fn only_the_latest_of_a_kind_waits() {
+        let outbox = outbox(1000);
+        let seen = WhenSlow::Latest(Subject::Read(DIALOG, ANN));
+        outbox.push(&Frame::pong(b"1"), seen);
+        outbox.push(&Frame::ping(), MESSAGE);
+        outbox.push(&Frame::pong(b"2"), seen);
+        outbox.push(&Frame::pong(b"other"), WhenSlow::Latest(Subject::Presence(ANN)));
+        let written = [Frame::pong(b"2"), Frame::ping(), Frame::pong(b"other")];
+        assert_eq!(take_all(&outbox), written.map(|frame| frame.bytes().to_vec()).concat());
+        outbox.push(&Frame::pong(b"3"), seen);
+        assert_eq!(take_all(&outbox), Frame::pong(b"3").bytes().as_ref());
+    }
+
+    #[test]
+    fn who_is_behind_in_everything_begins_anew() {
+        let outbox = outbox(1);
+        outbox.push(&Frame::ping(), MESSAGE);
+        for group in 0..=1_000 {
+            outbox.push(&Frame::ping(), WhenSlow::Behind(Where::Group(GroupId(group)), 1));
         }
         assert_eq!(outbox.asked_to_close(), Some(Close::Overloaded));
         assert!(take(&outbox).is_pending());
         outbox.finish(Close::Overloaded);
-        outbox.push(&Frame::ping());
+        outbox.push(&Frame::ping(), MESSAGE);
         outbox.end(true);
         assert_eq!(take(&outbox), Poll::Ready(Some(Close::Overloaded.frame().bytes().clone())));
         assert_eq!(take(&outbox), Poll::Ready(None));
@@ -256,10 +380,12 @@ mod tests {
 
     #[test]
     fn a_frame_that_is_half_written_is_written_to_its_end() {
-        let outbox = Outbox::new(100);
-        outbox.push(&large());
+        let outbox = outbox(100);
+        outbox.push(&large(), MESSAGE);
         let Poll::Ready(Some(beginning)) = take(&outbox) else { panic!("the beginning") };
-        outbox.push(&Frame::ping());
+        for group in 0..=1_000 {
+            outbox.push(&Frame::ping(), WhenSlow::Behind(Where::Group(GroupId(group)), 1));
+        }
         assert_eq!(outbox.asked_to_close(), Some(Close::Overloaded));
         outbox.finish(Close::Overloaded);
         let written = [beginning.to_vec(), take_all(&outbox)].concat();
@@ -268,27 +394,25 @@ mod tests {
 
     #[test]
     fn the_first_reason_stands() {
-        let outbox = Outbox::new(1);
+        let outbox = outbox(1);
         outbox.ask_to_close(Close::Unauthorized);
-        outbox.push(&Frame::ping());
-        outbox.push(&Frame::ping());
+        outbox.ask_to_close(Close::Overloaded);
         assert_eq!(outbox.asked_to_close(), Some(Close::Unauthorized));
     }
 
     #[test]
     fn replies_use_up_room_but_never_the_budget_of_pushes() {
-        let outbox = Outbox::new(1000);
+        let outbox = outbox(1000);
         outbox.reply(&large());
         assert!(!outbox.has_room());
-        outbox.push(&Frame::ping());
-        assert!(outbox.asked_to_close().is_none());
+        outbox.push(&Frame::ping(), MESSAGE);
         take_all(&outbox);
         assert!(outbox.has_room());
     }
 
     #[test]
     fn signs_of_life_do_not_pile_up() {
-        let outbox = Outbox::new(1000);
+        let outbox = outbox(1000);
         for _ in 0..100 {
             outbox.sign_of_life(&Frame::ping());
         }
@@ -297,7 +421,7 @@ mod tests {
 
     #[test]
     fn who_is_gone_leaves_nothing_waiting() {
-        let outbox = Outbox::new(1000);
+        let outbox = outbox(1000);
         outbox.reply(&large());
         assert!(take(&outbox).is_ready());
         outbox.abandon();

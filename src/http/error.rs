@@ -40,9 +40,9 @@ impl ResponseError for HttpError {
         match self.0.code {
             Code::BadJson | Code::BadFrame | Code::UnknownType | Code::BadParams => StatusCode::BAD_REQUEST,
             Code::Unauthorized => StatusCode::UNAUTHORIZED,
-            Code::NotAMember => StatusCode::FORBIDDEN,
+            Code::NotAMember | Code::NotAdmin | Code::NotAuthor | Code::Blocked => StatusCode::FORBIDDEN,
             Code::NotFound => StatusCode::NOT_FOUND,
-            Code::Conflict | Code::AlreadyAMember => StatusCode::CONFLICT,
+            Code::Conflict | Code::AlreadyAMember | Code::Oneself => StatusCode::CONFLICT,
             Code::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Code::RateLimited => StatusCode::TOO_MANY_REQUESTS,
             Code::Overloaded => StatusCode::SERVICE_UNAVAILABLE,

@@ -12,7 +12,7 @@ use crate::app::App;
 use crate::commands::groups;
 use crate::delivery::Event;
 use crate::error::{Code, Error};
-use crate::model::{Email, Password, PersonName, Timestamp, Username};
+use crate::model::{Email, Origin, Password, PersonName, SocketId, Timestamp, Username};
 use crate::store::accounts;
 use crate::store::users::{self, Changes, User};
 use crate::wire::params::{Fields, FromFields};
@@ -168,7 +168,9 @@ pub(super) async fn delete(app: Data<App>, me: SignedIn) -> Result<HttpResponse,
     let user = me.0.user;
     to_its_end(async move {
         for (group, change) in accounts::delete(&app.db, user).await? {
-            app.delivery.publish(&Event::Push(groups::left(group, user, &change)));
+            for event in groups::left(group, Origin { user, socket: SocketId::NONE }, &change) {
+                app.delivery.publish(&event);
+            }
         }
         app.delivery.publish(&Event::SessionsEnded { user, keep: None });
         Ok(HttpResponse::NoContent().finish())

@@ -1,39 +1,105 @@
-//! Conversations: finding the one that a request means, and a person's list of them.
+//! Conversations: finding the one that a request means, and how it stands for one of its members.
 
 use super::Db;
 use crate::error::Error;
-use crate::model::{ConversationId, GroupId, MessageId, Page, Seq, Timestamp, UserId};
+use crate::model::{ConversationId, GroupId, MessageId, Seq, Target, Timestamp, UserId};
 
-/// The dialog of two people, as one of them asks for it.
-#[derive(Debug)]
-pub struct Dialog {
-    /// None where neither has written yet.
-    pub conversation: Option<Extent>,
-    /// Current name of the one who asks.
-    pub own_name: String,
-    /// Current name of the other.
-    pub other_name: String,
-}
-
-/// A conversation and how far it goes.
+/// A conversation and how far it goes for one of its members.
 #[derive(Clone, Copy, Debug)]
 pub struct Extent {
     /// Which.
     pub id: ConversationId,
     /// `seq` of its newest message, 0 where there is none.
     pub last_seq: Seq,
+    /// What is not past this `seq` is gone for them.
+    pub cleared_seq: Seq,
 }
 
-/// Finds the dialog of two people.
+/// How a conversation stands for one of its members.
+#[derive(Debug)]
+pub struct ConversationState {
+    /// Which.
+    pub id: ConversationId,
+    /// Whether it is a group.
+    pub is_group: bool,
+    /// Name of the group, in one.
+    pub group_name: Option<String>,
+    /// The other side of a dialog; oneself in notes.
+    pub peer_id: Option<UserId>,
+    /// Their current name.
+    pub peer_name: Option<String>,
+    /// `seq` of its newest message, 0 where there is none.
+    pub last_seq: Seq,
+    /// What is not past this `seq` is gone for them.
+    pub cleared_seq: Seq,
+    /// Read up to here.
+    pub read_seq: Seq,
+    /// Arrived up to here.
+    pub delivered_seq: Seq,
+    /// Messages of others past `read_seq`.
+    pub unread_count: i64,
+    /// Whether they called it spam.
+    pub is_spam: bool,
+    /// Whether they are an admin, in a group.
+    pub is_admin: bool,
+    /// Since when they are in it.
+    pub joined_at: Timestamp,
+    /// Its newest message, unless that is gone for them.
+    pub last_message_id: Option<MessageId>,
+    /// When the newest message came, else when it was made: its place in the list.
+    pub moved_at: Timestamp,
+}
+
+impl ConversationState {
+    /// As its member names it.
+    #[must_use]
+    pub fn target(&self) -> Target {
+        match self.peer_id {
+            Some(peer) => Target::User(peer),
+            None => Target::Group(GroupId(self.id.0)),
+        }
+    }
+}
+
+/// Selects [`ConversationState`]s: `$ids` is a query that finds their `id` and a `place` in the
+/// result; `$1` is the member, and the arguments are the parameters.
+macro_rules! select_states {
+    ($ids:tt, $($argument:expr),+ $(,)?) => {
+        sqlx::query_as!(
+            $crate::store::conversations::ConversationState,
+            r#"select s.id as "id!: _", s.is_group as "is_group!", s.group_name as "group_name?",
+                      s.peer_id as "peer_id?: _", s.peer_name as "peer_name?", s.last_seq as "last_seq!",
+                      s.cleared_seq as "cleared_seq!", s.read_seq as "read_seq!", s.delivered_seq as "delivered_seq!",
+                      s.unread_count as "unread_count!", s.is_spam as "is_spam!", s.is_admin as "is_admin!",
+                      s.joined_at as "joined_at!: _", s.last_message_id as "last_message_id?: _",
+                      s.moved_at as "moved_at!: _"
+               from ("# + $ids + r#") found
+               join conversation_states s on s.id = found.id and s.user_id = $1
+               order by found.place"#,
+            $($argument),+
+        )
+    };
+}
+pub(super) use select_states;
+
+/// Finds a conversation for one of its members; `None` where a dialog has not begun.
 ///
 /// # Errors
-/// `not_found` where there never was such a user.
-pub async fn dialog(db: &Db, asker: UserId, other: UserId) -> Result<Dialog, Error> {
+/// `not_found` where there is no such group or never was such a user, `not_a_member` where the asker
+/// is not in the group.
+pub async fn find(db: &Db, asker: UserId, target: Target) -> Result<Option<Extent>, Error> {
+    match target {
+        Target::User(other) => dialog(db, asker, other).await,
+        Target::Group(id) => group(db, asker, id).await.map(Some),
+    }
+}
+
+async fn dialog(db: &Db, asker: UserId, other: UserId) -> Result<Option<Extent>, Error> {
     let row = sqlx::query!(
-        r#"select o.name as other_name, a.name as own_name, c.id as "id?", c.last_seq as "last_seq?"
+        r#"select c.id as "id?", c.last_seq as "last_seq?", me.cleared_seq as "cleared_seq?"
            from users o
-           join users a on a.id = $1
            left join conversations c on c.low_user_id = least($1::bigint, $2) and c.high_user_id = greatest($1::bigint, $2)
+           left join members me on me.conversation_id = c.id and me.user_id = $1
            where o.id = $2"#,
         asker.0,
         other.0
@@ -41,97 +107,47 @@ pub async fn dialog(db: &Db, asker: UserId, other: UserId) -> Result<Dialog, Err
     .fetch_optional(&db.pool)
     .await?
     .ok_or_else(|| Error::no_such_user("params.receiverId"))?;
-    let conversation = row.id.zip(row.last_seq).map(|(id, last_seq)| Extent { id: id.into(), last_seq });
-    Ok(Dialog { conversation, own_name: row.own_name, other_name: row.other_name })
+    let (Some(id), Some(last_seq), Some(cleared_seq)) = (row.id, row.last_seq, row.cleared_seq) else {
+        return Ok(None);
+    };
+    Ok(Some(Extent { id: id.into(), last_seq, cleared_seq }))
 }
 
-/// Finds a group for one of its members.
-///
-/// # Errors
-/// `not_found` where there is no such group, `not_a_member` where the asker is none.
-pub async fn group(db: &Db, asker: UserId, group: GroupId) -> Result<Extent, Error> {
+async fn group(db: &Db, asker: UserId, group: GroupId) -> Result<Extent, Error> {
     let row = sqlx::query!(
-        r#"select c.id, c.last_seq, exists (select from members where conversation_id = c.id and user_id = $2) as "is_member!"
-           from conversations c where c.id = $1 and c.kind = 'group' and c.ended_at is null"#,
+        r#"select c.id, c.last_seq, me.cleared_seq as "cleared_seq?"
+           from conversations c left join members me on me.conversation_id = c.id and me.user_id = $2
+           where c.id = $1 and c.kind = 'group' and c.ended_at is null"#,
         group.0,
         asker.0
     )
     .fetch_optional(&db.pool)
     .await?
     .ok_or_else(Error::no_such_group)?;
-    if row.is_member { Ok(Extent { id: row.id.into(), last_seq: row.last_seq }) } else { Err(Error::not_a_member()) }
+    let cleared_seq = row.cleared_seq.ok_or_else(Error::not_a_member)?;
+    Ok(Extent { id: row.id.into(), last_seq: row.last_seq, cleared_seq })
 }
 
-/// A conversation with its newest message.
-#[derive(Debug)]
-pub struct LastMessage {
-    /// The message.
-    pub id: MessageId,
-    /// Its place in the conversation.
-    pub seq: Seq,
-    /// Who wrote it.
-    pub sender_id: UserId,
-    /// Current name of who wrote it.
-    pub sender_name: String,
-    /// To whom, in a dialog.
-    pub receiver_id: Option<UserId>,
-    /// Current name of to whom.
-    pub receiver_name: Option<String>,
-    /// The group, where it is one.
-    pub group_id: Option<GroupId>,
-    /// Its name.
-    pub group_name: Option<String>,
-    /// What it says; empty where it was deleted.
-    pub content: String,
-    /// When it was stored.
-    pub created_at: Timestamp,
-    /// When it last changed.
-    pub updated_at: Timestamp,
-    /// When it was deleted.
-    pub deleted_at: Option<Timestamp>,
-    /// Messages of others that the asker has not read.
-    pub unread_count: i64,
-}
-
-/// A person's conversations that have a message, the one with the newest message first.
+/// How a conversation stands for one of its members, where they are in it.
 ///
 /// # Errors
 /// Only where the database fails.
-pub async fn last_messages(db: &Db, asker: UserId, page: Page) -> Result<Vec<LastMessage>, Error> {
-    // Dialogs come out of two indexes in the order of the list and stop at the end of the page.
-    Ok(sqlx::query_as!(
-        LastMessage,
-        r#"with listed as (
-               (select id, last_message_at from conversations
-                where low_user_id = $1 and last_seq > 0
-                order by last_message_at desc, id desc limit $4)
-               union all
-               (select id, last_message_at from conversations
-                where high_user_id = $1 and low_user_id <> high_user_id and last_seq > 0
-                order by last_message_at desc, id desc limit $4)
-               union all
-               select c.id, c.last_message_at from members m join conversations c on c.id = m.conversation_id
-               where m.user_id = $1 and m.kind = 'group' and c.last_seq > 0
-           ), paged as (
-               select id from listed order by last_message_at desc, id desc limit $2 offset $3
-           )
-           select m.id, m.seq, m.sender_id, s.name as sender_name,
-                  r.id as "receiver_id?: _", r.name as "receiver_name?",
-                  case when c.kind = 'group' then c.id end as "group_id?: _", c.name as "group_name?",
-                  m.content, m.created_at, m.updated_at, m.deleted_at as "deleted_at?: _",
-                  c.last_seq - me.read_seq - me.own_unread as "unread_count!"
-           from paged p
-           join conversations c on c.id = p.id
-           join messages m on m.conversation_id = c.id and m.seq = c.last_seq
-           join members me on me.conversation_id = c.id and me.user_id = $1
-           join users s on s.id = m.sender_id
-           left join users r on r.id = c.low_user_id + c.high_user_id - m.sender_id
-           order by c.last_message_at desc, c.id desc"#,
-        asker.0,
-        page.limit,
-        page.offset(),
-        page.offset().saturating_add(page.limit)
+pub async fn state(db: &Db, member: UserId, id: ConversationId) -> Result<Option<ConversationState>, Error> {
+    let states = select_states!("select $2::bigint as id, 1 as place", member.0, id.0);
+    Ok(states.fetch_optional(&db.pool).await?)
+}
+
+/// What is spam to somebody.
+///
+/// # Errors
+/// Only where the database fails.
+pub async fn spam_of(db: &Db, member: UserId) -> Result<Vec<Target>, Error> {
+    let rows = sqlx::query!(
+        r#"select conversation_id as "group_id: GroupId", peer_id as "peer_id: UserId"
+           from members where user_id = $1 and is_spam"#,
+        member.0
     )
     .fetch_all(&db.pool)
-    .await?)
+    .await?;
+    Ok(rows.into_iter().map(|row| row.peer_id.map_or(Target::Group(row.group_id), Target::User)).collect())
 }

@@ -3,46 +3,23 @@
 
 use super::Db;
 use super::conversations::Extent;
+use super::messages::{StoredMessage, select_messages};
 use crate::error::Error;
-use crate::model::{HistoryPage, MessageId, Seq, Start, Timestamp, UserId};
-
-/// One message of a history.
-#[derive(Debug)]
-pub struct Entry {
-    /// Which.
-    pub id: MessageId,
-    /// Its place in the conversation.
-    pub seq: Seq,
-    /// Who wrote it.
-    pub sender_id: UserId,
-    /// Current name of who wrote it.
-    pub sender_name: String,
-    /// What it says; empty where it was deleted.
-    pub content: String,
-    /// When it was stored.
-    pub created_at: Timestamp,
-    /// When it last changed.
-    pub updated_at: Timestamp,
-    /// When it was deleted.
-    pub deleted_at: Option<Timestamp>,
-}
+use crate::model::{HistoryPage, Seq, Start};
 
 /// A page of a conversation.
 ///
 /// # Errors
 /// Only where the database fails.
-pub async fn page(db: &Db, conversation: Extent, page: HistoryPage) -> Result<Vec<Entry>, Error> {
+pub async fn page(db: &Db, conversation: Extent, page: HistoryPage) -> Result<Vec<StoredMessage>, Error> {
     let below = below(conversation.last_seq, page);
-    Ok(sqlx::query_as!(
-        Entry,
-        r#"select m.id, m.seq, m.sender_id, s.name as sender_name, m.content, m.created_at, m.updated_at,
-                  m.deleted_at as "deleted_at?: _"
-           from (select * from messages where conversation_id = $1 and seq < $2 order by seq desc limit $3) m
-           join users s on s.id = m.sender_id
-           order by m.seq desc"#,
+    Ok(select_messages!(
+        "select id, -seq as place from messages where conversation_id = $1 and seq < $2 and seq > $4
+         order by seq desc limit $3",
         conversation.id.0,
         below,
-        page.limit
+        page.limit,
+        conversation.cleared_seq
     )
     .fetch_all(&db.pool)
     .await?)

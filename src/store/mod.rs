@@ -3,11 +3,13 @@
 //! becomes the caller's error where the query stands.
 
 pub mod accounts;
+pub mod chat_list;
 mod columns;
 pub mod conversations;
 pub mod groups;
 pub mod history;
 pub mod member_lists;
+pub mod messages;
 pub mod sessions;
 pub mod users;
 pub mod writer;
@@ -90,6 +92,8 @@ const SESSION_SETTINGS: [(&str, &str); 5] = [
 #[derive(Clone, Debug)]
 pub struct Db {
     pool: PgPool,
+    /// Shared with the writers' own connections.
+    member_lists: member_lists::MemberLists,
 }
 
 /// Longest wait for a connection; after it the caller hears `overloaded`.
@@ -104,21 +108,16 @@ impl Db {
     /// # Errors
     /// Where the address is wrong or nothing answers there.
     pub async fn connect(address: &Address, connections: u32) -> Result<Self, Error> {
-        let pool = PgPoolOptions::new()
-            .max_connections(connections)
-            .acquire_timeout(ACQUIRE_TIMEOUT)
-            .test_before_acquire(false)
-            .before_acquire(|connection, meta| {
-                Box::pin(async move {
-                    if meta.idle_for > TRUSTED_IDLE {
-                        connection.ping().await?;
-                    }
-                    Ok(true)
-                })
-            })
-            .connect_with(address.options()?)
-            .await?;
-        Ok(Self { pool })
+        let member_lists = member_lists::MemberLists::new();
+        Ok(Self { pool: pool(address, connections).await?, member_lists })
+    }
+
+    /// A second pool to the same database.
+    ///
+    /// # Errors
+    /// Where nothing answers there.
+    pub async fn beside(&self, address: &Address, connections: u32) -> Result<Self, Error> {
+        Ok(Self { pool: pool(address, connections).await?, member_lists: self.member_lists.clone() })
     }
 
     /// Applies the migrations that are missing. Several nodes may do so at once.
@@ -130,6 +129,7 @@ impl Db {
         let options = self.pool.connect_options().as_ref().clone().options([("lock_timeout", "0")]);
         let mut connection = options.connect().await?;
         MIGRATOR.run(&mut connection).await.map_err(Error::internal)?;
+        sqlx::query!("select keep_change_clock()").execute(&mut connection).await?;
         Ok(connection.close().await?)
     }
 
@@ -147,6 +147,24 @@ impl Db {
     pub async fn close(&self) {
         self.pool.close().await;
     }
+}
+
+async fn pool(address: &Address, connections: u32) -> Result<PgPool, Error> {
+    let pool = PgPoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .test_before_acquire(false)
+        .before_acquire(|connection, meta| {
+            Box::pin(async move {
+                if meta.idle_for > TRUSTED_IDLE {
+                    connection.ping().await?;
+                }
+                Ok(true)
+            })
+        })
+        .connect_with(address.options()?)
+        .await?;
+    Ok(pool)
 }
 
 impl From<sqlx::Error> for Error {

@@ -22,7 +22,7 @@ use super::Db;
 use super::groups::MemberIds;
 use super::member_lists::{MemberList, MemberLists};
 use crate::error::Error;
-use crate::model::{ClientMessageId, Content, ConversationId, MessageId, Seq, Target, Timestamp, UserId};
+use crate::model::{ClientMessageId, Content, ConversationId, MessageId, Seq, SocketId, Target, Timestamp, UserId};
 use crate::telemetry::Metrics;
 
 /// Most messages of one transaction.
@@ -35,12 +35,16 @@ const CLOSE: Duration = Duration::from_secs(10);
 pub struct Draft {
     /// Who sends it, as the token says.
     pub sender: UserId,
+    /// Over which socket: it gets a receipt, and no push.
+    pub socket: SocketId,
     /// To whom.
     pub target: Target,
     /// What it says.
     pub content: Content,
     /// The sender's own name for it.
     pub client_message_id: Option<ClientMessageId>,
+    /// The message of the same conversation that it replies to.
+    pub reply_to: Option<MessageId>,
 }
 
 /// What a sender is told, once the message is committed.
@@ -77,10 +81,25 @@ pub struct Committed {
     pub receiver_name: Option<String>,
     /// Name of the group, in one.
     pub group_name: Option<String>,
+    /// What it replies to.
+    pub reply_to: Option<RepliedTo>,
     /// Everybody in the conversation as of the commit, the sender included.
     pub members: MemberIds,
     /// What was sent.
     pub draft: Draft,
+}
+
+/// The message that another one replies to.
+#[derive(Debug)]
+pub struct RepliedTo {
+    /// Which.
+    pub id: MessageId,
+    /// Who wrote it.
+    pub sender_id: UserId,
+    /// Current name of who wrote it.
+    pub sender_name: String,
+    /// What it says; empty where it was deleted.
+    pub content: String,
 }
 
 struct Job {
@@ -111,14 +130,13 @@ impl Writer {
         F: Fn(Vec<Committed>) + Clone + Send + Sync + 'static,
     {
         let stop = CancellationToken::new();
-        let member_lists = MemberLists::new();
         let mut tasks = JoinSet::new();
         let queues = (0..writers)
             .map(|_| {
                 let (sender, receiver) = mpsc::channel((queue / usize::from(writers)).max(1));
                 let lane = Lane {
                     db: db.clone(),
-                    member_lists: member_lists.clone(),
+                    member_lists: db.member_lists.clone(),
                     metrics: metrics.clone(),
                     on_commit: on_commit.clone(),
                 };
@@ -270,10 +288,20 @@ impl<F: Fn(Vec<Committed>)> Lane<F> {
             sender_name: row.sender_name?,
             receiver_name: row.receiver_name,
             group_name: row.group_name,
+            reply_to: replied_to(&draft, row.reply_sender_id, row.reply_sender_name, row.reply_content),
             members,
             draft,
         })
     }
+}
+
+fn replied_to(
+    draft: &Draft,
+    sender_id: Option<UserId>,
+    sender_name: Option<String>,
+    content: Option<String>,
+) -> Option<RepliedTo> {
+    Some(RepliedTo { id: draft.reply_to?, sender_id: sender_id?, sender_name: sender_name?, content: content? })
 }
 
 /// Puts the repeats of a send to it: a batch holds one of them, and all share its answer. Written

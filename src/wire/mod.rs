@@ -2,5 +2,6 @@
 
 pub mod close;
 pub mod frame;
+pub mod items;
 pub mod params;
 pub mod reply;

@@ -1,16 +1,18 @@
 //! The fields of a request: of a frame's `params`, an HTTP body or a query string. Each is taken
 //! by name and checked on the way out; what is wrong with one is a sentence that begins with its name.
 
+mod types;
+
+use std::cell::RefCell;
 use std::collections::HashMap;
 
 use serde_json::value::RawValue;
+use serde_json::{Value as Schema, json};
 
+pub use self::types::MAX_USERS_IN_A_LIST;
 use crate::config::Limits;
 use crate::error::{Code, Error};
-use crate::model::{
-    ClientMessageId, Content, Email, GroupId, GroupName, HistoryPage, MAX_ID, Page, Password, PersonName, Refusal,
-    Start, UserId, UserQuery, Username,
-};
+use crate::model::{HistoryPage, MAX_ID, Page, Refusal, Seq, Start, Target, UserId};
 
 /// Rows of a page where the caller does not say.
 const DEFAULT_LIMIT: i64 = 20;
@@ -22,6 +24,47 @@ pub struct Fields<'a> {
     prefix: &'static str,
     values: HashMap<String, Value<'a>>,
     limits: &'a Limits,
+    /// Where the fields that are asked for are written down instead of taken.
+    description: Option<&'a RefCell<Description>>,
+}
+
+/// What a type of parameters takes: found by letting it ask for its fields.
+#[derive(Debug, Default)]
+pub struct Description {
+    properties: serde_json::Map<String, Schema>,
+    required: Vec<String>,
+    exactly_one_of: Vec<&'static str>,
+}
+
+impl Description {
+    /// What `T` takes.
+    ///
+    /// # Panics
+    /// Where `T` does not take what its own fields give as examples.
+    #[must_use]
+    pub fn of<T: FromFields>(limits: &Limits) -> Self {
+        let description = RefCell::default();
+        let fields = Fields { prefix: "", values: HashMap::new(), limits, description: Some(&description) };
+        T::from_fields(&fields).map(drop).expect("parameters take their own examples");
+        description.into_inner()
+    }
+
+    /// As JSON Schema.
+    #[must_use]
+    pub fn into_schema(self) -> Schema {
+        let mut schema = json!({ "type": "object", "properties": self.properties });
+        if !self.required.is_empty() {
+            schema["required"] = json!(self.required);
+        }
+        if !self.exactly_one_of.is_empty() {
+            schema["oneOf"] = self.exactly_one_of.iter().map(|name| json!({ "required": [name] })).collect();
+        }
+        schema
+    }
+
+    fn add(&mut self, name: &str, schema: Schema) {
+        self.properties.insert(name.to_owned(), schema);
+    }
 }
 
 /// One value, before it is checked.
@@ -64,6 +107,9 @@ pub trait Param: Sized {
     /// # Errors
     /// The rest of a sentence that begins with the field's name.
     fn parse(value: Value<'_>, limits: &Limits) -> Result<Self, Refusal>;
+
+    /// What is taken, as JSON Schema with an `example`.
+    fn schema(limits: &Limits) -> Schema;
 }
 
 /// The parameters of one request, as a whole.
@@ -83,7 +129,7 @@ impl<'a> Fields<'a> {
             Some(raw) => object(raw.get()).map_err(|_| Error::bad_params("params must be an object"))?,
             None => HashMap::new(),
         };
-        Ok(Self { prefix: "params.", values, limits })
+        Ok(Self { prefix: "params.", values, limits, description: None })
     }
 
     /// The body of an HTTP request.
@@ -98,14 +144,14 @@ impl<'a> Fields<'a> {
                 Error::new(Code::BadJson, "The body is not JSON")
             }
         })?;
-        Ok(Self { prefix: "", values, limits })
+        Ok(Self { prefix: "", values, limits, description: None })
     }
 
     /// The query string of an HTTP request, decoded.
     #[must_use]
     pub fn of_query(pairs: &'a [(String, String)], limits: &'a Limits) -> Self {
         let values = pairs.iter().map(|(name, text)| (name.clone(), Value::Text(text))).collect();
-        Self { prefix: "", values, limits }
+        Self { prefix: "", values, limits, description: None }
     }
 
     /// A field that has to be there.
@@ -113,6 +159,14 @@ impl<'a> Fields<'a> {
     /// # Errors
     /// `bad_params` where it is missing, null or out of its range.
     pub fn required<T: Param>(&self, name: &str) -> Result<T, Error> {
+        if let Some(description) = self.description {
+            let schema = T::schema(self.limits);
+            let example = schema["example"].to_string();
+            description.borrow_mut().add(name, schema);
+            description.borrow_mut().required.push(name.to_owned());
+            let example: &RawValue = serde_json::from_str(&example).expect("an example is JSON");
+            return T::parse(Value::Json(example), self.limits).map_err(|refusal| self.refuse(name, &refusal));
+        }
         self.optional(name)?.ok_or_else(|| self.refuse(name, "is required"))
     }
 
@@ -121,6 +175,9 @@ impl<'a> Fields<'a> {
     /// # Errors
     /// `bad_params` where it is there and out of its range.
     pub fn optional<T: Param>(&self, name: &str) -> Result<Option<T>, Error> {
+        if let Some(description) = self.description {
+            description.borrow_mut().add(name, T::schema(self.limits));
+        }
         match self.values.get(name) {
             Some(value) if !is_null(*value) => {
                 T::parse(*value, self.limits).map(Some).map_err(|refusal| self.refuse(name, &refusal))
@@ -135,6 +192,56 @@ impl<'a> Fields<'a> {
     /// `bad_params` where it is there and out of its range.
     pub fn nullable<T: Param>(&self, name: &str) -> Result<Option<Option<T>>, Error> {
         if self.values.contains_key(name) { self.optional(name).map(Some) } else { Ok(None) }
+    }
+
+    /// A field that has to be there and may be null.
+    ///
+    /// # Errors
+    /// `bad_params` where it is missing, or out of its range.
+    pub fn required_or_null<T: Param>(&self, name: &str) -> Result<Option<T>, Error> {
+        let value = self.nullable(name)?;
+        if let Some(description) = self.description {
+            let description = &mut *description.borrow_mut();
+            description.properties[name]["type"] = json!([description.properties[name]["type"], "null"]);
+            description.required.push(name.to_owned());
+            return Ok(None);
+        }
+        value.ok_or_else(|| self.refuse(name, "is required; null is a value of it"))
+    }
+
+    /// Exactly one of `receiverId` and `groupId`.
+    ///
+    /// # Errors
+    /// `bad_params` where neither or both are there, or the one is out of its range.
+    pub fn target(&self) -> Result<Target, Error> {
+        let target = self.optional_target()?;
+        if let Some(description) = self.description {
+            description.borrow_mut().exactly_one_of = vec!["receiverId", "groupId"];
+            return Ok(Target::User(UserId(1)));
+        }
+        target.ok_or_else(|| self.refuse("receiverId", &format!("or {}groupId is required", self.prefix)))
+    }
+
+    /// One of `receiverId` and `groupId`, or neither.
+    ///
+    /// # Errors
+    /// `bad_params` where both are there, or the one is out of its range.
+    pub fn optional_target(&self) -> Result<Option<Target>, Error> {
+        match (self.optional("receiverId")?, self.optional("groupId")?) {
+            (Some(_), Some(_)) => {
+                Err(self.refuse("receiverId", &format!("and {}groupId exclude each other", self.prefix)))
+            }
+            (Some(user), None) => Ok(Some(Target::User(user))),
+            (None, group) => Ok(group.map(Target::Group)),
+        }
+    }
+
+    /// A `seq`, from 1.
+    ///
+    /// # Errors
+    /// `bad_params` where it is there and out of its range.
+    pub fn seq(&self, name: &str) -> Result<Option<Seq>, Error> {
+        self.integer(name, 1, MAX_ID)
     }
 
     /// `limit` and `page` of a list.
@@ -166,12 +273,23 @@ impl<'a> Fields<'a> {
         Error::bad_params(format!("{}{name} {refusal}", self.prefix))
     }
 
-    fn limit(&self) -> Result<i64, Error> {
+    /// `limit`: rows of a page.
+    ///
+    /// # Errors
+    /// `bad_params` where it is out of its range.
+    pub fn limit(&self) -> Result<i64, Error> {
         let max = self.limits.max_page_rows;
         Ok(self.integer("limit", 1, max)?.unwrap_or(DEFAULT_LIMIT.min(max)))
     }
 
     fn integer(&self, name: &str, min: i64, max: i64) -> Result<Option<i64>, Error> {
+        if let Some(description) = self.description {
+            let mut schema = json!({ "type": "integer", "minimum": min });
+            if max < MAX_ID {
+                schema["maximum"] = json!(max);
+            }
+            description.borrow_mut().add(name, schema);
+        }
         match self.values.get(name) {
             Some(value) if !is_null(*value) => {
                 value.integer(min, max).map(Some).map_err(|refusal| self.refuse(name, &refusal))
@@ -188,52 +306,4 @@ fn object(json: &str) -> serde_json::Result<HashMap<String, Value<'_>>> {
 
 fn is_null(value: Value<'_>) -> bool {
     matches!(value, Value::Json(raw) if raw.get() == "null")
-}
-
-macro_rules! text_params {
-    ($($name:ident)*) => {$(
-        impl Param for $name {
-            fn parse(value: Value<'_>, limits: &Limits) -> Result<Self, Refusal> {
-                $name::parse(value.text()?, limits)
-            }
-        }
-    )*};
-}
-
-text_params! { Content GroupName ClientMessageId Email Username PersonName Password UserQuery }
-
-macro_rules! id_params {
-    ($($name:ident)*) => {$(
-        impl Param for $name {
-            fn parse(value: Value<'_>, _: &Limits) -> Result<Self, Refusal> {
-                value.integer(1, MAX_ID).map($name)
-            }
-        }
-    )*};
-}
-
-id_params! { UserId GroupId }
-
-impl Param for String {
-    fn parse(value: Value<'_>, _: &Limits) -> Result<Self, Refusal> {
-        value.text()
-    }
-}
-
-/// Most users that one request may name.
-pub const MAX_USERS_IN_A_LIST: usize = 1_000;
-
-impl Param for Vec<UserId> {
-    fn parse(value: Value<'_>, limits: &Limits) -> Result<Self, Refusal> {
-        let refusal = || format!("must be a list of at most {MAX_USERS_IN_A_LIST} user ids");
-        let Value::Json(raw) = value else { return Err(refusal().into()) };
-        let ids: Vec<&RawValue> = serde_json::from_str(raw.get()).map_err(|_| refusal())?;
-        if ids.len() > MAX_USERS_IN_A_LIST {
-            return Err(refusal().into());
-        }
-        ids.into_iter()
-            .map(|id| UserId::parse(Value::Json(id), limits))
-            .collect::<Result<_, _>>()
-            .map_err(|_| refusal().into())
-    }
 }

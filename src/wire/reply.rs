@@ -131,7 +131,12 @@ impl Body {
     }
 }
 
-fn raw(value: &impl Serialize) -> Box<RawValue> {
+/// A value that becomes part of a body, or of an item in it.
+///
+/// # Panics
+/// Never: rows and items have string keys and finite numbers.
+#[must_use]
+pub fn raw(value: &impl Serialize) -> Box<RawValue> {
     to_raw_value(value).expect("rows and items have string keys and finite numbers")
 }
 

@@ -16,10 +16,10 @@ use super::limit::Heard;
 use super::rate::{Rate, Verdict};
 use crate::app::App;
 use crate::auth::tokens;
-use crate::commands::{Command, Context};
-use crate::delivery::Event;
-use crate::delivery::hub::{Registration, Socket};
+use crate::commands::{Command, Context, Pages};
+use crate::delivery::hub::Registration;
 use crate::delivery::outbox::Outbox;
+use crate::delivery::socket::Socket;
 use crate::error::Error;
 use crate::wire::close::Close;
 use crate::wire::frame::{self, Request};
@@ -37,6 +37,7 @@ const FAREWELL: Duration = Duration::from_secs(1);
 struct Connection {
     app: Arc<App>,
     socket: Arc<Socket>,
+    pages: Arc<Pages>,
     in_flight: InFlight,
     rate: Rate,
     heard: Heard,
@@ -56,6 +57,7 @@ pub(super) async fn run(app: Arc<App>, registration: Registration, heard: Heard,
     let limits = &app.config.limits;
     let mut connection = Connection {
         socket: Arc::clone(registration.socket()),
+        pages: Arc::default(),
         in_flight: InFlight::new(limits.max_in_flight),
         rate: Rate::new(limits),
         heard,
@@ -137,8 +139,8 @@ impl Connection {
 
     fn say(&self, answered: Answered) {
         self.socket.outbox.reply(&answered.reply);
-        for push in answered.pushes {
-            self.app.delivery.publish(&Event::Push(push));
+        for event in answered.events {
+            self.app.delivery.publish(&event);
         }
     }
 
@@ -193,16 +195,21 @@ impl Connection {
             Err(error) => return self.answer_at_once(failure(&request.kind, error, request.id)),
         };
         let pace = if command.is_send() { Pace::Overlaps } else { Pace::Alone };
-        let context = Context { app: Arc::clone(&self.app), user: self.socket.user, socket: Arc::clone(&self.socket) };
-        let outcome = command.apply(context);
+        let context = Context {
+            app: Arc::clone(&self.app),
+            user: self.socket.user,
+            socket: self.socket.id,
+            pages: Arc::clone(&self.pages),
+        };
+        let outcome = command.apply(context, Arc::clone(&self.socket));
         let Request { kind, id, .. } = request;
         let id = id.map(RawValue::to_owned);
         let answer = async move {
             match outcome.await {
                 Ok(outcome) => {
-                    Answered { reply: reply::success(&kind, &outcome.reply, id.as_deref()), pushes: outcome.pushes }
+                    Answered { reply: reply::success(&kind, &outcome.reply, id.as_deref()), events: outcome.events }
                 }
-                Err(error) => Answered { reply: failure(&kind, error, id.as_deref()), pushes: Vec::new() },
+                Err(error) => Answered { reply: failure(&kind, error, id.as_deref()), events: Vec::new() },
             }
         };
         self.in_flight.push(answer.boxed(), pace);
@@ -210,7 +217,7 @@ impl Connection {
 
     /// Behind the replies that are still to come, because replies keep the order of requests.
     fn answer_at_once(&mut self, reply: Frame) {
-        self.in_flight.push(ready(Answered { reply, pushes: Vec::new() }).boxed(), Pace::Overlaps);
+        self.in_flight.push(ready(Answered { reply, events: Vec::new() }).boxed(), Pace::Overlaps);
     }
 
     fn wakes_at(&self) -> Instant {

@@ -10,13 +10,13 @@ use std::task::ready;
 
 use futures_util::future::BoxFuture;
 
-use crate::delivery::Push;
+use crate::delivery::Event;
 use crate::wire::reply::Frame;
 
 /// What came of a request.
 pub(super) struct Answered {
     pub(super) reply: Frame,
-    pub(super) pushes: Vec<Push>,
+    pub(super) events: Vec<Event>,
 }
 
 /// Whether others may follow a request before it is answered.

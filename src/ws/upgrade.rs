@@ -18,6 +18,7 @@ use crate::config::Config;
 use crate::delivery::hub::Registration;
 use crate::delivery::outbox::Outbox;
 use crate::error::{Code, Error};
+use crate::model::UserId;
 use crate::wire::close::Close;
 
 /// What a browser offers beside its token, and what the server answers.
@@ -106,7 +107,7 @@ fn shown_token(headers: &HeaderMap) -> Shown<'_> {
 async fn admit(app: &App, token: Option<&str>) -> Result<Registration, NotOpened> {
     let claims = token.and_then(|token| app.tokens.read(token)).ok_or(NotOpened::Unauthorized)?;
     // In the hub first: a session that ends while we ask reaches the socket.
-    let registration = app.delivery.hub.register(claims.user(), claims.session(), claims.exp);
+    let registration = app.delivery.register(claims.user(), claims.session(), claims.exp);
     match app.check_session(&claims).await {
         Ok(_) => registration.confirm().map(|()| registration).map_err(NotOpened::Close),
         Err(error) if error.code() == Code::Unauthorized => Err(NotOpened::Unauthorized),
@@ -124,7 +125,7 @@ fn open(request: &HttpRequest, payload: Payload, app: Arc<App>, registration: Re
 }
 
 fn open_and_close(request: &HttpRequest, payload: Payload, app: &App, close: Close) -> Opened {
-    let outbox = Arc::new(Outbox::new(FAREWELL_BUDGET));
+    let outbox = Arc::new(Outbox::new(UserId(0), FAREWELL_BUDGET));
     let limits = &app.config.limits;
     let (response, mut frames) =
         handshake(request, payload, Arc::clone(&outbox), Heard::now(), limits.max_frame_bytes)?;

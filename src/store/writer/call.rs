@@ -9,7 +9,7 @@ use super::super::member_lists::MemberList;
 use super::super::{Db, cannot_be_reached};
 use super::{Draft, Receipt};
 use crate::error::Error;
-use crate::model::{ClientMessageId, ConversationId, Seq, Target, Timestamp};
+use crate::model::{ClientMessageId, ConversationId, Seq, Target, Timestamp, UserId};
 
 /// Longest wait for a transaction; after it the senders hear `overloaded`. Longer than a lock is waited for.
 const WRITE_WITHIN: Duration = Duration::from_secs(10);
@@ -46,19 +46,23 @@ async fn write_once(db: &Db, drafts: &[&Draft], known: &KnownLists) -> Result<Ve
     let contents: Vec<&str> = drafts.iter().map(|draft| draft.content.as_str()).collect();
     let client_ids: Vec<Option<&str>> =
         drafts.iter().map(|draft| draft.client_message_id.as_ref().map(ClientMessageId::as_str)).collect();
+    let replies_to: Vec<Option<i64>> = drafts.iter().map(|draft| draft.reply_to.map(|id| id.0)).collect();
     let known_versions: Vec<Option<i64>> =
         drafts.iter().map(|draft| Some(known.get(&draft.target.group()?.into())?.version)).collect();
     sqlx::query_as!(
         Row,
         r#"select ordinal as "ordinal!", outcome as "outcome!", conversation_id, message_id, seq,
                   created_at as "created_at?: _", previous_at as "previous_at?: _",
-                  sender_name, receiver_name, group_name, member_version, member_ids
-           from write_messages($1, $2, $3, $4, $5, $6)"#,
+                  sender_name, receiver_name, group_name,
+                  reply_sender_id as "reply_sender_id?: _", reply_sender_name, reply_content,
+                  member_version, member_ids
+           from write_messages($1, $2, $3, $4, $5, $6, $7)"#,
         &senders,
         &groups as &[Option<i64>],
         &receivers as &[Option<i64>],
         &contents as &[&str],
         &client_ids as &[Option<&str>],
+        &replies_to as &[Option<i64>],
         &known_versions as &[Option<i64>]
     )
     .fetch_all(&db.pool)
@@ -95,6 +99,9 @@ pub(super) struct Row {
     pub(super) sender_name: Option<String>,
     pub(super) receiver_name: Option<String>,
     pub(super) group_name: Option<String>,
+    pub(super) reply_sender_id: Option<UserId>,
+    pub(super) reply_sender_name: Option<String>,
+    pub(super) reply_content: Option<String>,
     pub(super) member_version: Option<i64>,
     pub(super) member_ids: Option<Vec<i64>>,
 }
@@ -116,6 +123,8 @@ impl Row {
             "no_such_user" => return Err(Error::no_such_user("params.receiverId")),
             "no_such_group" => return Err(Error::no_such_group()),
             "not_a_member" => return Err(Error::not_a_member()),
+            "blocked" => return Err(Error::blocked()),
+            "no_such_message" => return Err(Error::no_such_message()),
             _ => {}
         }
         let (Some(message_id), Some(seq), Some(created_at)) = (self.message_id, self.seq, self.created_at) else {

@@ -1,0 +1,210 @@
+//! Who is there. Somebody is online from their first socket until five seconds after their last one:
+//! who comes back within that time was never gone. What has changed is given out every so often, once
+//! and as it is then, so that a flapping connection is no news.
+
+use std::collections::{HashMap, VecDeque};
+use std::mem;
+use std::time::{Duration, Instant};
+
+use chrono::Utc;
+use parking_lot::Mutex;
+
+use crate::model::{Timestamp, UserId};
+
+const SHARDS: usize = 64;
+/// Who comes back within this time was never gone.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Everybody who is online, on any node.
+#[derive(Debug)]
+pub struct Presence {
+    shards: Vec<Mutex<HashMap<UserId, Here>>>,
+    /// Whose status may be news.
+    changed: Mutex<Vec<UserId>>,
+    /// Whose last socket has ended, in the order of time.
+    leaving: Mutex<VecDeque<(Instant, UserId)>>,
+}
+
+#[derive(Debug, Default)]
+struct Here {
+    sockets: usize,
+    active_sockets: usize,
+    /// What others were told last; they know of nobody that they are not told of.
+    told: Option<Status>,
+    /// When the last socket ended.
+    gone: Option<(Instant, Timestamp)>,
+}
+
+/// How somebody is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// Whether any socket is open, or was a moment ago.
+    pub is_online: bool,
+    /// Whether the app is in front on any of them.
+    pub active: bool,
+}
+
+/// What others are to be told of somebody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct News {
+    /// Of whom.
+    pub user: UserId,
+    /// How they are there now.
+    pub status: Status,
+    /// When they were last here.
+    pub seen: Timestamp,
+}
+
+const AWAY: Status = Status { is_online: false, active: false };
+
+impl Default for Presence {
+    fn default() -> Self {
+        Self {
+            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            changed: Mutex::default(),
+            leaving: Mutex::default(),
+        }
+    }
+}
+
+impl Presence {
+    /// A socket was opened, with the app in front.
+    pub fn came(&self, user: UserId) {
+        let mut shard = self.shard(user).lock();
+        let here = shard.entry(user).or_default();
+        here.sockets += 1;
+        here.active_sockets += 1;
+        here.gone = None;
+        self.changed.lock().push(user);
+    }
+
+    /// A socket has ended.
+    pub fn left(&self, user: UserId, was_active: bool) {
+        let mut shard = self.shard(user).lock();
+        let Some(here) = shard.get_mut(&user) else { return };
+        here.sockets -= 1;
+        here.active_sockets -= usize::from(was_active);
+        if here.sockets == 0 {
+            let now = Instant::now();
+            here.gone = Some((now, Timestamp(Utc::now())));
+            self.leaving.lock().push_back((now, user));
+        } else {
+            self.changed.lock().push(user);
+        }
+    }
+
+    /// On one socket the app came to the front or went to the background.
+    pub fn turned(&self, user: UserId, active: bool) {
+        let mut shard = self.shard(user).lock();
+        let Some(here) = shard.get_mut(&user) else { return };
+        here.active_sockets = if active { here.active_sockets + 1 } else { here.active_sockets - 1 };
+        self.changed.lock().push(user);
+    }
+
+    /// How somebody is there now.
+    #[must_use]
+    pub fn of(&self, user: UserId) -> Status {
+        self.shard(user).lock().get(&user).map_or(AWAY, Here::status)
+    }
+
+    /// What others are to be told now; each change is given out once. With `hurry`, those who could
+    /// still come back in time are gone as well.
+    #[must_use]
+    pub fn news(&self, hurry: bool) -> Vec<News> {
+        let changed = mem::take(&mut *self.changed.lock());
+        let mut news: Vec<News> = changed.into_iter().filter_map(|user| self.news_of(user)).collect();
+        let now = Instant::now();
+        let mut leaving = self.leaving.lock();
+        let due = leaving.partition_point(|(since, _)| hurry || now.duration_since(*since) >= GRACE);
+        let due: Vec<_> = leaving.drain(..due).collect();
+        drop(leaving);
+        for (since, user) in due {
+            let mut shard = self.shard(user).lock();
+            // Who came back and left anew stands in the queue once more.
+            let left = shard.get(&user).and_then(|here| here.gone).filter(|(left, _)| *left == since);
+            if let Some((_, seen)) = left {
+                shard.remove(&user);
+                news.push(News { user, status: AWAY, seen });
+            }
+        }
+        news
+    }
+
+    fn news_of(&self, user: UserId) -> Option<News> {
+        let mut shard = self.shard(user).lock();
+        // Of who is leaving there is nothing to say before it is for good.
+        let here = shard.get_mut(&user).filter(|here| here.sockets > 0)?;
+        let status = here.status();
+        let is_news = here.told.replace(status) != Some(status);
+        is_news.then(|| News { user, status, seen: Timestamp(Utc::now()) })
+    }
+
+    fn shard(&self, user: UserId) -> &Mutex<HashMap<UserId, Here>> {
+        let nth = user.0.unsigned_abs() % SHARDS as u64;
+        &self.shards[usize::try_from(nth).expect("less than the number of shards")]
+    }
+}
+
+impl Here {
+    fn status(&self) -> Status {
+        Status { is_online: true, active: self.active_sockets > 0 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ANN: UserId = UserId(1);
+    const ACTIVE: Status = Status { is_online: true, active: true };
+    const INACTIVE: Status = Status { is_online: true, active: false };
+
+    fn told(presence: &Presence, hurry: bool) -> Vec<Status> {
+        presence.news(hurry).into_iter().map(|news| news.status).collect()
+    }
+
+    #[test]
+    fn five_sockets_come_and_go_as_one_person() {
+        let presence = Presence::default();
+        (0..5).for_each(|_| presence.came(ANN));
+        assert_eq!(told(&presence, false), [ACTIVE]);
+        (0..5).for_each(|_| presence.left(ANN, true));
+        assert_eq!(told(&presence, false), []);
+        assert_eq!(presence.of(ANN).is_online, true);
+        assert_eq!(told(&presence, true), [AWAY]);
+        assert_eq!(told(&presence, true), []);
+        assert_eq!(presence.of(ANN), AWAY);
+    }
+
+    #[test]
+    fn who_comes_back_was_never_gone() {
+        let presence = Presence::default();
+        presence.came(ANN);
+        assert_eq!(told(&presence, false), [ACTIVE]);
+        presence.left(ANN, true);
+        presence.came(ANN);
+        assert_eq!(told(&presence, true), []);
+        presence.left(ANN, true);
+        assert_eq!(told(&presence, true), [AWAY]);
+        presence.came(ANN);
+        assert_eq!(told(&presence, true), [ACTIVE]);
+    }
+
+    #[test]
+    fn an_app_in_the_background_makes_only_itself_inactive() {
+        let presence = Presence::default();
+        presence.came(ANN);
+        presence.came(ANN);
+        presence.turned(ANN, false);
+        assert_eq!(told(&presence, false), [ACTIVE]);
+        presence.turned(ANN, false);
+        assert_eq!(told(&presence, false), [INACTIVE]);
+        presence.turned(ANN, true);
+        presence.turned(ANN, false);
+        assert_eq!(told(&presence, false), [], "it is as they were told");
+        presence.turned(ANN, true);
+        assert_eq!(told(&presence, false), [ACTIVE]);
+        presence.left(ANN, true);
+        assert_eq!(told(&presence, false), [INACTIVE], "the one in front has ended");
+    }
+}

@@ -1,0 +1,85 @@
+//! A person's conversations, the one with the newest message first.
+
+use chrono::{DateTime, Utc};
+
+use super::Db;
+use super::conversations::{ConversationState, select_states};
+use crate::error::Error;
+use crate::model::{ConversationFilter, ListStart, Place, Timestamp, UserId};
+
+/// Which conversations a list holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// Which of them.
+    pub filter: ConversationFilter,
+    /// Whether groups without a message are among them.
+    pub empty_groups: bool,
+}
+
+/// A page of somebody's conversations.
+///
+/// # Errors
+/// Only where the database fails.
+pub async fn page(
+    db: &Db,
+    asker: UserId,
+    wanted: Wanted,
+    limit: i64,
+    start: ListStart,
+) -> Result<Vec<ConversationState>, Error> {
+    use ConversationFilter::{Dialogs, Groups, Spam, Unread};
+    let (below_at, below_id) = match start.below {
+        Some(Place { at, id }) => (DateTime::from_timestamp_micros(at), Some(id)),
+        None => (None, None),
+    };
+    // Dialogs come out of two indexes in the order of the list and stop at the end of the page. A
+    // person's groups are few and are sorted.
+    let states = select_states!(
+        "with places as (
+             select coalesce($8::timestamptz, 'infinity') as below_at, coalesce($9::bigint, 0) as below_id
+         ), listed as (
+             (select c.id, c.last_message_at as at
+              from conversations c join members me on me.conversation_id = c.id and me.user_id = $1, places
+              where $5 and c.low_user_id = $1 and c.last_seq > 0 and c.last_seq > me.cleared_seq
+                and me.is_spam = $3 and (not $4 or c.last_seq - me.read_seq > me.own_sent - me.own_read)
+                and (c.last_message_at, c.id) < (below_at, below_id)
+              order by c.last_message_at desc, c.id desc limit $2::bigint + $10::bigint)
+             union all
+             (select c.id, c.last_message_at
+              from conversations c join members me on me.conversation_id = c.id and me.user_id = $1, places
+              where $5 and c.high_user_id = $1 and c.low_user_id <> c.high_user_id
+                and c.last_seq > 0 and c.last_seq > me.cleared_seq
+                and me.is_spam = $3 and (not $4 or c.last_seq - me.read_seq > me.own_sent - me.own_read)
+                and (c.last_message_at, c.id) < (below_at, below_id)
+              order by c.last_message_at desc, c.id desc limit $2::bigint + $10::bigint)
+             union all
+             select c.id, coalesce(c.last_message_at, c.created_at)
+             from members me join conversations c on c.id = me.conversation_id, places
+             where $6 and me.user_id = $1 and me.kind = 'group'
+               and (c.last_seq > me.cleared_seq or ($7 and not me.is_removed))
+               and me.is_spam = $3 and (not $4 or c.last_seq - me.read_seq > me.own_sent - me.own_read)
+               and (coalesce(c.last_message_at, c.created_at), c.id) < (below_at, below_id)
+         )
+         select id, row_number() over (order by at desc, id desc) as place
+         from listed order by at desc, id desc limit $2 offset $10",
+        asker.0,
+        limit,
+        wanted.filter == Spam,
+        wanted.filter == Unread,
+        wanted.filter != Groups,
+        wanted.filter != Dialogs,
+        wanted.empty_groups,
+        below_at,
+        below_id,
+        start.skipped
+    );
+    Ok(states.fetch_all(&db.pool).await?)
+}
+
+/// Where a conversation stands in the list.
+#[must_use]
+pub fn place(state: &ConversationState) -> Place {
+    let Timestamp(at): Timestamp = state.moved_at;
+    let at: DateTime<Utc> = at;
+    Place { at: at.timestamp_micros(), id: state.id.0 }
+}

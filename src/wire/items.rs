@@ -1,0 +1,256 @@
+//! What replies, pushes and HTTP answers are about: their items and rows, as clients read them.
+
+use std::borrow::Cow;
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+use utoipa::ToSchema;
+
+use crate::model::{GroupId, MessageId, Seq, Target, Timestamp, UserId};
+
+/// A message.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MessageItem<'a> {
+    /// Which, anywhere.
+    #[schema(value_type = i64)]
+    pub message_id: MessageId,
+    /// Its place in the conversation.
+    pub seq: Seq,
+    /// Who wrote it.
+    #[schema(value_type = i64)]
+    pub sender_id: UserId,
+    /// Current name of who wrote it.
+    #[schema(value_type = String)]
+    pub sender_name: Cow<'a, str>,
+    /// To whom, in a dialog.
+    #[schema(value_type = Option<i64>)]
+    pub receiver_id: Option<UserId>,
+    /// Current name of to whom.
+    #[schema(value_type = Option<String>)]
+    pub receiver_name: Option<Cow<'a, str>>,
+    /// The group, in one.
+    #[schema(value_type = Option<i64>)]
+    pub group_id: Option<GroupId>,
+    /// Its name.
+    #[schema(value_type = Option<String>)]
+    pub group_name: Option<Cow<'a, str>>,
+    /// What it says; empty where it was deleted.
+    #[schema(value_type = String)]
+    pub content: Cow<'a, str>,
+    /// The message that it replies to.
+    #[schema(value_type = Option<ReplyTo>)]
+    pub reply_to: Option<ReplyTo<'a>>,
+    /// One a user, the oldest first.
+    #[schema(value_type = Vec<ReactionItem>)]
+    pub reactions: Vec<ReactionItem<'a>>,
+    /// When it was stored.
+    #[schema(value_type = String, format = DateTime)]
+    pub created_at: Timestamp,
+    /// When it was last edited or deleted.
+    #[schema(value_type = String, format = DateTime)]
+    pub updated_at: Timestamp,
+    /// When it was deleted.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub deleted_at: Option<Timestamp>,
+    /// The sender's own name for it.
+    #[schema(value_type = Option<String>)]
+    pub client_message_id: Option<Cow<'a, str>>,
+}
+
+/// The message that another one replies to, as it is now.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ReplyTo<'a> {
+    /// Which.
+    #[schema(value_type = i64)]
+    pub message_id: MessageId,
+    /// Who wrote it.
+    #[schema(value_type = i64)]
+    pub sender_id: UserId,
+    /// Current name of who wrote it.
+    #[schema(value_type = String)]
+    pub sender_name: Cow<'a, str>,
+    /// What it says; empty where it was deleted.
+    #[schema(value_type = String)]
+    pub content: Cow<'a, str>,
+}
+
+/// What somebody thinks of a message.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ReactionItem<'a> {
+    /// Who.
+    #[schema(value_type = i64)]
+    pub user_id: UserId,
+    /// What.
+    #[schema(value_type = String)]
+    pub reaction: Cow<'a, str>,
+}
+
+/// What the sender of a message is told.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ReceiptItem {
+    /// The message.
+    #[schema(value_type = i64)]
+    pub message_id: MessageId,
+    /// Its place in the conversation.
+    pub seq: Seq,
+    /// When it was stored.
+    #[schema(value_type = String, format = DateTime)]
+    pub created_at: Timestamp,
+    /// As it was given.
+    pub client_message_id: Option<String>,
+    /// Whether an earlier send stored it.
+    pub duplicate: bool,
+}
+
+/// A conversation, as the one who reads it names it: exactly one of the two is there.
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TargetItem {
+    /// The other side of a dialog.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<i64>)]
+    pub receiver_id: Option<UserId>,
+    /// The group.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<i64>)]
+    pub group_id: Option<GroupId>,
+}
+
+impl From<Target> for TargetItem {
+    fn from(target: Target) -> Self {
+        Self { receiver_id: target.user(), group_id: target.group() }
+    }
+}
+
+/// How a conversation stands for the one who reads this.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ConversationItem<'a> {
+    /// `dialog` or `group`.
+    pub kind: &'static str,
+    /// The other side of a dialog; oneself in notes.
+    #[schema(value_type = Option<i64>)]
+    pub receiver_id: Option<UserId>,
+    /// Their current name.
+    pub receiver_name: Option<&'a str>,
+    /// The group, where it is one.
+    #[schema(value_type = Option<i64>)]
+    pub group_id: Option<GroupId>,
+    /// Its name.
+    pub group_name: Option<&'a str>,
+    /// `seq` of its newest message, 0 where there is none.
+    pub last_seq: Seq,
+    /// Read up to here.
+    pub read_seq: Seq,
+    /// Messages of others past `readSeq`.
+    pub unread_count: i64,
+    /// Whether I called it spam.
+    pub spam: bool,
+    /// `admin` or `member`.
+    pub role: &'static str,
+    /// Its newest message, where there is one.
+    #[schema(value_type = Option<MessageItem>)]
+    pub last_message: Option<MessageItem<'a>>,
+}
+
+/// How far somebody has read, or how far messages have reached them.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MarkerItem {
+    /// Where.
+    #[serde(flatten)]
+    pub target: TargetItem,
+    /// Who.
+    #[schema(value_type = i64)]
+    pub user_id: UserId,
+    /// Up to here.
+    pub seq: Seq,
+    /// Since when.
+    #[schema(value_type = String, format = DateTime)]
+    pub at: Timestamp,
+}
+
+/// A group, by name.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GroupItem<'a> {
+    /// Its id, which every later request names.
+    #[schema(value_type = i64)]
+    pub group_id: GroupId,
+    /// What it is called.
+    #[schema(value_type = String)]
+    pub group_name: Cow<'a, str>,
+}
+
+/// Somebody in a group, or who was: whom a change of its members is about.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MemberItem<'a> {
+    /// The group.
+    #[schema(value_type = i64)]
+    pub group_id: GroupId,
+    /// Its name.
+    #[schema(value_type = String)]
+    pub group_name: Cow<'a, str>,
+    /// Who.
+    #[schema(value_type = i64)]
+    pub user_id: UserId,
+    /// Their current name.
+    #[schema(value_type = String)]
+    pub user_name: Cow<'a, str>,
+}
+
+/// What a client has missed of one conversation, because it read too slowly.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BehindItem {
+    /// Where.
+    #[serde(flatten)]
+    pub target: TargetItem,
+    /// The newest message of it that was not pushed.
+    pub seq: Seq,
+}
+
+/// Something that somebody let somebody know.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NotificationItem<'a> {
+    /// Null where it is not stored: of a new message.
+    pub notification_id: Option<i64>,
+    /// What it is about.
+    #[schema(value_type = String)]
+    pub kind: Cow<'a, str>,
+    /// From whom.
+    #[schema(value_type = i64)]
+    pub user_id: UserId,
+    /// Their current name.
+    #[schema(value_type = String)]
+    pub user_name: Cow<'a, str>,
+    /// What goes with it.
+    #[schema(value_type = Option<Object>)]
+    pub data: Option<Box<RawValue>>,
+    /// When.
+    #[schema(value_type = String, format = DateTime)]
+    pub created_at: Timestamp,
+    /// When it was read.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub read_at: Option<Timestamp>,
+}
+
+/// What goes with the notification of a new message.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NewMessageData {
+    /// Where.
+    #[serde(flatten)]
+    pub target: TargetItem,
+    /// Which.
+    #[schema(value_type = i64)]
+    pub message_id: MessageId,
+    /// Its place there.
+    pub seq: Seq,
+}
