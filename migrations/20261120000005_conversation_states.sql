@@ -1,28 +1,34 @@
 -- What each member has seen of a conversation and wants of it, replies, reactions, and the numbers by
 -- which `sync` knows what has changed.
 
--- The unread count is last_seq - read_seq - (own_sent - own_read): own messages past the marker do
--- not count. A send moves own_sent alone and reading moves own_read alone, so that neither has to
--- wait for the other, and both are only ever added to.
+-- Unread is what is past the marker and not one's own: last_seq - read_seq - (own_sent - own_read).
+-- A send moves own_sent alone and reading moves own_read alone, so that neither has to wait for the
+-- other, and both only ever grow.
 alter table members rename column own_unread to own_sent;
-alter table members add column own_read bigint not null default 0;
 comment on column members.own_sent is 'own messages so far, from wherever the count began';
-comment on column members.own_read is 'those of own_sent that are not past read_seq';
 
 alter table members
+    -- Those of own_sent that are not past read_seq.
+    add column own_read      bigint not null default 0,
     add column read_at       timestamptz(3),
     -- Arrived up to here; never behind read_seq.
     add column delivered_seq bigint not null default 0,
     add column delivered_at  timestamptz(3),
     -- For this member alone: history up to here is gone, and with is_removed the conversation is gone
-    -- from the lists until there is a message past it.
+    -- from the lists until there is a message past it. What is gone is not unread; nobody else is told.
     add column cleared_seq   bigint not null default 0,
+    add column own_cleared   bigint not null default 0,
     add column is_removed    boolean not null default false,
     add column is_spam       boolean not null default false,
     -- The other side of a dialog; oneself in notes.
     add column peer_id       bigint,
-    -- Number of the transaction that last moved a marker or a wish of this row; see current_change.
-    add column change        bigint not null default 0;
+    -- Number of the transaction that last moved a marker, which all members see; see current_change.
+    add column change        bigint not null default 0,
+    -- The same of what this member alone sees: cleared_seq, is_removed, is_spam.
+    add column own_change    bigint not null default 0;
+
+create function unread_count(last_seq bigint, m members) returns bigint language sql immutable as
+    'select last_seq - greatest(m.read_seq, m.cleared_seq) - (m.own_sent - greatest(m.own_read, m.own_cleared))';
 
 update members set delivered_seq = read_seq;
 update members m set peer_id = c.low_user_id + c.high_user_id - m.user_id
@@ -119,7 +125,7 @@ create index changed_dialogs_of_high_user on conversations (high_user_id, change
 create index message_changes_in_order on message_changes (conversation_id, change);
 create index group_events_in_order on group_events (conversation_id, change);
 create index group_events_of_user on group_events (user_id, change);
-create index changed_states_of_user on members (user_id, change);
+create index changed_states_of_user on members (user_id, greatest(change, own_change));
 create index changed_states_of_peer on members (peer_id, change) where kind = 'dialog';
 create index changed_states_in_group on members (conversation_id, change) where kind = 'group';
 
@@ -149,7 +155,7 @@ create view conversation_states as
 select me.user_id, c.id, c.kind = 'group' as is_group, c.name as group_name,
        p.id as peer_id, p.name as peer_name,
        c.last_seq, me.cleared_seq, me.read_seq, me.delivered_seq,
-       c.last_seq - me.read_seq - (me.own_sent - me.own_read) as unread_count,
+       unread_count(c.last_seq, me) as unread_count,
        me.is_spam, me.is_admin, me.joined_at,
        last.id as last_message_id,
        coalesce(c.last_message_at, c.created_at) as moved_at

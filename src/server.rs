@@ -23,7 +23,7 @@ use crate::app::App;
 use crate::auth::attempts::Attempts;
 use crate::auth::passwords::Passwords;
 use crate::auth::tokens::Tokens;
-use crate::commands::messages;
+use crate::commands::{messages, presence};
 use crate::config::{Config, Secret};
 use crate::delivery::Delivery;
 use crate::delivery::bus::InProcess;
@@ -141,6 +141,7 @@ impl Server {
         let mut sweepers = JoinSet::new();
         sweepers.spawn(sweep(Arc::clone(&app)));
         sweepers.spawn(check_sessions(Arc::clone(&app)));
+        sweepers.spawn(tell_of_presence(Arc::clone(&app)));
         Ok(Self { sweepers, http: tokio::spawn(http), app, address, handle, writer_db })
     }
 
@@ -166,6 +167,11 @@ impl Server {
         drop(self.sweepers);
         let closed = async {
             self.app.writer.drain().await;
+            // Nobody is here any more; those on other nodes are told, and when it was stays.
+            let news = self.app.delivery.presence().news(true);
+            if let Err(error) = presence::announce(&self.app, &news).await {
+                drop(error.into_answer());
+            }
             self.app.db.close().await;
             self.writer_db.close().await;
         };
@@ -255,6 +261,20 @@ async fn check_sessions(app: Arc<App>) {
             Ok(ended) => app.delivery.hub.close_ended(&ended),
             // Said in the log; the next look comes soon.
             Err(error) => drop(error.into_answer()),
+        }
+    }
+}
+
+/// One after the other: what was told last is how it is.
+async fn tell_of_presence(app: Arc<App>) {
+    let mut often = interval(SWEEP_EVERY);
+    loop {
+        often.tick().await;
+        let news = app.delivery.presence().news(false);
+        if !news.is_empty()
+            && let Err(error) = presence::announce(&app, &news).await
+        {
+            drop(error.into_answer());
         }
     }
 }

@@ -3,10 +3,13 @@
 
 pub mod chat_list;
 pub mod conversations;
+pub mod edits;
 pub mod groups;
 pub mod history;
 pub mod messages;
 pub mod pages;
+pub mod presence;
+pub mod receipts;
 pub mod session;
 
 use std::sync::Arc;
@@ -71,6 +74,16 @@ commands! {
     "listLastMessage" => ListLastMessage(chat_list::ListLastMessage),
     /// A page of my conversations.
     "listConversations" => ListConversations(chat_list::ListConversations),
+    /// Begins a conversation, shows it, and turns on its typing and presence for this socket.
+    "openConversation" => OpenConversation(conversations::OpenConversation),
+    /// Turns these off.
+    "closeConversation" => CloseConversation(conversations::CloseConversation),
+    /// A conversation with its members.
+    "getConversation" => GetConversation(conversations::GetConversation),
+    /// Takes a conversation off my lists and clears it, for me alone.
+    "removeConversation" => RemoveConversation(conversations::RemoveConversation),
+    /// Calls a conversation spam, for me alone.
+    "markSpam" => MarkSpam(conversations::MarkSpam),
     /// A page of a dialog.
     "getlatestMessageDialog" => GetLatestMessageDialog(history::GetLatestMessageDialog),
     /// A page of a group's messages.
@@ -87,6 +100,22 @@ commands! {
     "privateMessage" => PrivateMessage(messages::PrivateMessage),
     /// Sends into the conversation of another message, as a reply to it.
     "replyMessage" => ReplyMessage(messages::ReplyMessage),
+    /// Gives my message another content.
+    "editMessage" => EditMessage(edits::EditMessage),
+    /// Takes the content of a message away.
+    "deleteMessage" => DeleteMessage(edits::DeleteMessage),
+    /// Says what I think of a message, or takes it back.
+    "reactToMessage" => ReactToMessage(edits::ReactToMessage),
+    /// I have read up to here.
+    "readMessages" => ReadMessages(receipts::ReadMessages),
+    /// Messages have reached me up to here.
+    "deliveredMessages" => DeliveredMessages(receipts::DeliveredMessages),
+    /// I am writing, or have stopped.
+    "typing" => Typing(presence::Typing),
+    /// The app of this socket is in front, or in the background.
+    "setPresence" => SetPresence(presence::SetPresence),
+    /// Who of these people is here.
+    "getOnlineInfo" => GetOnlineInfo(presence::GetOnlineInfo),
 }
 
 /// Who asks, and what it takes to answer.
@@ -167,6 +196,11 @@ impl Command {
             Self::Subscribe(params) => session::subscribe(params, context, socket).boxed(),
             Self::ListLastMessage(params) => chat_list::list_last_message(params, context).boxed(),
             Self::ListConversations(params) => chat_list::list_conversations(params, context).boxed(),
+            Self::OpenConversation(params) => conversations::open(params, context, socket).boxed(),
+            Self::CloseConversation(params) => conversations::close(params, context, socket).boxed(),
+            Self::GetConversation(params) => conversations::get(params, context).boxed(),
+            Self::RemoveConversation(params) => conversations::remove(params, context).boxed(),
+            Self::MarkSpam(params) => conversations::mark_spam(params, context).boxed(),
             Self::GetLatestMessageDialog(params) => history::dialog(params, context).boxed(),
             Self::GetLatestMessageGroup(params) => history::group(params, context).boxed(),
             Self::NewGroup(params) => groups::new_group(params, context).boxed(),
@@ -175,6 +209,14 @@ impl Command {
             Self::MessageInGroup(params) => messages::in_group(params, &context).boxed(),
             Self::PrivateMessage(params) => messages::private(params, &context).boxed(),
             Self::ReplyMessage(params) => messages::reply(params, context).boxed(),
+            Self::EditMessage(params) => edits::edit(params, context).boxed(),
+            Self::DeleteMessage(params) => edits::delete(params, context).boxed(),
+            Self::ReactToMessage(params) => edits::react(params, context).boxed(),
+            Self::ReadMessages(params) => receipts::read(params, context).boxed(),
+            Self::DeliveredMessages(params) => receipts::delivered(params, context).boxed(),
+            Self::Typing(params) => presence::typing(params, context).boxed(),
+            Self::SetPresence(params) => presence::set_presence(params, context, socket).boxed(),
+            Self::GetOnlineInfo(params) => presence::get_online_info(params, context).boxed(),
         }
     }
 

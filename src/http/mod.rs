@@ -1,6 +1,7 @@
 //! HTTP: accounts, people, and what an operator asks. Every route is on this screen.
 
 mod auth;
+mod conversations;
 mod error;
 mod extract;
 mod me;
@@ -12,12 +13,15 @@ mod users;
 pub use openapi::document;
 
 use actix_web::http::StatusCode;
-use actix_web::web::{self, ServiceConfig};
+use actix_web::web::{self, Data, ServiceConfig};
 use actix_web::{HttpResponse, HttpResponseBuilder};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use self::error::HttpError;
+use crate::app::App;
+use crate::commands::Outcome;
 use crate::error::{Code, Error};
+use crate::wire::reply::Body;
 
 /// The routes.
 pub fn routes(config: &mut ServiceConfig) {
@@ -35,7 +39,11 @@ pub fn routes(config: &mut ServiceConfig) {
                 .route("/users/me", web::delete().to(me::delete))
                 .route("/users/me/password", web::put().to(me::change_password))
                 .route("/users", web::get().to(users::list))
-                .route("/users/{id}", web::get().to(users::read)),
+                .route("/users/{id}", web::get().to(users::read))
+                .route("/conversations", web::get().to(conversations::list))
+                .route("/conversations/{kind}/{id}", web::get().to(conversations::read))
+                .route("/conversations/{kind}/{id}/messages", web::get().to(conversations::messages))
+                .route("/conversations/{kind}/{id}/messages", web::post().to(conversations::send)),
         )
         // The paths that the clients of section 3 of the protocol call.
         .route("/auth/sing-up", web::post().to(auth::sign_up))
@@ -65,6 +73,19 @@ pub fn routes(config: &mut ServiceConfig) {
 /// what was stored has to be told to those whom it concerns.
 async fn to_its_end<T: 'static>(change: impl Future<Output = Result<T, HttpError>> + 'static) -> Result<T, HttpError> {
     actix_web::rt::spawn(change).await.unwrap_or_else(|panic| Err(Error::internal(panic).into()))
+}
+
+/// What a command answers, with what others are to hear of it on its way to them.
+async fn carried_out(
+    app: Data<App>,
+    command: impl Future<Output = Result<Outcome, Error>> + 'static,
+) -> Result<Body, HttpError> {
+    to_its_end(async move {
+        let Outcome { reply, events } = command.await?;
+        events.iter().for_each(|event| app.delivery.publish(event));
+        Ok(reply)
+    })
+    .await
 }
 
 async fn nothing_here() -> HttpResponse {

@@ -41,7 +41,7 @@ pub async fn page(
              (select c.id, c.last_message_at as at
               from conversations c join members me on me.conversation_id = c.id and me.user_id = $1, places
               where $5 and c.low_user_id = $1 and c.last_seq > 0 and c.last_seq > me.cleared_seq
-                and me.is_spam = $3 and (not $4 or c.last_seq - me.read_seq > me.own_sent - me.own_read)
+                and me.is_spam = $3 and (not $4 or unread_count(c.last_seq, me) > 0)
                 and (c.last_message_at, c.id) < (below_at, below_id)
               order by c.last_message_at desc, c.id desc limit $2::bigint + $10::bigint)
              union all
@@ -49,7 +49,7 @@ pub async fn page(
               from conversations c join members me on me.conversation_id = c.id and me.user_id = $1, places
               where $5 and c.high_user_id = $1 and c.low_user_id <> c.high_user_id
                 and c.last_seq > 0 and c.last_seq > me.cleared_seq
-                and me.is_spam = $3 and (not $4 or c.last_seq - me.read_seq > me.own_sent - me.own_read)
+                and me.is_spam = $3 and (not $4 or unread_count(c.last_seq, me) > 0)
                 and (c.last_message_at, c.id) < (below_at, below_id)
               order by c.last_message_at desc, c.id desc limit $2::bigint + $10::bigint)
              union all
@@ -57,7 +57,7 @@ pub async fn page(
              from members me join conversations c on c.id = me.conversation_id, places
              where $6 and me.user_id = $1 and me.kind = 'group'
                and (c.last_seq > me.cleared_seq or ($7 and not me.is_removed))
-               and me.is_spam = $3 and (not $4 or c.last_seq - me.read_seq > me.own_sent - me.own_read)
+               and me.is_spam = $3 and (not $4 or unread_count(c.last_seq, me) > 0)
                and (coalesce(c.last_message_at, c.created_at), c.id) < (below_at, below_id)
          )
          select id, row_number() over (order by at desc, id desc) as place

@@ -151,3 +151,55 @@ pub async fn spam_of(db: &Db, member: UserId) -> Result<Vec<Target>, Error> {
     .await?;
     Ok(rows.into_iter().map(|row| row.peer_id.map_or(Target::Group(row.group_id), Target::User)).collect())
 }
+
+/// A member of a conversation.
+#[derive(Debug)]
+pub struct Member {
+    /// Who.
+    pub id: UserId,
+    /// Their current name.
+    pub name: String,
+    /// Whether they are an admin, in a group.
+    pub is_admin: bool,
+    /// Since when they are in it.
+    pub joined_at: Timestamp,
+    /// Read up to here.
+    pub read_seq: Seq,
+    /// Arrived up to here.
+    pub delivered_seq: Seq,
+}
+
+/// Who is in a conversation.
+#[derive(Debug)]
+pub struct Members {
+    /// The longest-standing of them.
+    pub first: Vec<Member>,
+    /// All admins, in a group.
+    pub admins: Vec<UserId>,
+    /// How many there are.
+    pub count: i64,
+}
+
+/// Who is in a conversation: the first `limit` of them, all admins, and how many there are.
+///
+/// # Errors
+/// Only where the database fails.
+pub async fn members(db: &Db, id: ConversationId, limit: i64) -> Result<Members, Error> {
+    let first = sqlx::query_as!(
+        Member,
+        "select u.id, u.name, m.is_admin, m.joined_at, m.read_seq, m.delivered_seq
+         from members m join users u on u.id = m.user_id
+         where m.conversation_id = $1 order by m.joined_at, m.user_id limit $2",
+        id.0,
+        limit
+    );
+    let counted = sqlx::query!(
+        r#"select count(*) as "count!", array_agg(user_id order by user_id) filter (where is_admin) as admins
+           from members where conversation_id = $1"#,
+        id.0
+    );
+    let first = first.fetch_all(&db.pool).await?;
+    let counted = counted.fetch_one(&db.pool).await?;
+    let admins = counted.admins.unwrap_or_default().into_iter().map(UserId).collect();
+    Ok(Members { first, admins, count: counted.count })
+}

@@ -4,8 +4,10 @@
 
 use moka::sync::Cache;
 
+use super::Db;
 use super::groups::MemberIds;
-use crate::model::ConversationId;
+use crate::error::Error;
+use crate::model::{ConversationId, UserId};
 
 /// Most ids that are kept, over all lists: 8 bytes each.
 const MAX_IDS: u64 = 4_000_000;
@@ -36,4 +38,30 @@ impl MemberLists {
     pub(super) fn put(&self, group: ConversationId, list: MemberList) {
         self.0.insert(group, list);
     }
+}
+
+/// Everybody in a conversation that `user` is in, whose list had this version a moment ago.
+pub(super) async fn told(
+    db: &Db,
+    user: UserId,
+    conversation: ConversationId,
+    peer: Option<UserId>,
+    version: i64,
+) -> Result<MemberIds, Error> {
+    if let Some(peer) = peer {
+        return Ok(if peer == user { MemberIds::from([user]) } else { MemberIds::from([user, peer]) });
+    }
+    if let Some(list) = db.member_lists.get(conversation).filter(|list| list.version == version) {
+        return Ok(list.ids);
+    }
+    let row = sqlx::query!(
+        r#"select c.member_version, array(select m.user_id from members m where m.conversation_id = c.id) as "ids!"
+           from conversations c where c.id = $1"#,
+        conversation.0
+    )
+    .fetch_one(&db.pool)
+    .await?;
+    let ids: MemberIds = row.ids.into_iter().map(UserId).collect();
+    db.member_lists.put(conversation, MemberList { version: row.member_version, ids: ids.clone() });
+    Ok(ids)
 }

@@ -6,12 +6,16 @@ pub mod accounts;
 pub mod chat_list;
 mod columns;
 pub mod conversations;
+pub mod edits;
 pub mod groups;
 pub mod history;
 pub mod member_lists;
 pub mod messages;
+pub mod presence;
+pub mod receipts;
 pub mod sessions;
 pub mod users;
+pub mod wishes;
 pub mod writer;
 
 use std::path::PathBuf;

@@ -157,6 +157,110 @@ pub struct ConversationItem<'a> {
     pub last_message: Option<MessageItem<'a>>,
 }
 
+/// A conversation with its members.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ConversationDetails<'a> {
+    /// How it stands for me.
+    #[serde(flatten)]
+    pub conversation: ConversationItem<'a>,
+    /// The longest-standing 100 of them.
+    pub members: Vec<ConversationMember>,
+    /// All admins, of a group.
+    #[schema(value_type = Vec<i64>)]
+    pub admins: Vec<UserId>,
+    /// How many people are in it.
+    pub member_count: i64,
+    /// How many messages I can read in it.
+    pub message_count: i64,
+}
+
+/// Somebody in a conversation.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ConversationMember {
+    /// Who.
+    #[schema(value_type = i64)]
+    pub id: UserId,
+    /// Their current name.
+    pub name: String,
+    /// Whether they are an admin, in a group.
+    pub is_admin: bool,
+    /// Since when they are in it.
+    #[schema(value_type = String, format = DateTime)]
+    pub joined_at: Timestamp,
+    /// Read up to here.
+    pub read_seq: Seq,
+    /// Arrived up to here.
+    pub delivered_seq: Seq,
+}
+
+/// Whether a conversation is spam to me.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SpamItem {
+    /// Which.
+    #[serde(flatten)]
+    pub target: TargetItem,
+    /// Whether it is.
+    pub spam: bool,
+}
+
+/// What somebody thinks of a message from now on.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ReactionChange {
+    /// The message.
+    #[schema(value_type = i64)]
+    pub message_id: MessageId,
+    /// Its place in the conversation.
+    pub seq: Seq,
+    /// Who wrote it.
+    #[schema(value_type = i64)]
+    pub sender_id: UserId,
+    /// To whom, in a dialog.
+    #[schema(value_type = Option<i64>)]
+    pub receiver_id: Option<UserId>,
+    /// The group, in one.
+    #[schema(value_type = Option<i64>)]
+    pub group_id: Option<GroupId>,
+    /// Who reacted.
+    #[schema(value_type = i64)]
+    pub user_id: UserId,
+    /// With what; null where it was taken back.
+    pub reaction: Option<String>,
+}
+
+/// Whether somebody writes.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TypingItem {
+    /// Where.
+    #[serde(flatten)]
+    pub target: TargetItem,
+    /// Who.
+    #[schema(value_type = i64)]
+    pub user_id: UserId,
+    /// Whether they do, or have stopped.
+    pub is_typing: bool,
+}
+
+/// Whether somebody is here.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct OnlineInfo {
+    /// Who.
+    #[schema(value_type = i64)]
+    pub user_id: UserId,
+    /// Whether any socket of theirs is open.
+    pub is_online: bool,
+    /// Whether the app is in front on any of them.
+    pub active: bool,
+    /// When they were last here: now, where they are. Null where that is not known.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub last_seen_at: Option<Timestamp>,
+}
+
 /// How far somebody has read, or how far messages have reached them.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
