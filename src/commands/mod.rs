@@ -15,7 +15,6 @@ pub mod session;
 use std::sync::Arc;
 
 use futures_util::future::{BoxFuture, FutureExt as _};
-use serde_json::Value as Schema;
 
 pub use self::pages::Pages;
 use crate::app::App;
@@ -23,17 +22,22 @@ use crate::config::Limits;
 use crate::delivery::socket::Socket;
 use crate::delivery::{Event, Push};
 use crate::error::{Code, Error};
-use crate::model::{Origin, SocketId, UserId};
+use crate::model::{Origin, SocketId, Topic, UserId};
 use crate::store::conversations::ConversationState;
 use crate::store::messages::StoredMessage;
+use crate::wire::described::{Frame, NamedSchema};
 use crate::wire::frame::Request;
-use crate::wire::items::ConversationItem;
+use crate::wire::items::{
+    BehindItem, ConversationDetails, ConversationItem, GroupItem, MarkerItem, MemberItem, MessageItem,
+    NotificationItem, OnlineInfo, ReactionChange, ReceiptItem, SpamItem, TargetItem, TypingItem,
+};
 use crate::wire::params::{Description, Fields, FromFields};
 use crate::wire::reply::Body;
 
-/// Makes the enum of the commands, the reading of their parameters and the schema of these.
+/// Makes the enum of the commands, the reading of their parameters, and what documents say of them.
+/// After the arrow stands what the reply holds: its `item`, and the `rows` in its `data`.
 macro_rules! commands {
-    ($($(#[doc = $doc:literal])* $kind:literal => $variant:ident($params:ty),)*) => {
+    ($($(#[doc = $doc:literal])* $kind:literal => $variant:ident($params:ty) $(-> [$($part:ident $schema:ty),+])?,)*) => {
         /// A request, read and checked.
         #[derive(Debug)]
         pub enum Command {
@@ -41,9 +45,6 @@ macro_rules! commands {
         }
 
         impl Command {
-            /// Every type of a request, in the order of the protocol.
-            pub const TYPES: &'static [&'static str] = &[$($kind),*];
-
             /// Reads the parameters that the request's type calls for.
             ///
             /// # Errors
@@ -56,10 +57,15 @@ macro_rules! commands {
                 })
             }
 
-            /// Of every type: what it does, and the schema of its parameters.
+            /// Every frame that a client may send, in the order of this table.
             #[must_use]
-            pub fn descriptions(limits: &Limits) -> Vec<(&'static str, &'static str, Schema)> {
-                vec![$(($kind, concat!($($doc),*).trim_ascii(), Description::of::<$params>(limits).into_schema())),*]
+            pub fn frames(limits: &Limits) -> Vec<Frame> {
+                vec![$(Frame {
+                    kind: $kind,
+                    summary: concat!($($doc),*).trim_ascii(),
+                    params: Description::of::<$params>(limits).into_schema(),
+                    reply: vec![$($((stringify!($part), NamedSchema::of::<$schema>())),+)?],
+                }),*]
             }
         }
     };
@@ -69,53 +75,76 @@ commands! {
     /// A fresh token for this socket.
     "authenticate" => Authenticate(session::Authenticate),
     /// Which extra pushes this socket gets.
-    "subscribe" => Subscribe(session::Subscribe),
+    "subscribe" => Subscribe(session::Subscribe) -> [item session::Subscription],
     /// A page of my conversations, each with its newest message, as the first clients know it.
-    "listLastMessage" => ListLastMessage(chat_list::ListLastMessage),
+    "listLastMessage" => ListLastMessage(chat_list::ListLastMessage) -> [rows chat_list::LastMessageRow],
     /// A page of my conversations.
-    "listConversations" => ListConversations(chat_list::ListConversations),
+    "listConversations" => ListConversations(chat_list::ListConversations) -> [rows ConversationItem],
     /// Begins a conversation, shows it, and turns on its typing and presence for this socket.
-    "openConversation" => OpenConversation(conversations::OpenConversation),
+    "openConversation" => OpenConversation(conversations::OpenConversation) -> [item ConversationDetails, rows MessageItem],
     /// Turns these off.
     "closeConversation" => CloseConversation(conversations::CloseConversation),
     /// A conversation with its members.
-    "getConversation" => GetConversation(conversations::GetConversation),
+    "getConversation" => GetConversation(conversations::GetConversation) -> [item ConversationDetails],
     /// Takes a conversation off my lists and clears it, for me alone.
-    "removeConversation" => RemoveConversation(conversations::RemoveConversation),
+    "removeConversation" => RemoveConversation(conversations::RemoveConversation) -> [item TargetItem],
     /// Calls a conversation spam, for me alone.
-    "markSpam" => MarkSpam(conversations::MarkSpam),
+    "markSpam" => MarkSpam(conversations::MarkSpam) -> [item SpamItem],
     /// A page of a dialog.
-    "getlatestMessageDialog" => GetLatestMessageDialog(history::GetLatestMessageDialog),
+    "getlatestMessageDialog" => GetLatestMessageDialog(history::GetLatestMessageDialog) -> [rows history::DialogRow],
     /// A page of a group's messages.
-    "getlatestMessageGroup" => GetLatestMessageGroup(history::GetLatestMessageGroup),
+    "getlatestMessageGroup" => GetLatestMessageGroup(history::GetLatestMessageGroup) -> [rows history::GroupRow],
     /// Makes a group.
-    "newGroup" => NewGroup(groups::NewGroup),
+    "newGroup" => NewGroup(groups::NewGroup) -> [item GroupItem],
     /// Adds somebody to a group.
     "addUserInGroup" => AddUserInGroup(groups::AddUserInGroup),
     /// Leaves a group.
     "leaveGroup" => LeaveGroup(groups::LeaveGroup),
     /// Sends to a group.
-    "messageInGroup" => MessageInGroup(messages::MessageInGroup),
+    "messageInGroup" => MessageInGroup(messages::MessageInGroup) -> [item ReceiptItem],
     /// Sends to a person.
-    "privateMessage" => PrivateMessage(messages::PrivateMessage),
+    "privateMessage" => PrivateMessage(messages::PrivateMessage) -> [item ReceiptItem],
     /// Sends into the conversation of another message, as a reply to it.
-    "replyMessage" => ReplyMessage(messages::ReplyMessage),
+    "replyMessage" => ReplyMessage(messages::ReplyMessage) -> [item ReceiptItem],
     /// Gives my message another content.
-    "editMessage" => EditMessage(edits::EditMessage),
+    "editMessage" => EditMessage(edits::EditMessage) -> [item MessageItem],
     /// Takes the content of a message away.
-    "deleteMessage" => DeleteMessage(edits::DeleteMessage),
+    "deleteMessage" => DeleteMessage(edits::DeleteMessage) -> [item MessageItem],
     /// Says what I think of a message, or takes it back.
-    "reactToMessage" => ReactToMessage(edits::ReactToMessage),
+    "reactToMessage" => ReactToMessage(edits::ReactToMessage) -> [item ReactionChange],
     /// I have read up to here.
-    "readMessages" => ReadMessages(receipts::ReadMessages),
+    "readMessages" => ReadMessages(receipts::ReadMessages) -> [item receipts::OwnMarkerItem],
     /// Messages have reached me up to here.
-    "deliveredMessages" => DeliveredMessages(receipts::DeliveredMessages),
+    "deliveredMessages" => DeliveredMessages(receipts::DeliveredMessages) -> [item receipts::OwnMarkerItem],
     /// I am writing, or have stopped.
     "typing" => Typing(presence::Typing),
     /// The app of this socket is in front, or in the background.
     "setPresence" => SetPresence(presence::SetPresence),
     /// Who of these people is here.
-    "getOnlineInfo" => GetOnlineInfo(presence::GetOnlineInfo),
+    "getOnlineInfo" => GetOnlineInfo(presence::GetOnlineInfo) -> [rows OnlineInfo],
+}
+
+/// Every push that is not a reply's: its type, the event of `subscribe` that a socket has to ask for,
+/// and its `item`.
+#[must_use]
+pub fn pushes() -> Vec<(&'static str, Option<Topic>, NamedSchema)> {
+    vec![
+        ("privateMessage", None, NamedSchema::of::<MessageItem>()),
+        ("messageInGroup", None, NamedSchema::of::<MessageItem>()),
+        ("addUserInGroup", None, NamedSchema::of::<MemberItem>()),
+        ("leaveGroup", None, NamedSchema::of::<MemberItem>()),
+        ("behind", None, NamedSchema::of::<BehindItem>()),
+        ("editMessage", Some(Topic::Messages), NamedSchema::of::<MessageItem>()),
+        ("deleteMessage", Some(Topic::Messages), NamedSchema::of::<MessageItem>()),
+        ("reactToMessage", Some(Topic::Messages), NamedSchema::of::<ReactionChange>()),
+        ("readMessages", Some(Topic::Receipts), NamedSchema::of::<MarkerItem>()),
+        ("deliveredMessages", Some(Topic::Receipts), NamedSchema::of::<MarkerItem>()),
+        ("typing", Some(Topic::Typing), NamedSchema::of::<TypingItem>()),
+        ("onlineInfo", Some(Topic::Presence), NamedSchema::of::<OnlineInfo>()),
+        ("notification", Some(Topic::Notifications), NamedSchema::of::<NotificationItem>()),
+        ("removeConversation", Some(Topic::Own), NamedSchema::of::<TargetItem>()),
+        ("markSpam", Some(Topic::Own), NamedSchema::of::<SpamItem>()),
+    ]
 }
 
 /// Who asks, and what it takes to answer.
