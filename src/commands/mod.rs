@@ -2,11 +2,14 @@
 //! variant with its type, one line in `apply`, one function and one test.
 
 pub mod chat_list;
+pub mod contacts;
 pub mod conversations;
 pub mod groups;
 pub mod history;
 pub mod messages;
+pub mod notifications;
 pub mod pages;
+pub mod people;
 pub mod session;
 
 use std::sync::Arc;
@@ -87,6 +90,30 @@ commands! {
     "privateMessage" => PrivateMessage(messages::PrivateMessage),
     /// Sends into the conversation of another message, as a reply to it.
     "replyMessage" => ReplyMessage(messages::ReplyMessage),
+    /// A page of everybody, in the order of sign-up.
+    "listUsers" => ListUsers(people::ListUsers),
+    /// Somebody's names; my own where I name nobody.
+    "getUser" => GetUser(people::GetUser),
+    /// People with this in their name, or with this e-mail address.
+    "searchUsers" => SearchUsers(people::SearchUsers),
+    /// Puts somebody on my list.
+    "addContact" => AddContact(contacts::AddContact),
+    /// Takes somebody from my list.
+    "removeContact" => RemoveContact(contacts::RemoveContact),
+    /// A page of my list.
+    "listContacts" => ListContacts(contacts::ListContacts),
+    /// Takes nothing from somebody any more.
+    "blockUser" => BlockUser(contacts::BlockUser),
+    /// Ends that.
+    "unblockUser" => UnblockUser(contacts::UnblockUser),
+    /// A page of those whom I have blocked.
+    "listBlocked" => ListBlocked(contacts::ListBlocked),
+    /// Lets somebody know something.
+    "sendNotification" => SendNotification(notifications::SendNotification),
+    /// A page of what others let me know.
+    "listNotifications" => ListNotifications(notifications::ListNotifications),
+    /// Marks one of these as read, or all.
+    "readNotifications" => ReadNotifications(notifications::ReadNotifications),
 }
 
 /// Who asks, and what it takes to answer.
@@ -175,6 +202,18 @@ impl Command {
             Self::MessageInGroup(params) => messages::in_group(params, &context).boxed(),
             Self::PrivateMessage(params) => messages::private(params, &context).boxed(),
             Self::ReplyMessage(params) => messages::reply(params, context).boxed(),
+            Self::ListUsers(params) => people::list(params, context).boxed(),
+            Self::GetUser(params) => people::get(params, context).boxed(),
+            Self::SearchUsers(params) => people::search(params, context).boxed(),
+            Self::AddContact(params) => contacts::add(params, context).boxed(),
+            Self::RemoveContact(params) => contacts::remove(params, context).boxed(),
+            Self::ListContacts(params) => contacts::list(params, context).boxed(),
+            Self::BlockUser(params) => contacts::block(params, context).boxed(),
+            Self::UnblockUser(params) => contacts::unblock(params, context).boxed(),
+            Self::ListBlocked(params) => contacts::list_blocked(params, context).boxed(),
+            Self::SendNotification(params) => notifications::send(params, context).boxed(),
+            Self::ListNotifications(params) => notifications::list(params, context).boxed(),
+            Self::ReadNotifications(params) => notifications::read(params, context).boxed(),
         }
     }
 
