@@ -139,6 +139,12 @@ impl Error {
         Self::new(Code::Blocked, "This user does not take anything from you")
     }
 
+    /// Nobody does this to themselves.
+    #[must_use]
+    pub fn oneself() -> Self {
+        Self::new(Code::Oneself, "params.userId must be somebody else")
+    }
+
     /// The group is for its members alone.
     #[must_use]
     pub fn not_a_member() -> Self {

@@ -2,13 +2,17 @@
 //! variant with its type, one line in `apply`, one function and one test.
 
 pub mod chat_list;
+pub mod contacts;
 pub mod conversations;
 pub mod edits;
 pub mod groups;
 pub mod history;
 pub mod messages;
+pub mod notifications;
 pub mod pages;
+pub mod people;
 pub mod presence;
+mod pushes;
 pub mod receipts;
 pub mod session;
 
@@ -17,19 +21,20 @@ use std::sync::Arc;
 use futures_util::future::{BoxFuture, FutureExt as _};
 
 pub use self::pages::Pages;
+pub use self::pushes::pushes;
 use crate::app::App;
 use crate::config::Limits;
 use crate::delivery::socket::Socket;
 use crate::delivery::{Event, Push};
 use crate::error::{Code, Error};
-use crate::model::{Origin, SocketId, Topic, UserId};
+use crate::model::{Origin, SocketId, UserId};
 use crate::store::conversations::ConversationState;
 use crate::store::messages::StoredMessage;
 use crate::wire::described::{Frame, NamedSchema};
 use crate::wire::frame::Request;
 use crate::wire::items::{
-    BehindItem, ConversationDetails, ConversationItem, GroupItem, MarkerItem, MemberItem, MessageItem,
-    NotificationItem, OnlineInfo, ReactionChange, ReceiptItem, SpamItem, TargetItem, TypingItem,
+    ConversationDetails, ConversationItem, GroupItem, ListedPersonItem, MessageItem, NotificationItem, OnlineInfo,
+    PersonItem, ReactionChange, ReceiptItem, SpamItem, TargetItem,
 };
 use crate::wire::params::{Description, Fields, FromFields};
 use crate::wire::reply::Body;
@@ -122,29 +127,30 @@ commands! {
     "setPresence" => SetPresence(presence::SetPresence),
     /// Who of these people is here.
     "getOnlineInfo" => GetOnlineInfo(presence::GetOnlineInfo) -> [rows OnlineInfo],
-}
-
-/// Every push that is not a reply's: its type, the event of `subscribe` that a socket has to ask for,
-/// and its `item`.
-#[must_use]
-pub fn pushes() -> Vec<(&'static str, Option<Topic>, NamedSchema)> {
-    vec![
-        ("privateMessage", None, NamedSchema::of::<MessageItem>()),
-        ("messageInGroup", None, NamedSchema::of::<MessageItem>()),
-        ("addUserInGroup", None, NamedSchema::of::<MemberItem>()),
-        ("leaveGroup", None, NamedSchema::of::<MemberItem>()),
-        ("behind", None, NamedSchema::of::<BehindItem>()),
-        ("editMessage", Some(Topic::Messages), NamedSchema::of::<MessageItem>()),
-        ("deleteMessage", Some(Topic::Messages), NamedSchema::of::<MessageItem>()),
-        ("reactToMessage", Some(Topic::Messages), NamedSchema::of::<ReactionChange>()),
-        ("readMessages", Some(Topic::Receipts), NamedSchema::of::<MarkerItem>()),
-        ("deliveredMessages", Some(Topic::Receipts), NamedSchema::of::<MarkerItem>()),
-        ("typing", Some(Topic::Typing), NamedSchema::of::<TypingItem>()),
-        ("onlineInfo", Some(Topic::Presence), NamedSchema::of::<OnlineInfo>()),
-        ("notification", Some(Topic::Notifications), NamedSchema::of::<NotificationItem>()),
-        ("removeConversation", Some(Topic::Own), NamedSchema::of::<TargetItem>()),
-        ("markSpam", Some(Topic::Own), NamedSchema::of::<SpamItem>()),
-    ]
+    /// A page of everybody, in the order of sign-up.
+    "listUsers" => ListUsers(people::ListUsers) -> [rows PersonItem],
+    /// Somebody's names; my own where I name nobody.
+    "getUser" => GetUser(people::GetUser) -> [item PersonItem],
+    /// People with this in their name, or with this e-mail address.
+    "searchUsers" => SearchUsers(people::SearchUsers) -> [rows PersonItem],
+    /// Puts somebody on my list.
+    "addContact" => AddContact(contacts::AddContact),
+    /// Takes somebody from my list.
+    "removeContact" => RemoveContact(contacts::RemoveContact),
+    /// A page of my list.
+    "listContacts" => ListContacts(contacts::ListContacts) -> [rows ListedPersonItem],
+    /// Takes nothing from somebody any more.
+    "blockUser" => BlockUser(contacts::BlockUser),
+    /// Ends that.
+    "unblockUser" => UnblockUser(contacts::UnblockUser),
+    /// A page of those whom I have blocked.
+    "listBlocked" => ListBlocked(contacts::ListBlocked) -> [rows ListedPersonItem],
+    /// Lets somebody know something.
+    "sendNotification" => SendNotification(notifications::SendNotification) -> [item notifications::SentItem],
+    /// A page of what others let me know.
+    "listNotifications" => ListNotifications(notifications::ListNotifications) -> [rows NotificationItem],
+    /// Marks one of these as read, or all.
+    "readNotifications" => ReadNotifications(notifications::ReadNotifications) -> [item notifications::ReadItem],
 }
 
 /// Who asks, and what it takes to answer.
@@ -246,6 +252,18 @@ impl Command {
             Self::Typing(params) => presence::typing(params, context).boxed(),
             Self::SetPresence(params) => presence::set_presence(params, context, socket).boxed(),
             Self::GetOnlineInfo(params) => presence::get_online_info(params, context).boxed(),
+            Self::ListUsers(params) => people::list(params, context).boxed(),
+            Self::GetUser(params) => people::get(params, context).boxed(),
+            Self::SearchUsers(params) => people::search(params, context).boxed(),
+            Self::AddContact(params) => contacts::add(params, context).boxed(),
+            Self::RemoveContact(params) => contacts::remove(params, context).boxed(),
+            Self::ListContacts(params) => contacts::list(params, context).boxed(),
+            Self::BlockUser(params) => contacts::block(params, context).boxed(),
+            Self::UnblockUser(params) => contacts::unblock(params, context).boxed(),
+            Self::ListBlocked(params) => contacts::list_blocked(params, context).boxed(),
+            Self::SendNotification(params) => notifications::send(params, context).boxed(),
+            Self::ListNotifications(params) => notifications::list(params, context).boxed(),
+            Self::ReadNotifications(params) => notifications::read(params, context).boxed(),
         }
     }
 
