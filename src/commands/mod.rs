@@ -78,9 +78,21 @@ commands! {
     /// Makes a group.
     "newGroup" => NewGroup(groups::NewGroup),
     /// Adds somebody to a group.
-    "addUserInGroup" => AddUserInGroup(groups::AddUserInGroup),
+    "addUserInGroup" => AddUserInGroup(groups::UserOfGroup),
     /// Leaves a group.
-    "leaveGroup" => LeaveGroup(groups::LeaveGroup),
+    "leaveGroup" => LeaveGroup(groups::WholeGroup),
+    /// Takes somebody out of a group. Admins only.
+    "removeUserFromGroup" => RemoveUserFromGroup(groups::UserOfGroup),
+    /// Makes a member of a group one of its admins. Admins only.
+    "addGroupAdmin" => AddGroupAdmin(groups::UserOfGroup),
+    /// Makes an admin of a group a member like others. Admins only.
+    "removeGroupAdmin" => RemoveGroupAdmin(groups::UserOfGroup),
+    /// Gives a group another name. Admins only.
+    "renameGroup" => RenameGroup(groups::RenameGroup),
+    /// Ends a group for all who are in it. Admins only.
+    "dropGroup" => DropGroup(groups::WholeGroup),
+    /// A page of the people in a group, the longest-standing first.
+    "listGroupUsers" => ListGroupUsers(groups::ListGroupUsers),
     /// Sends to a group.
     "messageInGroup" => MessageInGroup(messages::MessageInGroup),
     /// Sends to a person.
@@ -172,6 +184,12 @@ impl Command {
             Self::NewGroup(params) => groups::new_group(params, context).boxed(),
             Self::AddUserInGroup(params) => groups::add_user(params, context).boxed(),
             Self::LeaveGroup(params) => groups::leave(params, context).boxed(),
+            Self::RemoveUserFromGroup(params) => groups::remove_user(params, context).boxed(),
+            Self::AddGroupAdmin(params) => groups::add_admin(params, context).boxed(),
+            Self::RemoveGroupAdmin(params) => groups::remove_admin(params, context).boxed(),
+            Self::RenameGroup(params) => groups::rename(params, context).boxed(),
+            Self::DropGroup(params) => groups::end(params, context).boxed(),
+            Self::ListGroupUsers(params) => groups::list_users(params, context).boxed(),
             Self::MessageInGroup(params) => messages::in_group(params, &context).boxed(),
             Self::PrivateMessage(params) => messages::private(params, &context).boxed(),
             Self::ReplyMessage(params) => messages::reply(params, context).boxed(),

@@ -2,10 +2,12 @@
 
 use std::collections::HashMap;
 
+use sqlx::PgConnection;
+
 use super::Db;
-use super::groups::{self, MemberChange, MemberIds};
+use super::membership::{self, Left, MemberChange};
 use crate::error::Error;
-use crate::model::{GroupId, SessionId, UserId};
+use crate::model::{SessionId, UserId};
 
 /// Stores a new password, unless the old one was changed since `old_hash` was read, and ends every
 /// session but `keep`. False where nothing was stored.
@@ -36,21 +38,26 @@ pub async fn change_password(
     Ok(true)
 }
 
-/// Deletes an account: the row keeps its id, so that messages keep their sender, and loses all that
-/// says who it was. The person leaves every group; a group that loses its last admin this way gets
-/// its longest-standing member as one, and a group without members ends. Dialogs stay with the others.
+/// Deletes an account: the row keeps its id, so that messages and reactions keep their author, and
+/// loses all that says who it was. Lists that the person was on forget them, and what was only theirs
+/// goes. The person leaves every group; a group that loses its last admin this way gets its
+/// longest-standing member as one, and a group without members ends. Dialogs stay with the others.
 /// Gives back the groups that were left, and who stays there; none where the account was gone already.
 ///
 /// # Errors
 /// Only where the database fails.
-pub async fn delete(db: &Db, user: UserId) -> Result<Vec<(GroupId, MemberChange)>, Error> {
+pub async fn delete(db: &Db, user: UserId) -> Result<Vec<MemberChange>, Error> {
     let mut tx = db.pool.begin().await?;
-    let user_name = sqlx::query_scalar!("select name from users where id = $1", user.0).fetch_one(&mut *tx).await?;
     // The person first, the groups after: whoever adds people to groups locks in the same order.
+    let user_name =
+        sqlx::query_scalar!("select name from users where id = $1 and deleted_at is null for no key update", user.0)
+            .fetch_optional(&mut *tx)
+            .await?;
+    let Some(user_name) = user_name else { return Ok(Vec::new()) };
     sqlx::query!(
         "update users set email = null, username = null, first_name = null, last_name = null, password_hash = null,
-                          deleted_at = now(), updated_at = now()
-         where id = $1 and deleted_at is null",
+                          last_seen_at = null, deleted_at = now(), updated_at = now()
+         where id = $1",
         user.0
     )
     .execute(&mut *tx)
@@ -66,11 +73,39 @@ pub async fn delete(db: &Db, user: UserId) -> Result<Vec<(GroupId, MemberChange)
     .await?;
     let ids: Vec<i64> = groups.iter().map(|group| group.id).collect();
     let mut names: HashMap<i64, String> = groups.into_iter().map(|group| (group.id, group.name)).collect();
-    let left = groups::remove_member(&mut tx, &ids, user).await?;
+    let left = membership::leave_locked(&mut tx, &ids, user).await?;
+    forget(&mut tx, user).await?;
     tx.commit().await?;
-    let change = |(group, members): (GroupId, MemberIds)| {
-        let group_name = names.remove(&group.0).unwrap_or_default();
-        (group, MemberChange { group_name, user_name: user_name.clone(), members })
+    let change = |Left { group, members, next_admin }| MemberChange {
+        group_id: group,
+        group_name: names.remove(&group.0).unwrap_or_default(),
+        user_id: user,
+        user_name: user_name.clone(),
+        members,
+        next_admin,
     };
     Ok(left.into_iter().map(change).collect())
+}
+
+/// Takes a person off everybody's lists, and deletes their own. In the order of the keys: two who have
+/// each other on their lists may go at the same time.
+async fn forget(connection: &mut PgConnection, user: UserId) -> Result<(), Error> {
+    sqlx::query!(
+        "with gone as (select user_id, contact_id from contacts where user_id = $1 or contact_id = $1
+                       order by user_id, contact_id for update)
+         delete from contacts c using gone where c.user_id = gone.user_id and c.contact_id = gone.contact_id",
+        user.0
+    )
+    .execute(&mut *connection)
+    .await?;
+    sqlx::query!(
+        "with gone as (select user_id, blocked_id from blocks where user_id = $1 or blocked_id = $1
+                       order by user_id, blocked_id for update)
+         delete from blocks b using gone where b.user_id = gone.user_id and b.blocked_id = gone.blocked_id",
+        user.0
+    )
+    .execute(&mut *connection)
+    .await?;
+    sqlx::query!("delete from notifications where user_id = $1", user.0).execute(connection).await?;
+    Ok(())
 }

@@ -3,12 +3,14 @@
 //! becomes the caller's error where the query stands.
 
 pub mod accounts;
+pub mod admins;
 pub mod chat_list;
 mod columns;
 pub mod conversations;
 pub mod groups;
 pub mod history;
 pub mod member_lists;
+pub mod membership;
 pub mod messages;
 pub mod sessions;
 pub mod users;
