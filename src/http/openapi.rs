@@ -3,7 +3,7 @@
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use super::{auth, me, operations, users};
+use super::{auth, export, me, operations, users};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -19,6 +19,7 @@ use super::{auth, me, operations, users};
         me::change,
         me::delete,
         me::change_password,
+        export::download,
         users::list,
         users::read,
         operations::health,

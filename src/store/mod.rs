@@ -7,6 +7,7 @@ pub mod admins;
 pub mod chat_list;
 mod columns;
 pub mod conversations;
+pub mod export;
 pub mod groups;
 pub mod history;
 pub mod member_lists;
