@@ -7,11 +7,13 @@
 mod support;
 
 mod accounts;
+mod admins;
 mod authorization;
 mod connection;
 mod delivery;
 mod documents;
 mod envelopes;
+mod export;
 mod faults;
 mod groups;
 mod histories;
