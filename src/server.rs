@@ -16,7 +16,7 @@ use actix_web::web::{self, Data};
 use actix_web::{App as HttpApp, HttpServer, guard};
 use socket2::SockRef;
 use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::{interval, timeout};
+use tokio::time::{Instant, interval, sleep, timeout};
 use tracing_actix_web::TracingLogger;
 
 use crate::app::App;
@@ -28,6 +28,7 @@ use crate::config::{Config, Secret};
 use crate::delivery::Delivery;
 use crate::delivery::bus::InProcess;
 use crate::delivery::hub::Hub;
+use crate::store::search::{Indexer, Progress};
 use crate::store::writer::Writer;
 use crate::store::{Address, Db, sessions};
 use crate::telemetry::Metrics;
@@ -47,6 +48,12 @@ const DRAIN_WITHIN: Duration = Duration::from_secs(10);
 /// How often the sessions of open sockets are looked at anew: an end that a node did not hear of, and
 /// one that was made in the database itself, closes its sockets too.
 const CHECK_SESSIONS_EVERY: Duration = Duration::from_secs(5);
+/// How often the index looks for new messages.
+const INDEX_EVERY: Duration = Duration::from_millis(200);
+/// How often, where that failed.
+const INDEX_AGAIN_AFTER: Duration = Duration::from_secs(5);
+/// So much longer than its work the index rests, because sends come first: it takes a tenth of a core.
+const INDEX_RESTS: u32 = 9;
 const SWEEP_EVERY: Duration = Duration::from_millis(100);
 const FORGET_EVERY: Duration = Duration::from_mins(1);
 
@@ -141,6 +148,7 @@ impl Server {
         let mut sweepers = JoinSet::new();
         sweepers.spawn(sweep(Arc::clone(&app)));
         sweepers.spawn(check_sessions(Arc::clone(&app)));
+        sweepers.spawn(index_messages(app.db.clone()));
         Ok(Self { sweepers, http: tokio::spawn(http), app, address, handle, writer_db })
     }
 
@@ -256,6 +264,26 @@ async fn check_sessions(app: Arc<App>) {
             // Said in the log; the next look comes soon.
             Err(error) => drop(error.into_answer()),
         }
+    }
+}
+
+/// Keeps the index of the search up to date.
+async fn index_messages(db: Db) {
+    let mut indexer = Indexer::default();
+    loop {
+        let begun = Instant::now();
+        let progress = indexer.step(&db).await;
+        let rest = begun.elapsed() * INDEX_RESTS;
+        sleep(match progress {
+            Ok(Progress::More) => rest,
+            Ok(Progress::Done | Progress::Idle) => rest.max(INDEX_EVERY),
+            // Said in the log; a search reads what is not indexed.
+            Err(error) => {
+                drop(error.into_answer());
+                INDEX_AGAIN_AFTER
+            }
+        })
+        .await;
     }
 }
 

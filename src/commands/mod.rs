@@ -7,6 +7,7 @@ pub mod groups;
 pub mod history;
 pub mod messages;
 pub mod pages;
+pub mod search;
 pub mod session;
 
 use std::sync::Arc;
@@ -87,6 +88,8 @@ commands! {
     "privateMessage" => PrivateMessage(messages::PrivateMessage),
     /// Sends into the conversation of another message, as a reply to it.
     "replyMessage" => ReplyMessage(messages::ReplyMessage),
+    /// Full text over the messages that I may read, newest first.
+    "searchMessages" => SearchMessages(search::SearchMessages),
 }
 
 /// Who asks, and what it takes to answer.
@@ -175,6 +178,7 @@ impl Command {
             Self::MessageInGroup(params) => messages::in_group(params, &context).boxed(),
             Self::PrivateMessage(params) => messages::private(params, &context).boxed(),
             Self::ReplyMessage(params) => messages::reply(params, context).boxed(),
+            Self::SearchMessages(params) => search::messages(params, context).boxed(),
         }
     }
 

@@ -4,6 +4,7 @@ mod auth;
 mod error;
 mod extract;
 mod me;
+mod messages;
 mod openapi;
 mod operations;
 mod page;
@@ -35,7 +36,8 @@ pub fn routes(config: &mut ServiceConfig) {
                 .route("/users/me", web::delete().to(me::delete))
                 .route("/users/me/password", web::put().to(me::change_password))
                 .route("/users", web::get().to(users::list))
-                .route("/users/{id}", web::get().to(users::read)),
+                .route("/users/{id}", web::get().to(users::read))
+                .route("/messages/search", web::get().to(messages::search)),
         )
         // The paths that the clients of section 3 of the protocol call.
         .route("/auth/sing-up", web::post().to(auth::sign_up))

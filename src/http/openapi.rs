@@ -3,7 +3,7 @@
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use super::{auth, me, operations, users};
+use super::{auth, me, messages, operations, users};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -21,6 +21,7 @@ use super::{auth, me, operations, users};
         me::change_password,
         users::list,
         users::read,
+        messages::search,
         operations::health,
         operations::readiness,
         operations::metrics,

@@ -10,6 +10,7 @@ pub mod groups;
 pub mod history;
 pub mod member_lists;
 pub mod messages;
+pub mod search;
 pub mod sessions;
 pub mod users;
 pub mod writer;
