@@ -8,6 +8,7 @@ pub mod history;
 pub mod messages;
 pub mod pages;
 pub mod session;
+pub mod sync;
 
 use std::sync::Arc;
 
@@ -87,6 +88,8 @@ commands! {
     "privateMessage" => PrivateMessage(messages::PrivateMessage),
     /// Sends into the conversation of another message, as a reply to it.
     "replyMessage" => ReplyMessage(messages::ReplyMessage),
+    /// What has changed in my conversations.
+    "sync" => Sync(sync::Sync),
 }
 
 /// Who asks, and what it takes to answer.
@@ -175,6 +178,7 @@ impl Command {
             Self::MessageInGroup(params) => messages::in_group(params, &context).boxed(),
             Self::PrivateMessage(params) => messages::private(params, &context).boxed(),
             Self::ReplyMessage(params) => messages::reply(params, context).boxed(),
+            Self::Sync(params) => sync::sync(params, context).boxed(),
         }
     }
 

@@ -11,6 +11,7 @@ pub mod history;
 pub mod member_lists;
 pub mod messages;
 pub mod sessions;
+pub mod sync;
 pub mod users;
 pub mod writer;
 

@@ -25,3 +25,4 @@ mod reference;
 mod repeats;
 mod seed_002;
 mod settings;
+mod sync;
