@@ -95,7 +95,42 @@ async fn an_export_holds_all_of_my_conversations_to_the_last_message() {
     }
     let mut head = steady(conversations[2].clone());
     head["messages"] = json!([head["messages"][0]]);
-    insta::assert_json_snapshot!(head, @"");
+    insta::assert_json_snapshot!(head, @r#"
+    {
+      "clearedSeq": 0,
+      "deliveredSeq": 0,
+      "groupId": 3,
+      "groupName": "G",
+      "joinedAt": "[time]",
+      "kind": "group",
+      "lastSeq": 150,
+      "messages": [
+        {
+          "clientMessageId": null,
+          "content": "1",
+          "createdAt": "[time]",
+          "deletedAt": null,
+          "groupId": 3,
+          "groupName": "G",
+          "messageId": 336,
+          "reactions": [],
+          "receiverId": null,
+          "receiverName": null,
+          "replyTo": null,
+          "senderId": 2,
+          "senderName": "Bob",
+          "seq": 1,
+          "updatedAt": "[time]"
+        }
+      ],
+      "readSeq": 0,
+      "receiverId": null,
+      "receiverName": null,
+      "role": "member",
+      "spam": false,
+      "unreadCount": 150
+    }
+    "#);
     assert!(!export.to_string().contains("Theirs") && !export.to_string().contains(&cleo.name));
 }
 
@@ -110,7 +145,6 @@ async fn an_export_holds_my_lists_and_nothing_private_of_others() {
     }
     run(&server, "update users set password_hash = '$argon2id$secret' || id").await;
     run(&server, "insert into contacts (user_id, contact_id) values (1, 2), (2, 1)").await;
-    run(&server, "insert into blocks (user_id, blocked_id) values (1, 2)").await;
     run(
         &server,
         "insert into notifications (user_id, sender_id, kind, data) values
@@ -122,6 +156,7 @@ async fn an_export_holds_my_lists_and_nothing_private_of_others() {
         ann_client.push().await;
     }
     run(&server, "update members set cleared_seq = 2 where user_id = 1").await;
+    run(&server, "insert into blocks (user_id, blocked_id) values (1, 2)").await;
 
     let export = export(&server, &ann).await;
     let text = export.to_string();
@@ -134,7 +169,52 @@ async fn an_export_holds_my_lists_and_nothing_private_of_others() {
     let sessions = answer(server.http("GET", "/api/v1/auth/sessions").bearer_auth(&ann.token)).await.ok(200);
     assert_eq!(export["sessions"], sessions["data"]);
     let lists = json!({ "contacts": export["contacts"], "blocked": export["blocked"], "notifications": export["notifications"] });
-    insta::assert_json_snapshot!(steady(lists), @"");
+    insta::assert_json_snapshot!(steady(lists), @r#"
+    {
+      "blocked": [
+        {
+          "createdAt": "[time]",
+          "firstName": "Bob",
+          "id": 2,
+          "lastName": null,
+          "name": "Bob",
+          "username": "u2"
+        }
+      ],
+      "contacts": [
+        {
+          "createdAt": "[time]",
+          "firstName": "Bob",
+          "id": 2,
+          "lastName": null,
+          "name": "Bob",
+          "username": "u2"
+        }
+      ],
+      "notifications": [
+        {
+          "createdAt": "[time]",
+          "data": {
+            "photo": 3
+          },
+          "kind": "like",
+          "notificationId": 1,
+          "readAt": null,
+          "userId": 2,
+          "userName": "Bob"
+        },
+        {
+          "createdAt": "[time]",
+          "data": null,
+          "kind": "fake",
+          "notificationId": 2,
+          "readAt": null,
+          "userId": 2,
+          "userName": "Bob"
+        }
+      ]
+    }
+    "#);
     // The other side of it all.
     let bobs = self::export(&server, &bob).await;
     assert_eq!((&bobs["blocked"], bobs["contacts"].as_array().map(Vec::len)), (&json!([]), Some(1)));
