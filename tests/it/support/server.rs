@@ -120,6 +120,20 @@ impl TestServer {
         (user, client)
     }
 
+    /// Lets one user take nothing from another.
+    pub async fn block(&self, user: &User, blocked: &User) {
+        let block = sqlx::query("insert into blocks (user_id, blocked_id) values ($1, $2)");
+        let done = block.bind(user.id).bind(blocked.id).execute(&mut self.sql().await).await;
+        done.expect("the block is new");
+    }
+
+    /// Puts somebody on a user's list of contacts.
+    pub async fn contact(&self, user: &User, contact: &User) {
+        let contacts = sqlx::query("insert into contacts (user_id, contact_id) values ($1, $2)");
+        let done = contacts.bind(user.id).bind(contact.id).execute(&mut self.sql().await).await;
+        done.expect("the contact is new");
+    }
+
     /// A connection to the database, for what a test does behind the server's back.
     pub async fn sql(&self) -> sqlx::PgConnection {
         database::connect(&self.database).await
