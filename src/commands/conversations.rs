@@ -98,8 +98,15 @@ pub(super) async fn open(params: OpenConversation, context: Context, socket: Arc
     if !context.app.delivery.hub.open(&socket, target) {
         return Err(Error::new(Code::Conflict, "Too many conversations are open on this socket; close one first"));
     }
-    let details = details(extent, &context).await?;
-    let newest = history::page(db, extent, HistoryPage { limit, start: Start::Page(1) }).await?;
+    let shown = async {
+        let details = details(extent, &context).await?;
+        let newest = history::page(db, extent, HistoryPage { limit, start: Start::Page(1) }).await?;
+        Ok((details, newest))
+    };
+    let (details, newest) = shown.await.inspect_err(|_: &Error| {
+        // Removed from the group since it was found: word of it may have come before it was open here.
+        context.app.delivery.hub.close(&socket, target);
+    })?;
     let rows: Vec<MessageItem<'_>> = newest.iter().map(messages::StoredMessage::item).collect();
     Ok(Body { data: Some(reply::raw(&rows)), ..details }.into())
 }

@@ -227,7 +227,7 @@ impl World {
 fn whatever_happens_the_count_is_that_of_the_rows() {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let server = runtime.block_on(TestServer::start());
-    let config = Config { cases: 24, failure_persistence: None, ..Config::default() };
+    let config = Config { cases: 12, failure_persistence: None, ..Config::default() };
     let acts = proptest::collection::vec(act(), 1..40);
     let run = TestRunner::new(config).run(&acts, |acts| {
         runtime.block_on(async {
