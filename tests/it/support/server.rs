@@ -53,6 +53,12 @@ impl TestServer {
         Self::on(self.database.clone(), self.bus.clone(), |_| {}).await
     }
 
+    /// The same database after a stop and a start.
+    pub async fn restarted(self) -> Self {
+        self.server.stop().await;
+        Self::on(self.database, InProcess::default(), |_| {}).await
+    }
+
     async fn on(database: Address, bus: InProcess, change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Cli::parse_from(["hark"]).config;
         config.database_connections = 4;
