@@ -36,3 +36,4 @@ mod settings;
 mod subscriptions;
 mod typing;
 mod unread;
+mod wishes;
