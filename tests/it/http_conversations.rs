@@ -147,7 +147,7 @@ async fn bad_requests_name_the_field_and_a_token_comes_first() {
         let sentence = post(&server, &ann, &path, &body).await.refused(400, "bad_params");
         assert!(sentence.starts_with(&format!("{field} ")), "{sentence}");
     }
-    for body in ["", "{", "[]x"] {
+    for body in ["", "{", "Hi"] {
         let request = server.http("POST", &format!("/api/v1/conversations{path}/messages")).bearer_auth(&ann.token);
         answer(request.body(body)).await.refused(400, "bad_json");
     }
