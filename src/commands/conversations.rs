@@ -111,9 +111,9 @@ pub(super) async fn open(params: OpenConversation, context: Context, socket: Arc
     Ok(Body { data: Some(reply::raw(&rows)), ..details }.into())
 }
 
-pub(super) async fn close(params: CloseConversation, context: Context, socket: Arc<Socket>) -> Result<Outcome, Error> {
-    context.app.delivery.hub.close(&socket, params.target);
-    Ok(Body::done().into())
+pub(super) fn close(params: &CloseConversation, context: &Context, socket: &Arc<Socket>) -> Outcome {
+    context.app.delivery.hub.close(socket, params.target);
+    Body::done().into()
 }
 
 /// Also over HTTP.

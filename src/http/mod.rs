@@ -82,7 +82,9 @@ async fn carried_out(
 ) -> Result<Body, HttpError> {
     to_its_end(async move {
         let Outcome { reply, events } = command.await?;
-        events.iter().for_each(|event| app.delivery.publish(event));
+        for event in &events {
+            app.delivery.publish(event);
+        }
         Ok(reply)
     })
     .await

@@ -158,6 +158,9 @@ impl<'a> Fields<'a> {
     ///
     /// # Errors
     /// `bad_params` where it is missing, null or out of its range.
+    ///
+    /// # Panics
+    /// Where the type's own example is none; a test describes them all.
     pub fn required<T: Param>(&self, name: &str) -> Result<T, Error> {
         if let Some(description) = self.description {
             let schema = T::schema(self.limits);
