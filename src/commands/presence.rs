@@ -1,7 +1,6 @@
 //! Who is here, and who is writing.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use super::{Context, Outcome};
 use crate::app::App;
