@@ -59,7 +59,7 @@ pub async fn page(
     search.below = search.below.min(indexed_to + 1);
     // A frequent word is mostly found in the last eras, and a rare one costs little in all of them.
     let newest = index::era(search.below - 1);
-    for (first, last) in [(newest, newest), (newest - 8, newest - 1)] {
+    for (first, last) in [(newest - 1, newest), (newest - 9, newest - 2)] {
         search.run(Part::Eras(first, last)).await?;
         search.below = search.below.min(index::first_id(first));
     }
