@@ -18,6 +18,7 @@ mod histories;
 mod hostile;
 mod house;
 mod messages;
+mod model;
 mod people;
 mod private_postgres;
 mod process;

@@ -1,0 +1,56 @@
+//! A model of the whole: random requests of several people go to a server and to a small model in
+//! memory, and after each of them both have to say the same: the reply or the code of the refusal,
+//! the pushes of every socket in their order, and all that everybody may read.
+//!
+//! To be read in this order: `model/operations.rs`, what may be asked; `model/state.rs`, what the
+//! model remembers; `model/rules.rs`, what a request does; `model/views.rs`, what everybody may
+//! read; `model/run.rs`, how both are compared. Where the model and the server disagree, protocol.md
+//! says who is wrong. Who is online and who is typing is not in it: that has timing.
+//!
+//! A failure is shrunk to a few requests and printed as these, with the frames as they were sent.
+//! Nothing of it is kept in a file. `PROPTEST_CASES` says how many cases to run, and
+//! `PROPTEST_RNG_SEED` with which seed. This runs for about half an hour:
+//!
+//! ```text
+//! PROPTEST_CASES=3000 cargo test --test it model:: -- --nocapture
+//! ```
+
+mod operations;
+mod rules;
+mod run;
+mod state;
+mod views;
+
+use std::cell::Cell;
+use std::env;
+
+use proptest::prelude::*;
+use proptest::test_runner::{TestCaseError, TestRunner};
+
+use crate::support::TestServer;
+
+/// Cases where nobody says how many.
+const CASES: u32 = 24;
+/// Most requests of a case.
+const OPERATIONS: usize = 30;
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a setting of proptest, which has another default")]
+fn the_server_does_what_the_model_does() {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let server = runtime.block_on(TestServer::start());
+    let config = ProptestConfig { failure_persistence: None, max_shrink_time: 300_000, ..ProptestConfig::default() };
+    let config =
+        if env::var_os("PROPTEST_CASES").is_some() { config } else { ProptestConfig { cases: CASES, ..config } };
+    // A push that is missing costs its whole deadline; while a failure shrinks, a short one will do.
+    let shrinking = Cell::new(false);
+    let operations = prop::collection::vec(operations::any_operation(), 1..=OPERATIONS);
+    let result = TestRunner::new(config).run(&operations, |operations| {
+        let case = run::run(&server, &operations, shrinking.get());
+        runtime.block_on(case).map_err(|mismatch| {
+            shrinking.set(true);
+            TestCaseError::fail(mismatch)
+        })
+    });
+    result.unwrap_or_else(|error| panic!("{error}"));
+}

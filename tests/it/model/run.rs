@@ -1,0 +1,262 @@
+//! One case: the same requests to the server and to the model, and everything that can be seen of
+//! both after each.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+use super::operations::{Operation, QUIET, SOCKETS, Target, Thing, USERS};
+use super::rules::Reply;
+use super::state::{Model, Person, Socket};
+use super::views::FILTERS;
+use crate::support::{Client, TestServer, steady};
+
+/// How long a push may take, and how long where it is known that something is wrong.
+const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE_WHILE_SHRINKING: Duration = Duration::from_millis(300);
+
+/// Runs a case on people who are new. The error says what differs, and which frames led there.
+pub async fn run(server: &TestServer, operations: &[Operation], shrinking: bool) -> Result<(), String> {
+    let patience = if shrinking { PATIENCE_WHILE_SHRINKING } else { PATIENCE };
+    let mut case = Case::begin(server, patience).await;
+    let compared = case.go_through(operations).await;
+    compared.map_err(|difference| {
+        let frames = case.frames.iter().fold(String::new(), |mut all, frame| {
+            let _ = write!(all, "\n    {frame}");
+            all
+        });
+        format!("{difference}\n  after these frames:{frames}\n")
+    })
+}
+
+struct Case {
+    model: Model,
+    clients: Vec<Client>,
+    /// Everything that was asked so far, as it was sent.
+    frames: Vec<String>,
+    patience: Duration,
+}
+
+/// A request that only reads, and what it has to answer.
+struct Question {
+    user: usize,
+    kind: &'static str,
+    params: Value,
+    answer: Reply,
+}
+
+impl Case {
+    async fn begin(server: &TestServer, patience: Duration) -> Self {
+        let users = server.users("Person", USERS).await;
+        let mut clients = Vec::new();
+        for (place, user) in SOCKETS.iter().enumerate() {
+            let mut client = server.connect(&users[*user]).await;
+            if place != QUIET {
+                client.call("subscribe", json!({ "events": ["all"] })).await;
+            }
+            clients.push(client);
+        }
+        let sockets = SOCKETS.iter().enumerate();
+        let model = Model {
+            people: users.into_iter().map(|user| Person { id: user.id, name: user.name }).collect(),
+            sockets: sockets
+                .map(|(place, user)| Socket { user: *user, wants_all: place != QUIET, open: BTreeSet::new() })
+                .collect(),
+            ..Model::default()
+        };
+        Self { model, clients, frames: Vec::new(), patience }
+    }
+
+    async fn go_through(&mut self, operations: &[Operation]) -> Result<(), String> {
+        for operation in operations {
+            self.step(operation).await?;
+        }
+        self.ask(self.all_questions()).await?;
+        self.no_more_pushes().await
+    }
+
+    async fn step(&mut self, operation: &Operation) -> Result<(), String> {
+        let (kind, params) = operation.request.frame(&|thing| self.model.id(thing));
+        let user = SOCKETS[operation.socket];
+        self.frames.push(format!("user {user}, socket {}: {kind} {params}", operation.socket));
+        let reply = self.clients[operation.socket].call(kind, params).await;
+        let item = &reply["params"]["item"];
+        let given = item["messageId"].as_i64().or(item["groupId"].as_i64());
+        let expected = self.model.apply(operation, given);
+        compare_reply(kind, &expected.reply, reply)?;
+        for (socket, pushes) in expected.pushes.iter().enumerate() {
+            self.await_pushes(socket, pushes).await?;
+        }
+        self.ask(self.questions_after(operation)).await?;
+        // The answers are a fence for whatever else that request led to.
+        self.no_more_pushes().await
+    }
+
+    /// Exactly these pushes come to a socket next. A reply to somebody else is no fence for them.
+    async fn await_pushes(&mut self, socket: usize, pushes: &[Value]) -> Result<(), String> {
+        for (nth, expected) in pushes.iter().enumerate() {
+            let actual = loop {
+                match timeout(self.patience, self.clients[socket].push()).await {
+                    Ok(push) if is_presence(&push) => {}
+                    Ok(push) => break steady(push),
+                    Err(_) => return Err(format!("socket {socket} never got push {nth}, {expected}")),
+                }
+            };
+            compare(&format!("push {nth} to socket {socket}"), expected, &actual)?;
+        }
+        Ok(())
+    }
+
+    async fn no_more_pushes(&mut self) -> Result<(), String> {
+        for (socket, client) in self.clients.iter_mut().enumerate() {
+            client.call("getOnlineInfo", json!({ "userIds": [] })).await;
+            let mut pushes = client.pushes_so_far();
+            pushes.retain(|push| !is_presence(push));
+            if let Some(push) = pushes.first() {
+                return Err(format!("socket {socket} was pushed what was not for it: {push}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks all of it at once, everybody over the first of their sockets.
+    async fn ask(&mut self, questions: Vec<Question>) -> Result<(), String> {
+        let mut asked = Vec::new();
+        for question in questions {
+            let socket = SOCKETS.iter().position(|user| *user == question.user).expect("everybody has a socket");
+            let id = self.clients[socket].send(question.kind, question.params.clone()).await;
+            asked.push((socket, id, question));
+        }
+        for (socket, id, Question { user, kind, params, answer }) in asked {
+            let reply = self.clients[socket].reply_to(id).await;
+            compare_reply(&format!("{kind} {params} of user {user}"), &answer, reply)?;
+        }
+        Ok(())
+    }
+
+    /// The lists of everybody, and the conversation that was just meant.
+    fn questions_after(&self, operation: &Operation) -> Vec<Question> {
+        let mut questions = Vec::new();
+        for user in 0..USERS {
+            let filter = FILTERS[self.frames.len() % FILTERS.len()];
+            questions.push(self.list(user, "all"));
+            questions.push(self.list(user, filter));
+            questions.push(self.last_messages(user));
+            if let Some(conversation) = operation.request.conversation(&self.model, SOCKETS[operation.socket]) {
+                let target = self.as_named_by(user, conversation);
+                questions.extend(target.into_iter().flat_map(|target| self.conversation(user, target)));
+            }
+        }
+        questions
+    }
+
+    /// All that there is to be read, by everybody.
+    fn all_questions(&self) -> Vec<Question> {
+        let mut questions = Vec::new();
+        // One more than there are of each, because nobody may read what is not there.
+        let groups = (0..=self.model.groups().count()).map(Target::Group);
+        let targets: Vec<Target> = (0..=USERS).map(Target::User).chain(groups).collect();
+        for user in 0..USERS {
+            questions.extend(FILTERS.iter().map(|filter| self.list(user, filter)));
+            questions.push(self.last_messages(user));
+            questions.extend(targets.iter().flat_map(|target| self.conversation(user, *target)));
+        }
+        questions
+    }
+
+    fn list(&self, user: usize, filter: &str) -> Question {
+        let answer = Ok(data(self.model.conversations_of(user, filter)));
+        Question { user, kind: "listConversations", params: json!({ "limit": 100, "filter": filter }), answer }
+    }
+
+    fn last_messages(&self, user: usize) -> Question {
+        let answer = Ok(data(self.model.last_messages_of(user)));
+        Question { user, kind: "listLastMessage", params: json!({ "limit": 100 }), answer }
+    }
+
+    /// How a conversation stands, all that was said in it, and a part of that in both ways.
+    fn conversation(&self, user: usize, target: Target) -> Vec<Question> {
+        let (kind, named) = match target {
+            Target::User(nth) => ("getlatestMessageDialog", ("receiverId", self.model.id(Thing::User(nth)))),
+            Target::Group(nth) => ("getlatestMessageGroup", ("groupId", self.model.id(Thing::Group(nth)))),
+        };
+        let with = |mut params: Value| {
+            params[named.0] = named.1.clone();
+            params
+        };
+        let found = self.model.find(user, target);
+        let all = found.map(|found| found.map_or(Vec::new(), |place| self.model.history(user, place)));
+        let before = |row: &&Value| row["seq"].as_i64() < Some(3);
+        let of_page_two = all.clone().map(|rows| data(rows.into_iter().skip(2).take(2).collect()));
+        let before_three = all.clone().map(|rows| data(rows.iter().filter(before).cloned().collect()));
+        let state = match found {
+            Ok(Some(place)) => Ok(json!({ "item": self.model.conversation_item(user, place) })),
+            Ok(None) => Err("not_found"),
+            Err(code) => Err(code),
+        };
+        vec![
+            Question { user, kind: "getConversation", params: with(json!({})), answer: state },
+            Question { user, kind, params: with(json!({ "limit": 100 })), answer: all.map(data) },
+            Question { user, kind, params: with(json!({ "limit": 2, "page": 2 })), answer: of_page_two },
+            Question { user, kind, params: with(json!({ "before": 3 })), answer: before_three },
+        ]
+    }
+
+    /// How `user` would name a conversation, whether or not they are in it; nobody can name a dialog
+    /// of others.
+    fn as_named_by(&self, user: usize, conversation: usize) -> Option<Target> {
+        match self.model.groups().position(|group| group == conversation) {
+            Some(nth) => Some(Target::Group(nth)),
+            None => {
+                self.model.conversations[conversation].member(user)?;
+                self.model.peer(user, conversation).map(Target::User)
+            }
+        }
+    }
+}
+
+fn data(rows: Vec<Value>) -> Value {
+    json!({ "data": rows })
+}
+
+fn is_presence(push: &Value) -> bool {
+    push["type"] == "onlineInfo"
+}
+
+fn compare_reply(what: &str, expected: &Reply, actual: Value) -> Result<(), String> {
+    let expected = match expected {
+        Ok(params) => json!({ "success": true, "params": params }),
+        Err(code) => json!({ "error": true, "code": code }),
+    };
+    compare(&format!("the reply to {what}"), &expected, &steady(actual))
+}
+
+fn compare(what: &str, expected: &Value, actual: &Value) -> Result<(), String> {
+    match difference(expected, actual) {
+        Some(difference) => {
+            Err(format!("{what}: {difference}\n  the model says  {expected}\n  the server says {actual}"))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Where the server says something else. What the model does not mention is not compared: clients
+/// ignore keys that they do not know.
+fn difference(expected: &Value, actual: &Value) -> Option<String> {
+    match (expected, actual) {
+        (Value::Object(fields), Value::Object(_)) => fields.iter().find_map(|(name, field)| {
+            difference(field, &actual[name.as_str()]).map(|difference| format!("{name}.{difference}"))
+        }),
+        (Value::Array(expected), Value::Array(actual)) if expected.len() == actual.len() => {
+            let mut pairs = expected.iter().zip(actual).enumerate();
+            pairs.find_map(|(nth, (expected, actual))| {
+                difference(expected, actual).map(|difference| format!("{nth}.{difference}"))
+            })
+        }
+        _ if expected == actual => None,
+        _ => Some(format!(" {expected} is {actual}")),
+    }
+}
