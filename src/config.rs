@@ -31,6 +31,8 @@ pub enum Command {
     Migrate,
     /// Print the OpenAPI document of the HTTP interface
     Openapi,
+    /// Print the AsyncAPI document of the socket
+    Asyncapi,
 }
 
 /// The settings of a server.

@@ -48,6 +48,29 @@ pub enum Code {
     Internal,
 }
 
+impl Code {
+    /// All of them.
+    pub const ALL: &[Self] = &[
+        Self::BadJson,
+        Self::BadFrame,
+        Self::UnknownType,
+        Self::BadParams,
+        Self::NotFound,
+        Self::NotAMember,
+        Self::AlreadyAMember,
+        Self::NotAdmin,
+        Self::NotAuthor,
+        Self::Blocked,
+        Self::Oneself,
+        Self::Conflict,
+        Self::RateLimited,
+        Self::TooLarge,
+        Self::Overloaded,
+        Self::Unauthorized,
+        Self::Internal,
+    ];
+}
+
 /// A refusal or a fault on its way to the caller.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
@@ -114,6 +137,12 @@ impl Error {
     #[must_use]
     pub fn blocked() -> Self {
         Self::new(Code::Blocked, "This user does not take anything from you")
+    }
+
+    /// Nobody does this to themselves.
+    #[must_use]
+    pub fn oneself() -> Self {
+        Self::new(Code::Oneself, "params.userId must be somebody else")
     }
 
     /// The group is for its members alone.

@@ -1,5 +1,5 @@
-//! The command line: `hark` serves, `hark migrate` brings the schema up to date, `hark openapi`
-//! prints the document of the HTTP interface.
+//! The command line: `hark` serves, `hark migrate` brings the schema up to date, `hark openapi` and
+//! `hark asyncapi` print the documents of the HTTP interface and of the socket.
 
 use std::process::ExitCode;
 
@@ -18,9 +18,16 @@ const BAD_SETTING: u8 = 2;
 async fn main() -> ExitCode {
     let Cli { command, config } = Cli::parse();
     let command = command.unwrap_or(Command::Serve);
-    if command == Command::Openapi {
-        println!("{}", hark::http::document().to_pretty_json().expect("the document is plain JSON"));
-        return ExitCode::SUCCESS;
+    match command {
+        Command::Openapi => {
+            println!("{}", hark::http::document().to_pretty_json().expect("the document is plain JSON"));
+            return ExitCode::SUCCESS;
+        }
+        Command::Asyncapi => {
+            println!("{:#}", hark::http::asyncapi(&config.limits));
+            return ExitCode::SUCCESS;
+        }
+        Command::Serve | Command::Migrate => {}
     }
     if let Err(sentence) = config.check(command) {
         eprintln!("hark: {sentence}");

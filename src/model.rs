@@ -42,6 +42,8 @@ ids! {
     ConversationId
     /// A message, anywhere.
     MessageId
+    /// What somebody let somebody know.
+    NotificationId
     /// One place where a user is signed in; a token's `sid`.
     SessionId
 }

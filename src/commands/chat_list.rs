@@ -46,7 +46,7 @@ impl FromFields for ListConversations {
 /// One conversation with its newest message, as the first clients know it.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct LastMessageRow<'a> {
+pub(super) struct LastMessageRow<'a> {
     #[schema(value_type = i64)]
     id: MessageId,
     #[schema(value_type = i64)]

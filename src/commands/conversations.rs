@@ -104,6 +104,7 @@ pub(super) async fn open(params: OpenConversation, context: Context, socket: Arc
     Ok(Body { data: Some(reply::raw(&rows)), ..details }.into())
 }
 
+#[expect(clippy::unused_async, reason = "begins with the first poll, like every command")]
 pub(super) async fn close(params: CloseConversation, context: Context, socket: Arc<Socket>) -> Result<Outcome, Error> {
     context.app.delivery.hub.close(&socket, params.target);
     Ok(Body::done().into())

@@ -1,6 +1,7 @@
 //! What was said in a conversation, newest first.
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::{Context, Outcome};
 use crate::error::Error;
@@ -44,13 +45,16 @@ impl FromFields for GetLatestMessageGroup {
 }
 
 /// The spelling is that of the clients: snake case, and `receverName`.
-#[derive(Debug, Serialize)]
-struct DialogRow<'a> {
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct DialogRow<'a> {
+    #[schema(value_type = i64)]
     sender_id: UserId,
+    #[schema(value_type = Option<i64>)]
     receiver_id: Option<UserId>,
     #[serde(rename = "receverName")]
     recever_name: Option<&'a str>,
     content: &'a str,
+    #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
     #[serde(flatten)]
     rest: Rest<'a>,
@@ -59,12 +63,15 @@ struct DialogRow<'a> {
 }
 
 /// The spelling is that of the clients.
-#[derive(Debug, Serialize)]
-struct GroupRow<'a> {
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct GroupRow<'a> {
+    #[schema(value_type = i64)]
     sender_id: UserId,
     #[serde(rename = "senderName")]
     sender_name: &'a str,
+    #[schema(value_type = Option<i64>)]
     group_id: Option<GroupId>,
+    #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
     content: &'a str,
     #[serde(flatten)]
@@ -72,15 +79,20 @@ struct GroupRow<'a> {
 }
 
 /// What we add to the rows of both.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct Rest<'a> {
+    #[schema(value_type = i64)]
     message_id: MessageId,
     seq: Seq,
     receiver_name: Option<&'a str>,
+    #[schema(value_type = String, format = DateTime)]
     updated_at: Timestamp,
+    #[schema(value_type = Option<String>, format = DateTime)]
     deleted_at: Option<Timestamp>,
+    #[schema(value_type = Option<ReplyTo>)]
     reply_to: Option<ReplyTo<'a>>,
+    #[schema(value_type = Vec<ReactionItem>)]
     reactions: Vec<ReactionItem<'a>>,
 }
 

@@ -104,6 +104,9 @@ pub(super) async fn reply(params: ReplyMessage, context: Context) -> Result<Outc
 ///
 /// Not an `async fn`: the message is with the writer when this returns. The push is none of the
 /// outcome's, because the writer hands messages over in the order of `seq`; see [`announce`].
+///
+/// # Errors
+/// `not_found`, `not_a_member`, `blocked`, `overloaded`.
 pub fn send(
     target: Target,
     content: Content,
@@ -181,7 +184,7 @@ fn notification(message: &Committed) -> reply::Frame {
     // In a dialog there is one other side, and to it the conversation is the sender.
     let target = match draft.target {
         Target::User(_) => Target::User(draft.sender),
-        group => group,
+        group @ Target::Group(_) => group,
     };
     let data = NewMessageData { target: target.into(), message_id: message.id, seq: message.seq };
     let item = NotificationItem {

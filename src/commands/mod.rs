@@ -2,22 +2,26 @@
 //! variant with its type, one line in `apply`, one function and one test.
 
 pub mod chat_list;
+pub mod contacts;
 pub mod conversations;
 pub mod edits;
 pub mod groups;
 pub mod history;
 pub mod messages;
+pub mod notifications;
 pub mod pages;
+pub mod people;
 pub mod presence;
+mod pushes;
 pub mod receipts;
 pub mod session;
 
 use std::sync::Arc;
 
 use futures_util::future::{BoxFuture, FutureExt as _};
-use serde_json::Value as Schema;
 
 pub use self::pages::Pages;
+pub use self::pushes::pushes;
 use crate::app::App;
 use crate::config::Limits;
 use crate::delivery::socket::Socket;
@@ -26,14 +30,19 @@ use crate::error::{Code, Error};
 use crate::model::{Origin, SocketId, UserId};
 use crate::store::conversations::ConversationState;
 use crate::store::messages::StoredMessage;
+use crate::wire::described::{Frame, NamedSchema};
 use crate::wire::frame::Request;
-use crate::wire::items::ConversationItem;
+use crate::wire::items::{
+    ConversationDetails, ConversationItem, GroupItem, ListedPersonItem, MessageItem, NotificationItem, OnlineInfo,
+    PersonItem, ReactionChange, ReceiptItem, SpamItem, TargetItem,
+};
 use crate::wire::params::{Description, Fields, FromFields};
 use crate::wire::reply::Body;
 
-/// Makes the enum of the commands, the reading of their parameters and the schema of these.
+/// Makes the enum of the commands, the reading of their parameters, and what documents say of them.
+/// After the arrow stands what the reply holds: its `item`, and the `rows` in its `data`.
 macro_rules! commands {
-    ($($(#[doc = $doc:literal])* $kind:literal => $variant:ident($params:ty),)*) => {
+    ($($(#[doc = $doc:literal])* $kind:literal => $variant:ident($params:ty) $(-> [$($part:ident $schema:ty),+])?,)*) => {
         /// A request, read and checked.
         #[derive(Debug)]
         pub enum Command {
@@ -41,9 +50,6 @@ macro_rules! commands {
         }
 
         impl Command {
-            /// Every type of a request, in the order of the protocol.
-            pub const TYPES: &'static [&'static str] = &[$($kind),*];
-
             /// Reads the parameters that the request's type calls for.
             ///
             /// # Errors
@@ -56,10 +62,15 @@ macro_rules! commands {
                 })
             }
 
-            /// Of every type: what it does, and the schema of its parameters.
+            /// Every frame that a client may send, in the order of this table.
             #[must_use]
-            pub fn descriptions(limits: &Limits) -> Vec<(&'static str, &'static str, Schema)> {
-                vec![$(($kind, concat!($($doc),*).trim_ascii(), Description::of::<$params>(limits).into_schema())),*]
+            pub fn frames(limits: &Limits) -> Vec<Frame> {
+                vec![$(Frame {
+                    kind: $kind,
+                    summary: concat!($($doc),*).trim_ascii(),
+                    params: Description::of::<$params>(limits).into_schema(),
+                    reply: vec![$($((stringify!($part), NamedSchema::of::<$schema>())),+)?],
+                }),*]
             }
         }
     };
@@ -69,53 +80,77 @@ commands! {
     /// A fresh token for this socket.
     "authenticate" => Authenticate(session::Authenticate),
     /// Which extra pushes this socket gets.
-    "subscribe" => Subscribe(session::Subscribe),
+    "subscribe" => Subscribe(session::Subscribe) -> [item session::Subscription],
     /// A page of my conversations, each with its newest message, as the first clients know it.
-    "listLastMessage" => ListLastMessage(chat_list::ListLastMessage),
+    "listLastMessage" => ListLastMessage(chat_list::ListLastMessage) -> [rows chat_list::LastMessageRow],
     /// A page of my conversations.
-    "listConversations" => ListConversations(chat_list::ListConversations),
+    "listConversations" => ListConversations(chat_list::ListConversations) -> [rows ConversationItem],
     /// Begins a conversation, shows it, and turns on its typing and presence for this socket.
-    "openConversation" => OpenConversation(conversations::OpenConversation),
+    "openConversation" => OpenConversation(conversations::OpenConversation) -> [item ConversationDetails, rows MessageItem],
     /// Turns these off.
     "closeConversation" => CloseConversation(conversations::CloseConversation),
     /// A conversation with its members.
-    "getConversation" => GetConversation(conversations::GetConversation),
+    "getConversation" => GetConversation(conversations::GetConversation) -> [item ConversationDetails],
     /// Takes a conversation off my lists and clears it, for me alone.
-    "removeConversation" => RemoveConversation(conversations::RemoveConversation),
+    "removeConversation" => RemoveConversation(conversations::RemoveConversation) -> [item TargetItem],
     /// Calls a conversation spam, for me alone.
-    "markSpam" => MarkSpam(conversations::MarkSpam),
+    "markSpam" => MarkSpam(conversations::MarkSpam) -> [item SpamItem],
     /// A page of a dialog.
-    "getlatestMessageDialog" => GetLatestMessageDialog(history::GetLatestMessageDialog),
+    "getlatestMessageDialog" => GetLatestMessageDialog(history::GetLatestMessageDialog) -> [rows history::DialogRow],
     /// A page of a group's messages.
-    "getlatestMessageGroup" => GetLatestMessageGroup(history::GetLatestMessageGroup),
+    "getlatestMessageGroup" => GetLatestMessageGroup(history::GetLatestMessageGroup) -> [rows history::GroupRow],
     /// Makes a group.
-    "newGroup" => NewGroup(groups::NewGroup),
+    "newGroup" => NewGroup(groups::NewGroup) -> [item GroupItem],
     /// Adds somebody to a group.
     "addUserInGroup" => AddUserInGroup(groups::AddUserInGroup),
     /// Leaves a group.
     "leaveGroup" => LeaveGroup(groups::LeaveGroup),
     /// Sends to a group.
-    "messageInGroup" => MessageInGroup(messages::MessageInGroup),
+    "messageInGroup" => MessageInGroup(messages::MessageInGroup) -> [item ReceiptItem],
     /// Sends to a person.
-    "privateMessage" => PrivateMessage(messages::PrivateMessage),
+    "privateMessage" => PrivateMessage(messages::PrivateMessage) -> [item ReceiptItem],
     /// Sends into the conversation of another message, as a reply to it.
-    "replyMessage" => ReplyMessage(messages::ReplyMessage),
+    "replyMessage" => ReplyMessage(messages::ReplyMessage) -> [item ReceiptItem],
     /// Gives my message another content.
-    "editMessage" => EditMessage(edits::EditMessage),
+    "editMessage" => EditMessage(edits::EditMessage) -> [item MessageItem],
     /// Takes the content of a message away.
-    "deleteMessage" => DeleteMessage(edits::DeleteMessage),
+    "deleteMessage" => DeleteMessage(edits::DeleteMessage) -> [item MessageItem],
     /// Says what I think of a message, or takes it back.
-    "reactToMessage" => ReactToMessage(edits::ReactToMessage),
+    "reactToMessage" => ReactToMessage(edits::ReactToMessage) -> [item ReactionChange],
     /// I have read up to here.
-    "readMessages" => ReadMessages(receipts::ReadMessages),
+    "readMessages" => ReadMessages(receipts::ReadMessages) -> [item receipts::OwnMarkerItem],
     /// Messages have reached me up to here.
-    "deliveredMessages" => DeliveredMessages(receipts::DeliveredMessages),
+    "deliveredMessages" => DeliveredMessages(receipts::DeliveredMessages) -> [item receipts::OwnMarkerItem],
     /// I am writing, or have stopped.
     "typing" => Typing(presence::Typing),
     /// The app of this socket is in front, or in the background.
     "setPresence" => SetPresence(presence::SetPresence),
     /// Who of these people is here.
-    "getOnlineInfo" => GetOnlineInfo(presence::GetOnlineInfo),
+    "getOnlineInfo" => GetOnlineInfo(presence::GetOnlineInfo) -> [rows OnlineInfo],
+    /// A page of everybody, in the order of sign-up.
+    "listUsers" => ListUsers(people::ListUsers) -> [rows PersonItem],
+    /// Somebody's names; my own where I name nobody.
+    "getUser" => GetUser(people::GetUser) -> [item PersonItem],
+    /// People with this in their name, or with this e-mail address.
+    "searchUsers" => SearchUsers(people::SearchUsers) -> [rows PersonItem],
+    /// Puts somebody on my list.
+    "addContact" => AddContact(contacts::AddContact),
+    /// Takes somebody from my list.
+    "removeContact" => RemoveContact(contacts::RemoveContact),
+    /// A page of my list.
+    "listContacts" => ListContacts(contacts::ListContacts) -> [rows ListedPersonItem],
+    /// Takes nothing from somebody any more.
+    "blockUser" => BlockUser(contacts::BlockUser),
+    /// Ends that.
+    "unblockUser" => UnblockUser(contacts::UnblockUser),
+    /// A page of those whom I have blocked.
+    "listBlocked" => ListBlocked(contacts::ListBlocked) -> [rows ListedPersonItem],
+    /// Lets somebody know something.
+    "sendNotification" => SendNotification(notifications::SendNotification) -> [item notifications::SentItem],
+    /// A page of what others let me know.
+    "listNotifications" => ListNotifications(notifications::ListNotifications) -> [rows NotificationItem],
+    /// Marks one of these as read, or all.
+    "readNotifications" => ReadNotifications(notifications::ReadNotifications) -> [item notifications::ReadItem],
 }
 
 /// Who asks, and what it takes to answer.
@@ -217,6 +252,18 @@ impl Command {
             Self::Typing(params) => presence::typing(params, context).boxed(),
             Self::SetPresence(params) => presence::set_presence(params, context, socket).boxed(),
             Self::GetOnlineInfo(params) => presence::get_online_info(params, context).boxed(),
+            Self::ListUsers(params) => people::list(params, context).boxed(),
+            Self::GetUser(params) => people::get(params, context).boxed(),
+            Self::SearchUsers(params) => people::search(params, context).boxed(),
+            Self::AddContact(params) => contacts::add(params, context).boxed(),
+            Self::RemoveContact(params) => contacts::remove(params, context).boxed(),
+            Self::ListContacts(params) => contacts::list(params, context).boxed(),
+            Self::BlockUser(params) => contacts::block(params, context).boxed(),
+            Self::UnblockUser(params) => contacts::unblock(params, context).boxed(),
+            Self::ListBlocked(params) => contacts::list_blocked(params, context).boxed(),
+            Self::SendNotification(params) => notifications::send(params, context).boxed(),
+            Self::ListNotifications(params) => notifications::list(params, context).boxed(),
+            Self::ReadNotifications(params) => notifications::read(params, context).boxed(),
         }
     }
 

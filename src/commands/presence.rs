@@ -76,6 +76,7 @@ pub(super) async fn typing(params: Typing, context: Context) -> Result<Outcome, 
     Ok(Outcome { reply: Body::done(), events: vec![Event::Typing(writing)] })
 }
 
+#[expect(clippy::unused_async, reason = "begins with the first poll, like every command")]
 pub(super) async fn set_presence(params: SetPresence, context: Context, socket: Arc<Socket>) -> Result<Outcome, Error> {
     // Others hear of it with the next news.
     if socket.set_active(params.active) != params.active {

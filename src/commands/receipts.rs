@@ -46,7 +46,7 @@ impl FromFields for DeliveredMessages {
 /// Where my own marker is now.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct OwnMarkerItem {
+pub(super) struct OwnMarkerItem {
     #[serde(flatten)]
     target: TargetItem,
     #[schema(value_type = i64)]

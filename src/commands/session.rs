@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::{Context, Outcome};
 use crate::delivery::socket::Socket;
@@ -40,8 +41,8 @@ impl FromFields for Subscribe {
 }
 
 /// What the socket gets from now on.
-#[derive(Debug, Serialize)]
-struct Subscription {
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Subscription {
     events: Vec<&'static str>,
 }
 

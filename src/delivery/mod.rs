@@ -190,6 +190,7 @@ impl Delivery {
     }
 
     /// Takes a socket in; see [`hub::Registration`].
+    #[must_use]
     pub fn register(&self, user: UserId, session: SessionId, expires_at: i64) -> hub::Registration {
         self.hub.register(user, session, expires_at, Arc::clone(self.bus.presence()))
     }

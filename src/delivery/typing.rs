@@ -34,7 +34,10 @@ impl Typing {
 
 /// Those who write, on one node.
 #[derive(Debug, Default)]
-pub(super) struct Writing(Mutex<HashMap<(UserId, Where), (Instant, Arc<Typing>)>>);
+pub(super) struct Writing(Mutex<HashMap<(UserId, Where), Until>>);
+
+/// When somebody will have stopped, and what is told then.
+type Until = (Instant, Arc<Typing>);
 
 impl Writing {
     /// Notes that somebody has begun, goes on or has stopped.

@@ -1,5 +1,6 @@
 //! HTTP: accounts, people, and what an operator asks. Every route is on this screen.
 
+mod asyncapi;
 mod auth;
 mod conversations;
 mod error;
@@ -10,6 +11,7 @@ mod operations;
 mod page;
 mod users;
 
+pub use asyncapi::asyncapi;
 pub use openapi::document;
 
 use actix_web::http::StatusCode;
@@ -65,6 +67,7 @@ pub fn routes(config: &mut ServiceConfig) {
                 .config(Config::new(["/api/openapi.json"]).validator_url("none"))
                 .url("/api/openapi.json", document()),
         )
+        .route("/api/asyncapi.json", web::get().to(operations::socket_document))
         .route("/api", web::get().to(page::to_swagger_ui))
         .default_service(web::to(nothing_here));
 }
@@ -82,7 +85,9 @@ async fn carried_out(
 ) -> Result<Body, HttpError> {
     to_its_end(async move {
         let Outcome { reply, events } = command.await?;
-        events.iter().for_each(|event| app.delivery.publish(event));
+        for event in &events {
+            app.delivery.publish(event);
+        }
         Ok(reply)
     })
     .await

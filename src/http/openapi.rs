@@ -28,6 +28,7 @@ use super::{auth, conversations, me, operations, users};
         operations::health,
         operations::readiness,
         operations::metrics,
+        operations::socket_document,
     ),
     modifiers(&Bearer)
 )]

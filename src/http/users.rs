@@ -9,37 +9,14 @@ use super::extract::{Asked, QueryString, SignedIn};
 use crate::app::{App, Identity};
 use crate::error::Error;
 use crate::model::{Page, UserId, UserQuery};
-use crate::store::users::{self, User};
+use crate::store::users;
+use crate::wire::items::PersonItem;
 use crate::wire::params::{Fields, FromFields};
-
-/// A person, as others see them.
-#[derive(Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Person {
-    #[schema(example = 1)]
-    id: i64,
-    #[schema(example = "Patrick")]
-    first_name: Option<String>,
-    #[schema(example = "Star")]
-    last_name: Option<String>,
-    #[schema(example = "patrick")]
-    username: Option<String>,
-    /// Of oneself alone.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    email: Option<String>,
-}
-
-impl Person {
-    fn seen_by(asker: UserId, user: User) -> Self {
-        let email = user.email.filter(|_| user.id == asker);
-        Self { id: user.id.0, first_name: user.first_name, last_name: user.last_name, username: user.username, email }
-    }
-}
 
 /// A page of people.
 #[derive(Serialize, ToSchema)]
 pub(super) struct People {
-    data: Vec<Person>,
+    data: Vec<PersonItem>,
 }
 
 pub(super) struct Wanted {
@@ -66,23 +43,23 @@ impl FromFields for Wanted {
 pub(super) async fn list(app: Data<App>, asked: Asked<QueryString<Wanted>>) -> Result<Json<People>, HttpError> {
     let Asked(Identity { user: me, .. }, QueryString(Wanted { query, page })) = asked;
     let found = match query {
-        Some(query) => users::search(&app.db, me, &query, page).await?,
+        Some(query) => users::search(&app.db, me, &query, None, page).await?,
         None => users::list(&app.db, page).await?,
     };
-    Ok(Json(People { data: found.into_iter().map(|user| Person::seen_by(me, user)).collect() }))
+    Ok(Json(People { data: found.into_iter().map(|user| user.seen_by(me)).collect() }))
 }
 
 /// One person
 #[utoipa::path(get, path = "/api/v1/users/{id}", tag = "users", security(("bearer" = [])), params(
     ("id" = i64, Path, minimum = 1)
 ), responses(
-    (status = 200, body = Person, description = "Done"),
+    (status = 200, body = PersonItem, description = "Done"),
     (status = 401, body = ErrorBody, description = "No token that is good"),
     (status = 404, body = ErrorBody, description = "There is none"),
 ))]
-pub(super) async fn read(app: Data<App>, me: SignedIn, id: Path<String>) -> Result<Json<Person>, HttpError> {
+pub(super) async fn read(app: Data<App>, me: SignedIn, id: Path<String>) -> Result<Json<PersonItem>, HttpError> {
     let nobody = || Error::no_such_user("id");
     let id = id.parse().map_err(|_| nobody())?;
     let user = users::find(&app.db, UserId(id)).await?.ok_or_else(nobody)?;
-    Ok(Json(Person::seen_by(me.0.user, user)))
+    Ok(Json(user.seen_by(me.0.user)))
 }

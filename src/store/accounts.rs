@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use super::Db;
 use super::groups::{self, MemberChange, MemberIds};
+use super::{contacts, notifications};
 use crate::error::Error;
 use crate::model::{GroupId, SessionId, UserId};
 
@@ -39,6 +40,7 @@ pub async fn change_password(
 /// Deletes an account: the row keeps its id, so that messages keep their sender, and loses all that
 /// says who it was. The person leaves every group; a group that loses its last admin this way gets
 /// its longest-standing member as one, and a group without members ends. Dialogs stay with the others.
+/// Nobody has them as a contact any more, nor do they have anybody.
 /// Gives back the groups that were left, and who stays there; none where the account was gone already.
 ///
 /// # Errors
@@ -56,6 +58,8 @@ pub async fn delete(db: &Db, user: UserId) -> Result<Vec<(GroupId, MemberChange)
     .execute(&mut *tx)
     .await?;
     sqlx::query!("delete from sessions where user_id = $1", user.0).execute(&mut *tx).await?;
+    contacts::forget(&mut tx, user).await?;
+    notifications::forget(&mut tx, user).await?;
     let groups = sqlx::query!(
         r#"select c.id, c.name as "name!" from conversations c
          where c.id in (select conversation_id from members where user_id = $1 and kind = 'group')

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use sqlx::postgres::{PgTypeInfo, PgValueRef};
 use sqlx::{Decode, Postgres, Type, error::BoxDynError};
 
-use crate::model::{ConversationId, GroupId, MessageId, Timestamp, UserId};
+use crate::model::{ConversationId, GroupId, MessageId, NotificationId, Timestamp, UserId};
 
 macro_rules! columns {
     ($($name:ident($inner:ty))*) => {$(
@@ -22,4 +22,4 @@ macro_rules! columns {
     )*};
 }
 
-columns! { UserId(i64) GroupId(i64) ConversationId(i64) MessageId(i64) Timestamp(DateTime<Utc>) }
+columns! { UserId(i64) GroupId(i64) ConversationId(i64) MessageId(i64) NotificationId(i64) Timestamp(DateTime<Utc>) }

@@ -5,12 +5,14 @@
 pub mod accounts;
 pub mod chat_list;
 mod columns;
+pub mod contacts;
 pub mod conversations;
 pub mod edits;
 pub mod groups;
 pub mod history;
 pub mod member_lists;
 pub mod messages;
+pub mod notifications;
 pub mod presence;
 pub mod receipts;
 pub mod sessions;
@@ -174,6 +176,16 @@ async fn pool(address: &Address, connections: u32) -> Result<PgPool, Error> {
 impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
         if cannot_be_reached(&error) { Self::unavailable(error) } else { Self::internal(error) }
+    }
+}
+
+/// The verdict of the constraints on who does to themselves what one does to others only.
+fn not_oneself(error: sqlx::Error) -> Error {
+    match error.as_database_error().and_then(|error| error.constraint()) {
+        Some("nobody_is_their_own_contact" | "nobody_blocks_themselves" | "nobody_notifies_themselves") => {
+            Error::oneself()
+        }
+        _ => error.into(),
     }
 }
 

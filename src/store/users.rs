@@ -2,7 +2,8 @@
 
 use super::Db;
 use crate::error::{Code, Error};
-use crate::model::{Email, Page, Timestamp, UserId, UserQuery, Username};
+use crate::model::{Email, GroupId, Page, Timestamp, UserId, UserQuery, Username};
+use crate::wire::items::PersonItem;
 
 /// A person, as they see themselves. Others see neither `email` nor times.
 #[derive(Clone, Debug)]
@@ -21,6 +22,21 @@ pub struct User {
     pub created_at: Timestamp,
     /// When they last changed something of this.
     pub updated_at: Timestamp,
+}
+
+impl User {
+    /// As `asker` reads them: an address is for its owner alone.
+    #[must_use]
+    pub fn seen_by(self, asker: UserId) -> PersonItem {
+        let email = self.email.filter(|_| self.id == asker);
+        PersonItem {
+            id: self.id,
+            first_name: self.first_name,
+            last_name: self.last_name,
+            username: self.username,
+            email,
+        }
+    }
 }
 
 /// What a sign-up stores.
@@ -194,17 +210,25 @@ pub async fn list(db: &Db, page: Page) -> Result<Vec<User>, Error> {
     .await?)
 }
 
-/// People with this part in their name, or with this e-mail address; never the one who asks.
+/// People with this part in their name, or with this e-mail address; never the one who asks, nor the
+/// members of `outside`. Whether the asker may know who these are is for the caller to ask.
 ///
 /// A query with three letters or digits in a row is found anywhere in a name; a shorter one where
 /// a word begins, because that is what the index can answer.
 ///
 /// # Errors
 /// Only where the database fails.
-pub async fn search(db: &Db, asker: UserId, query: &UserQuery, page: Page) -> Result<Vec<User>, Error> {
+pub async fn search(
+    db: &Db,
+    asker: UserId,
+    query: &UserQuery,
+    outside: Option<GroupId>,
+    page: Page,
+) -> Result<Vec<User>, Error> {
     let query = query.as_str().trim().to_lowercase();
+    let outside = outside.map(|group| group.0);
     if query.contains('@') {
-        return by_email(db, asker, &query, page).await;
+        return by_email(db, asker, &query, outside, page).await;
     }
     if !query.chars().any(char::is_alphanumeric) {
         return Ok(Vec::new());
@@ -216,9 +240,10 @@ pub async fn search(db: &Db, asker: UserId, query: &UserQuery, page: Page) -> Re
         User,
         r#"select id as "id!: _", email, username, first_name, last_name,
                   created_at as "created_at!: _", updated_at as "updated_at!: _"
-           from search_users($1, $2, $3, $4)"#,
+           from search_users($1, $2, $3, $4, $5)"#,
         pattern,
         asker.0,
+        outside,
         page.limit,
         page.offset()
     )
@@ -226,13 +251,17 @@ pub async fn search(db: &Db, asker: UserId, query: &UserQuery, page: Page) -> Re
     .await?)
 }
 
-async fn by_email(db: &Db, asker: UserId, email: &str, page: Page) -> Result<Vec<User>, Error> {
+async fn by_email(db: &Db, asker: UserId, email: &str, outside: Option<i64>, page: Page) -> Result<Vec<User>, Error> {
     Ok(sqlx::query_as!(
         User,
         "select id, email, username, first_name, last_name, created_at, updated_at
-         from users where lower(email) = $1 and deleted_at is null and id <> $2 limit $3 offset $4",
+         from users u
+         where lower(email) = $1 and deleted_at is null and id <> $2
+           and not exists (select from members m where m.conversation_id = $3 and m.user_id = u.id)
+         limit $4 offset $5",
         email,
         asker.0,
+        outside,
         page.limit,
         page.offset()
     )

@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
-use crate::model::{GroupId, MessageId, Seq, Target, Timestamp, UserId};
+use crate::model::{GroupId, MessageId, NotificationId, Seq, Target, Timestamp, UserId};
 
 /// A message.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -308,6 +308,51 @@ pub struct MemberItem<'a> {
     pub user_name: Cow<'a, str>,
 }
 
+/// A person, as others see them.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PersonItem {
+    /// Who.
+    #[schema(value_type = i64, example = 1)]
+    pub id: UserId,
+    /// First name, if they gave one.
+    #[schema(example = "Patrick")]
+    pub first_name: Option<String>,
+    /// Last name, if they gave one.
+    #[schema(example = "Star")]
+    pub last_name: Option<String>,
+    /// What they sign in with, if not by e-mail alone.
+    #[schema(example = "patrick")]
+    pub username: Option<String>,
+    /// Of oneself alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub email: Option<String>,
+}
+
+/// Somebody on one of my lists: a contact, or whom I have blocked.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ListedPersonItem {
+    /// Who.
+    #[serde(flatten)]
+    pub person: PersonItem,
+    /// Since when they are on it.
+    #[schema(value_type = String, format = DateTime)]
+    pub added_at: Timestamp,
+}
+
+/// A person, by name: whom a push is about.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct UserItem<'a> {
+    /// Who.
+    #[schema(value_type = i64)]
+    pub user_id: UserId,
+    /// Their current name.
+    #[schema(value_type = String)]
+    pub user_name: Cow<'a, str>,
+}
+
 /// What a client has missed of one conversation, because it read too slowly.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -324,7 +369,8 @@ pub struct BehindItem {
 #[serde(rename_all = "camelCase")]
 pub struct NotificationItem<'a> {
     /// Null where it is not stored: of a new message.
-    pub notification_id: Option<i64>,
+    #[schema(value_type = Option<i64>)]
+    pub notification_id: Option<NotificationId>,
     /// What it is about.
     #[schema(value_type = String)]
     pub kind: Cow<'a, str>,
@@ -343,6 +389,18 @@ pub struct NotificationItem<'a> {
     /// When it was read.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub read_at: Option<Timestamp>,
+}
+
+/// Which notifications have been read.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ReadItem {
+    /// Null for all so far.
+    #[schema(value_type = Option<i64>)]
+    pub notification_id: Option<NotificationId>,
+    /// When; of one that was read before, when that was.
+    #[schema(value_type = String, format = DateTime)]
+    pub read_at: Timestamp,
 }
 
 /// What goes with the notification of a new message.

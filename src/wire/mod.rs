@@ -1,6 +1,7 @@
 //! What goes over the wire: bytes to requests, replies and pushes to bytes. No input panics here.
 
 pub mod close;
+pub mod described;
 pub mod frame;
 pub mod items;
 pub mod params;

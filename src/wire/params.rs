@@ -158,6 +158,9 @@ impl<'a> Fields<'a> {
     ///
     /// # Errors
     /// `bad_params` where it is missing, null or out of its range.
+    ///
+    /// # Panics
+    /// Where the schema of a type has no example, which a test would show.
     pub fn required<T: Param>(&self, name: &str) -> Result<T, Error> {
         if let Some(description) = self.description {
             let schema = T::schema(self.limits);
@@ -191,7 +194,8 @@ impl<'a> Fields<'a> {
     /// # Errors
     /// `bad_params` where it is there and out of its range.
     pub fn nullable<T: Param>(&self, name: &str) -> Result<Option<Option<T>>, Error> {
-        if self.values.contains_key(name) { self.optional(name).map(Some) } else { Ok(None) }
+        let asked = self.values.contains_key(name) || self.description.is_some();
+        if asked { self.optional(name).map(Some) } else { Ok(None) }
     }
 
     /// A field that has to be there and may be null.

@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
+use clap::Parser as _;
+use hark::config::Cli;
 use serde_json::Value;
 
 use crate::support::{TestServer, answer};
@@ -62,6 +64,49 @@ fn the_openapi_file_is_the_document_of_this_build() {
     let file = fs::read_to_string(&path).unwrap_or_default();
     let document = hark::http::document().to_pretty_json().expect("JSON") + "\n";
     assert!(file == document, "it is old; run: cargo run -- openapi > openapi/openapi.json");
+}
+
+fn asyncapi() -> Value {
+    let config = Cli::parse_from(["hark"]).config;
+    hark::http::asyncapi(&config.limits)
+}
+
+#[test]
+fn the_asyncapi_file_is_the_document_of_this_build() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("openapi/asyncapi.json");
+    let file = fs::read_to_string(&path).unwrap_or_default();
+    assert!(file == format!("{:#}\n", asyncapi()), "it is old; run: cargo run -- asyncapi > openapi/asyncapi.json");
+}
+
+/// Every `$ref` of a document.
+fn references(value: &Value) -> Vec<&str> {
+    match value {
+        Value::Object(fields) => {
+            let own = fields.get("$ref").and_then(Value::as_str);
+            own.into_iter().chain(fields.values().flat_map(references)).collect()
+        }
+        Value::Array(values) => values.iter().flat_map(references).collect(),
+        _ => Vec::new(),
+    }
+}
+
+#[test]
+fn every_reference_in_the_documents_leads_somewhere() {
+    for document in [asyncapi(), document()] {
+        let references = references(&document);
+        assert!(references.len() > 20, "the references are somewhere else: {references:?}");
+        for reference in references {
+            let pointer = reference.strip_prefix('#').expect("a place in the same document");
+            assert!(document.pointer(pointer).is_some(), "{reference} leads nowhere");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_server_shows_the_asyncapi_document() {
+    let server = TestServer::start().await;
+    let shown = answer(server.http("GET", "/api/asyncapi.json")).await.ok(200);
+    assert_eq!(shown, asyncapi());
 }
 
 #[test]

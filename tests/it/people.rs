@@ -1,10 +1,12 @@
-//! Other people over HTTP: the list, the search, one of them; never a hash, never another's address.
+//! Other people, over HTTP and as frames: the list, the search, one of them; never a hash, never
+//! another's address.
 
 use serde_json::{Value, json};
 
-use crate::support::{Answer, TestServer, User, answer, steady};
+use crate::support::{Answer, Client, TestServer, User, answer, steady};
 
 const USERS: &str = "/api/v1/users";
+const ME: &str = "/api/v1/users/me";
 
 async fn get(server: &TestServer, asker: &User, path: &str) -> Answer {
     answer(server.http("GET", path).bearer_auth(&asker.token)).await
@@ -221,4 +223,119 @@ async fn a_query_that_cannot_be_searched_is_named() {
     // Not UTF-8: nobody is called that, and nothing breaks.
     let unreadable = get(&server, &bob, "/api/v1/users?q=%ff%fe%fd").await;
     assert!([200, 400].contains(&unreadable.status), "{unreadable:?}");
+}
+
+async fn rows(client: &mut Client, kind: &str, params: Value) -> Value {
+    let reply = client.call(kind, params).await;
+    assert_eq!(reply["success"], true, "{reply}");
+    reply["params"]["data"].clone()
+}
+
+async fn searched(client: &mut Client, params: Value) -> Vec<i64> {
+    let rows = rows(client, "searchUsers", params).await;
+    rows.as_array().expect("rows").iter().map(|row| row["id"].as_i64().expect("an id")).collect()
+}
+
+async fn refused(client: &mut Client, kind: &str, params: Value) -> Value {
+    let error = client.call(kind, params).await;
+    json!([error["code"], error["message"]])
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn frames_say_of_people_what_http_says() {
+    let server = TestServer::start().await;
+    let (patrick, bob) = (patrick(&server).await, bob(&server).await);
+    let mut client = server.connect(&bob).await;
+    let list = get(&server, &bob, USERS).await.ok(200);
+    assert_eq!(rows(&mut client, "listUsers", json!({})).await, list["data"]);
+    assert_eq!(rows(&mut client, "listUsers", json!({ "limit": 1, "page": 2 })).await, json!([list["data"][1]]));
+    assert_eq!(rows(&mut client, "searchUsers", json!({ "query": "pat" })).await, json!([list["data"][0]]));
+    let other = client.call("getUser", json!({ "userId": patrick.id })).await;
+    insta::assert_json_snapshot!(other, @r#"
+    {
+      "id": 4,
+      "params": {
+        "data": null,
+        "item": {
+          "firstName": "Patrick",
+          "id": 1,
+          "lastName": "Star",
+          "username": "pat"
+        },
+        "message": null,
+        "senderName": null
+      },
+      "success": true,
+      "type": "getUser"
+    }
+    "#);
+    for params in [json!({}), json!({ "userId": null }), json!({ "userId": bob.id })] {
+        assert_eq!(client.call("getUser", params).await["params"]["item"], list["data"][1]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_frame_about_people_names_what_is_wrong() {
+    let server = TestServer::start().await;
+    let gone = patrick(&server).await;
+    let mut client = server.connect(&bob(&server).await).await;
+    answer(server.http("DELETE", ME).bearer_auth(&gone.token)).await.no_content();
+    let nobody = json!(["not_found", "params.userId: there is no such user"]);
+    for user in [404, gone.id] {
+        assert_eq!(refused(&mut client, "getUser", json!({ "userId": user })).await, nobody);
+    }
+    assert_eq!(rows(&mut client, "listUsers", json!({})).await.as_array().map(Vec::len), Some(1));
+    assert!(searched(&mut client, json!({ "query": "patrick" })).await.is_empty());
+    for (kind, params, sentence) in [
+        ("getUser", json!({ "userId": "1" }), "params.userId must be an integer from 1"),
+        ("listUsers", json!({ "limit": 101 }), "params.limit must be an integer from 1 to 100"),
+        ("listUsers", json!({ "page": 0 }), "params.page must be an integer from 1"),
+        ("searchUsers", json!({}), "params.query is required"),
+        ("searchUsers", json!({ "query": "" }), "params.query must be 1 to 254 characters"),
+        ("searchUsers", json!({ "query": "a\0" }), "params.query must not contain U+0000"),
+        ("searchUsers", json!({ "query": 7 }), "params.query must be a string"),
+        ("searchUsers", json!({ "query": "a", "limit": 0 }), "params.limit must be an integer from 1 to 100"),
+        ("searchUsers", json!({ "query": "a", "groupId": 0 }), "params.groupId must be an integer from 1"),
+    ] {
+        assert_eq!(refused(&mut client, kind, params).await, json!(["bad_params", sentence]));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_search_for_a_group_leaves_its_members_out_and_is_theirs_alone() {
+    let server = TestServer::start().await;
+    let users = server.users("User", 8).await;
+    let addressed = patrick(&server).await;
+    let mut client = server.connect(&users[0]).await;
+    let members: Vec<i64> = [1, 2, 5].map(|nth: usize| users[nth].id).to_vec();
+    let group = client.call("newGroup", json!({ "groupName": "G", "userIds": members })).await;
+    let group = &group["params"]["item"]["groupId"];
+    let ids: Vec<i64> = users.iter().map(|user| user.id).collect();
+
+    assert_eq!(searched(&mut client, json!({ "query": "user" })).await, ids[1..]);
+    let outside = [ids[3], ids[4], ids[6], ids[7]];
+    assert_eq!(searched(&mut client, json!({ "query": "user", "groupId": group })).await, outside);
+    let mut paged = Vec::new();
+    for page in 1..=3 {
+        let params = json!({ "query": "user", "groupId": group, "limit": 2, "page": page });
+        paged.extend(searched(&mut client, params).await);
+    }
+    assert_eq!(paged, outside);
+
+    let by_address = json!({ "query": "patrick@example.org", "groupId": group });
+    assert_eq!(searched(&mut client, by_address.clone()).await, [addressed.id]);
+    client.call("addUserInGroup", json!({ "groupId": group, "userId": addressed.id })).await;
+    assert!(searched(&mut client, by_address).await.is_empty());
+
+    let mut stranger = server.connect(&users[3]).await;
+    let params = json!({ "query": "user", "groupId": group });
+    let not_mine = json!(["not_a_member", "User is not a member of this group"]);
+    assert_eq!(refused(&mut stranger, "searchUsers", params).await, not_mine);
+    // A dialog is no group, though a conversation has its id.
+    let dialog = client.call("privateMessage", json!({ "receiverId": ids[1], "content": "x" })).await;
+    assert_eq!(dialog["success"], true);
+    for id in [404, 2] {
+        let error = refused(&mut client, "searchUsers", json!({ "query": "user", "groupId": id })).await;
+        assert_eq!(error, json!(["not_found", "params.groupId: there is no such group"]));
+    }
 }

@@ -7,8 +7,8 @@ use super::{Param, Value};
 use crate::config::Limits;
 use crate::model::{
     ClientMessageId, Content, ConversationFilter, Cursor, Email, GroupId, GroupName, MAX_ID, MessageId,
-    NotificationData, NotificationKind, Password, PersonName, Reaction, Refusal, SearchQuery, Topic, Topics, UserId,
-    UserQuery, Username,
+    NotificationData, NotificationId, NotificationKind, Password, PersonName, Reaction, Refusal, SearchQuery, Topic,
+    Topics, UserId, UserQuery, Username,
 };
 
 macro_rules! text_params {
@@ -64,7 +64,7 @@ macro_rules! id_params {
     )*};
 }
 
-id_params! { UserId GroupId MessageId }
+id_params! { UserId GroupId MessageId NotificationId }
 
 impl Param for String {
     fn parse(value: Value<'_>, _: &Limits) -> Result<Self, Refusal> {

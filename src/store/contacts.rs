@@ -1,0 +1,208 @@
+//! Whom somebody has on their lists: their contacts, and those from whom they take nothing.
+
+use chrono::{DateTime, Utc};
+
+use super::{Db, not_oneself};
+use crate::error::Error;
+use crate::model::{ListStart, Place, Timestamp, UserId};
+use crate::wire::items::{ListedPersonItem, PersonItem};
+
+/// What became of adding a contact.
+#[derive(Debug)]
+pub struct Added {
+    /// Current name of the contact.
+    pub name: String,
+    /// Current name of who added them.
+    pub by_name: String,
+    /// Whether they were not on the list before.
+    pub is_new: bool,
+    /// Whether the contact takes nothing from who added them.
+    pub is_blocked: bool,
+}
+
+/// What became of blocking somebody.
+#[derive(Debug)]
+pub struct Blocked {
+    /// Their current name.
+    pub name: String,
+    /// Whether they were not on the list before.
+    pub is_new: bool,
+}
+
+/// Puts somebody on `user`'s contacts; twice is as good as once.
+///
+/// # Errors
+/// `not_found` where there is no such user, `self` for oneself.
+pub async fn add(db: &Db, user: UserId, contact: UserId) -> Result<Added, Error> {
+    // The lock keeps the account from being deleted in between, which takes it from all lists.
+    sqlx::query_as!(
+        Added,
+        r#"with contact as (
+               select id, name from users where id = $2 and deleted_at is null for share
+           ), added as (
+               insert into contacts (user_id, contact_id) select $1, id from contact
+               on conflict do nothing returning contact_id
+           )
+           select contact.name, me.name as by_name, exists (select from added) as "is_new!",
+                  exists (select from blocks where user_id = $2 and blocked_id = $1) as "is_blocked!"
+           from contact join users me on me.id = $1"#,
+        user.0,
+        contact.0
+    )
+    .fetch_optional(&db.pool)
+    .await
+    .map_err(not_oneself)?
+    .ok_or_else(|| Error::no_such_user("params.userId"))
+}
+
+/// Takes somebody from `user`'s contacts, and gives back their name; `None` where they were not there.
+///
+/// # Errors
+/// Only where the database fails.
+pub async fn remove(db: &Db, user: UserId, contact: UserId) -> Result<Option<String>, Error> {
+    Ok(sqlx::query_scalar!(
+        r#"delete from contacts where user_id = $1 and contact_id = $2
+           returning (select name from users where id = contact_id) as "name!""#,
+        user.0,
+        contact.0
+    )
+    .fetch_optional(&db.pool)
+    .await?)
+}
+
+/// A page of somebody's contacts, who came first first; without those who are gone.
+///
+/// # Errors
+/// Only where the database fails.
+pub async fn list(db: &Db, user: UserId, limit: i64, start: ListStart) -> Result<Vec<ListedPersonItem>, Error> {
+    let (after_at, after_id) = after(start);
+    let rows = sqlx::query_as!(
+        Row,
+        "select u.id, u.first_name, u.last_name, u.username, c.created_at as added_at
+         from contacts c join users u on u.id = c.contact_id
+         where c.user_id = $1 and u.deleted_at is null and (c.created_at, c.contact_id) > ($2, $3)
+         order by c.created_at, c.contact_id limit $4 offset $5",
+        user.0,
+        after_at,
+        after_id,
+        limit,
+        start.skipped
+    )
+    .fetch_all(&db.pool)
+    .await?;
+    Ok(rows.into_iter().map(ListedPersonItem::from).collect())
+}
+
+/// Lets `user` take nothing from somebody any more; twice is as good as once.
+///
+/// # Errors
+/// `not_found` where there is no such user, `self` for oneself.
+pub async fn block(db: &Db, user: UserId, blocked: UserId) -> Result<Blocked, Error> {
+    sqlx::query_as!(
+        Blocked,
+        r#"with blocked as (
+               select id, name from users where id = $2 and deleted_at is null for share
+           ), added as (
+               insert into blocks (user_id, blocked_id) select $1, id from blocked
+               on conflict do nothing returning blocked_id
+           )
+           select name, exists (select from added) as "is_new!" from blocked"#,
+        user.0,
+        blocked.0
+    )
+    .fetch_optional(&db.pool)
+    .await
+    .map_err(not_oneself)?
+    .ok_or_else(|| Error::no_such_user("params.userId"))
+}
+
+/// Ends a block, and gives back the name of who was blocked; `None` where there was none.
+///
+/// # Errors
+/// Only where the database fails.
+pub async fn unblock(db: &Db, user: UserId, blocked: UserId) -> Result<Option<String>, Error> {
+    Ok(sqlx::query_scalar!(
+        r#"delete from blocks where user_id = $1 and blocked_id = $2
+           returning (select name from users where id = blocked_id) as "name!""#,
+        user.0,
+        blocked.0
+    )
+    .fetch_optional(&db.pool)
+    .await?)
+}
+
+/// A page of those whom somebody has blocked, who came first first; without those who are gone.
+///
+/// # Errors
+/// Only where the database fails.
+pub async fn list_blocked(db: &Db, user: UserId, limit: i64, start: ListStart) -> Result<Vec<ListedPersonItem>, Error> {
+    let (after_at, after_id) = after(start);
+    let rows = sqlx::query_as!(
+        Row,
+        "select u.id, u.first_name, u.last_name, u.username, b.created_at as added_at
+         from blocks b join users u on u.id = b.blocked_id
+         where b.user_id = $1 and u.deleted_at is null and (b.created_at, b.blocked_id) > ($2, $3)
+         order by b.created_at, b.blocked_id limit $4 offset $5",
+        user.0,
+        after_at,
+        after_id,
+        limit,
+        start.skipped
+    )
+    .fetch_all(&db.pool)
+    .await?;
+    Ok(rows.into_iter().map(ListedPersonItem::from).collect())
+}
+
+/// Takes a deleted account from all lists, its own included. In one order, so that two accounts that
+/// know each other can be deleted at once.
+pub(super) async fn forget(tx: &mut sqlx::PgConnection, user: UserId) -> Result<(), Error> {
+    sqlx::query!(
+        "with gone as (
+             select user_id, contact_id from contacts where user_id = $1 or contact_id = $1
+             order by user_id, contact_id for update
+         )
+         delete from contacts c using gone where c.user_id = gone.user_id and c.contact_id = gone.contact_id",
+        user.0
+    )
+    .execute(&mut *tx)
+    .await?;
+    sqlx::query!(
+        "with gone as (
+             select user_id, blocked_id from blocks where user_id = $1 or blocked_id = $1
+             order by user_id, blocked_id for update
+         )
+         delete from blocks b using gone where b.user_id = gone.user_id and b.blocked_id = gone.blocked_id",
+        user.0
+    )
+    .execute(&mut *tx)
+    .await?;
+    Ok(())
+}
+
+/// Where somebody stands on such a list.
+#[must_use]
+pub fn place(listed: &ListedPersonItem) -> Place {
+    Place { at: listed.added_at.0.timestamp_micros(), id: listed.person.id.0 }
+}
+
+/// The row that a page comes after; before all others where it comes after none.
+fn after(start: ListStart) -> (DateTime<Utc>, i64) {
+    let Place { at, id } = start.below.unwrap_or(Place { at: 0, id: 0 });
+    (DateTime::from_timestamp_micros(at).unwrap_or_default(), id)
+}
+
+struct Row {
+    id: UserId,
+    first_name: Option<String>,
+    last_name: Option<String>,
+    username: Option<String>,
+    added_at: Timestamp,
+}
+
+impl From<Row> for ListedPersonItem {
+    fn from(row: Row) -> Self {
+        let Row { id, first_name, last_name, username, added_at } = row;
+        Self { person: PersonItem { id, first_name, last_name, username, email: None }, added_at }
+    }
+}
