@@ -27,7 +27,7 @@ pub struct Operation {
 pub enum Thing {
     /// In the order of their ids.
     User(usize),
-    /// In the order in which they were made.
+    /// The newest is 0.
     Group(usize),
     /// The newest is 0.
     Message(usize),
@@ -64,6 +64,13 @@ pub enum Request {
     NewGroup(Vec<usize>),
     AddUserInGroup(usize, usize),
     LeaveGroup(usize),
+    RemoveUserFromGroup(usize, usize),
+    AddGroupAdmin(usize, usize),
+    RemoveGroupAdmin(usize, usize),
+    RenameGroup(usize, &'static str),
+    DropGroup(usize),
+    BlockUser(usize),
+    UnblockUser(usize),
 }
 
 impl Request {
@@ -112,6 +119,15 @@ impl Request {
             }
             Self::AddUserInGroup(group, user) => ("addUserInGroup", user_of(group, user)),
             Self::LeaveGroup(group) => ("leaveGroup", in_group(group)),
+            Self::RemoveUserFromGroup(group, user) => ("removeUserFromGroup", user_of(group, user)),
+            Self::AddGroupAdmin(group, user) => ("addGroupAdmin", user_of(group, user)),
+            Self::RemoveGroupAdmin(group, user) => ("removeGroupAdmin", user_of(group, user)),
+            Self::RenameGroup(group, name) => {
+                ("renameGroup", json!({ "groupId": id(Group(*group)), "groupName": name }))
+            }
+            Self::DropGroup(group) => ("dropGroup", in_group(group)),
+            Self::BlockUser(user) => ("blockUser", json!({ "userId": id(User(*user)) })),
+            Self::UnblockUser(user) => ("unblockUser", json!({ "userId": id(User(*user)) })),
         }
     }
 }
@@ -134,8 +150,16 @@ impl Request {
                 Target::User(other) => model.dialog(user, *other),
                 Target::Group(nth) => model.group(*nth),
             },
-            Self::NewGroup(_) => model.groups().last(),
-            Self::MessageInGroup(nth, _) | Self::AddUserInGroup(nth, _) | Self::LeaveGroup(nth) => model.group(*nth),
+            Self::NewGroup(_) => model.group(0),
+            Self::MessageInGroup(nth, _)
+            | Self::AddUserInGroup(nth, _)
+            | Self::LeaveGroup(nth)
+            | Self::RemoveUserFromGroup(nth, _)
+            | Self::AddGroupAdmin(nth, _)
+            | Self::RemoveGroupAdmin(nth, _)
+            | Self::RenameGroup(nth, _)
+            | Self::DropGroup(nth) => model.group(*nth),
+            Self::BlockUser(other) | Self::UnblockUser(other) => model.dialog(user, *other),
         }
     }
 }
@@ -146,7 +170,8 @@ impl fmt::Debug for Operation {
         let name = |thing| match thing {
             Thing::User(nth) if nth < USERS => json!(format!("user {nth}")),
             Thing::User(_) => json!("nobody"),
-            Thing::Group(nth) => json!(format!("group {nth}")),
+            Thing::Group(0) => json!("the newest group"),
+            Thing::Group(nth) => json!(format!("the group {nth} before the newest")),
             Thing::Message(0) => json!("the newest message"),
             Thing::Message(nth) => json!(format!("the message {nth} before the newest")),
         };
@@ -177,6 +202,13 @@ fn any_request() -> impl Strategy<Value = Request> {
         5 => prop::collection::vec(user(), 0..4).prop_map(Request::NewGroup),
         4 => (group(), user()).prop_map(|(group, user)| Request::AddUserInGroup(group, user)),
         2 => group().prop_map(Request::LeaveGroup),
+        2 => (group(), user()).prop_map(|(group, user)| Request::RemoveUserFromGroup(group, user)),
+        2 => (group(), user()).prop_map(|(group, user)| Request::AddGroupAdmin(group, user)),
+        2 => (group(), user()).prop_map(|(group, user)| Request::RemoveGroupAdmin(group, user)),
+        1 => (group(), group_name()).prop_map(|(group, name)| Request::RenameGroup(group, name)),
+        1 => group().prop_map(Request::DropGroup),
+        2 => user().prop_map(Request::BlockUser),
+        2 => user().prop_map(Request::UnblockUser),
     ]
 }
 
@@ -185,7 +217,7 @@ fn user() -> impl Strategy<Value = usize> {
     prop_oneof![12 => 0..USERS, 1 => Just(USERS)]
 }
 
-/// One of the first groups, which may not be there yet.
+/// One of the newest groups, which may not be there yet.
 fn group() -> impl Strategy<Value = usize> {
     prop_oneof![4 => Just(0_usize), 2 => Just(1), 1 => Just(2)]
 }
@@ -206,6 +238,10 @@ fn seq() -> impl Strategy<Value = Option<i64>> {
 
 fn content() -> impl Strategy<Value = &'static str> {
     prop::sample::select(vec!["tea", "cake", "tea and cake", "\"é\\\u{1fad6}\n"])
+}
+
+fn group_name() -> impl Strategy<Value = &'static str> {
+    prop::sample::select(vec!["Tea", "Chess"])
 }
 
 fn text() -> impl Strategy<Value = Text> {

@@ -18,6 +18,8 @@ pub struct Model {
     pub conversations: Vec<Conversation>,
     /// Every message of every conversation, the oldest first.
     pub messages: Vec<Message>,
+    /// Who takes nothing from whom.
+    pub blocks: BTreeSet<(usize, usize)>,
     /// Counts what was asked for: later is greater.
     pub now: u64,
 }
@@ -110,13 +112,13 @@ impl Model {
         json!(id.unwrap_or(UNKNOWN))
     }
 
-    /// The group that was made so manieth.
-    pub fn group(&self, nth: usize) -> Option<usize> {
-        self.groups().nth(nth)
+    pub fn group(&self, nth_newest: usize) -> Option<usize> {
+        self.groups().nth(nth_newest)
     }
 
+    /// The newest first.
     pub fn groups(&self) -> impl Iterator<Item = usize> {
-        (0..self.conversations.len()).filter(|place| self.group_id(*place).is_some())
+        (0..self.conversations.len()).rev().filter(|place| self.group_id(*place).is_some())
     }
 
     pub fn group_id(&self, conversation: usize) -> Option<i64> {
@@ -158,6 +160,11 @@ impl Model {
     pub fn membership(&mut self, user: usize, conversation: usize) -> &mut Member {
         let members = &mut self.conversations[conversation].members;
         members.iter_mut().find(|member| member.user == user).expect("a member")
+    }
+
+    /// Refuses what would get a word through to somebody who has blocked `user`.
+    pub fn takes_from(&self, other: usize, user: usize) -> Result<(), &'static str> {
+        if self.blocks.contains(&(other, user)) { Err("blocked") } else { Ok(()) }
     }
 
     /// The messages of a conversation, the oldest first.
