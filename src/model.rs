@@ -460,7 +460,7 @@ impl Page {
     }
 }
 
-/// The place of a row in a list that has the newest first.
+/// The place of a row in a list that moves while it is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
     /// When it came there, in microseconds since 1970; 0 in lists that go by id alone.
@@ -469,10 +469,10 @@ pub struct Place {
     pub id: i64,
 }
 
-/// Where a page of a list that has the newest first begins.
+/// Where a page of a list that moves while it is read begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ListStart {
-    /// Below this row.
+    /// Below this row, as the list is read.
     pub below: Option<Place>,
     /// After so many rows.
     pub skipped: i64,

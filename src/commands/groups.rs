@@ -1,12 +1,17 @@
-//! Groups: making one, and who comes and goes.
+//! Groups: making one, who comes and goes, and what admins do.
 
 use std::borrow::Cow;
+
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::{Context, Outcome};
 use crate::delivery::{Audience, Event, Push, WhenSlow, Where};
 use crate::error::Error;
-use crate::model::{GroupId, GroupName, Origin, UserId};
-use crate::store::groups::{self, MemberChange, MemberIds};
+use crate::model::{GroupId, GroupName, Origin, Page, Target, Timestamp, Topic, UserId};
+use crate::store::groups::{self, MemberIds};
+use crate::store::membership::{self, MemberChange};
+use crate::store::{admins, conversations};
 use crate::wire::items::{GroupItem, MemberItem};
 use crate::wire::params::{Fields, FromFields};
 use crate::wire::reply::{self, Body};
@@ -29,32 +34,85 @@ impl FromFields for NewGroup {
     }
 }
 
-/// `{"type": "addUserInGroup", "params": {"groupId": 1, "userId": 1}}`
+/// `{"type": "addUserInGroup", "params": {"groupId": 1, "userId": 1}}`; `removeUserFromGroup`,
+/// `addGroupAdmin` and `removeGroupAdmin` likewise.
 #[derive(Debug)]
-pub struct AddUserInGroup {
-    /// To which group.
+pub struct UserOfGroup {
+    /// Which group.
     pub group_id: GroupId,
     /// Whom.
     pub user_id: UserId,
 }
 
-impl FromFields for AddUserInGroup {
+impl FromFields for UserOfGroup {
     fn from_fields(fields: &Fields<'_>) -> Result<Self, Error> {
         Ok(Self { group_id: fields.required("groupId")?, user_id: fields.required("userId")? })
     }
 }
 
-/// `{"type": "leaveGroup", "params": {"groupId": 1}}`
+/// `{"type": "leaveGroup", "params": {"groupId": 1}}`; `dropGroup` likewise.
 #[derive(Debug)]
-pub struct LeaveGroup {
+pub struct WholeGroup {
     /// Which group.
     pub group_id: GroupId,
 }
 
-impl FromFields for LeaveGroup {
+impl FromFields for WholeGroup {
     fn from_fields(fields: &Fields<'_>) -> Result<Self, Error> {
         Ok(Self { group_id: fields.required("groupId")? })
     }
+}
+
+/// `{"type": "renameGroup", "params": {"groupId": 1, "groupName": "Chess club"}}`
+#[derive(Debug)]
+pub struct RenameGroup {
+    /// Which group.
+    pub group_id: GroupId,
+    /// What it is called from now on.
+    pub group_name: GroupName,
+}
+
+impl FromFields for RenameGroup {
+    fn from_fields(fields: &Fields<'_>) -> Result<Self, Error> {
+        Ok(Self { group_id: fields.required("groupId")?, group_name: fields.required("groupName")? })
+    }
+}
+
+/// `{"type": "listGroupUsers", "params": {"groupId": 1, "limit": 5, "page": 1}}`
+#[derive(Debug)]
+pub struct ListGroupUsers {
+    /// Which group.
+    pub group_id: GroupId,
+    /// Which page.
+    pub page: Page,
+}
+
+impl FromFields for ListGroupUsers {
+    fn from_fields(fields: &Fields<'_>) -> Result<Self, Error> {
+        Ok(Self { group_id: fields.required("groupId")?, page: fields.page()? })
+    }
+}
+
+/// Somebody in a group.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct GroupUserRow<'a> {
+    /// Who.
+    #[schema(value_type = i64)]
+    id: UserId,
+    /// What everybody sees of them.
+    name: &'a str,
+    /// First name, if they gave one.
+    first_name: Option<&'a str>,
+    /// Last name, if they gave one.
+    last_name: Option<&'a str>,
+    /// Null where they signed up by e-mail.
+    username: Option<&'a str>,
+    /// Whether they are an admin of it.
+    is_admin: bool,
+    /// Since when they are in it.
+    #[schema(value_type = String, format = DateTime)]
+    joined_at: Timestamp,
 }
 
 /// With more people in a new group, each hears of their own coming only: a thousand notices to a
@@ -75,49 +133,127 @@ pub(super) async fn new_group(params: NewGroup, context: Context) -> Result<Outc
     Ok(Outcome::with_pushes(Body::item(&item), pushes))
 }
 
-pub(super) async fn add_user(params: AddUserInGroup, context: Context) -> Result<Outcome, Error> {
-    let AddUserInGroup { group_id, user_id } = params;
-    let change = groups::add_member(&context.app.db, group_id, context.user, user_id).await?;
-    let item = member_item(group_id, user_id, &change);
-    Ok(Outcome::with_pushes(Body::done(), [added(&item, change.members.clone(), context.origin())]))
+pub(super) async fn add_user(params: UserOfGroup, context: Context) -> Result<Outcome, Error> {
+    let change = membership::add(&context.app.db, params.group_id, context.user, params.user_id).await?;
+    Ok(Outcome::with_pushes(Body::done(), [added(&change.member(), change.members.clone(), context.origin())]))
 }
 
-pub(super) async fn leave(params: LeaveGroup, context: Context) -> Result<Outcome, Error> {
-    let change = groups::leave(&context.app.db, params.group_id, context.user).await?;
-    Ok(Outcome { reply: Body::done(), events: left(params.group_id, context.origin(), &change).into() })
+pub(super) async fn leave(params: WholeGroup, context: Context) -> Result<Outcome, Error> {
+    let change = membership::leave(&context.app.db, params.group_id, context.user).await?;
+    Ok(Outcome { reply: Body::done(), events: left(context.origin(), &change) })
 }
 
 /// What becomes of it that somebody has left, by a frame or with their account: those who stay hear
-/// of it, and so do the other sockets of who has left.
+/// of it and of whom it made an admin, and so do the other sockets of who has left.
 #[must_use]
-pub fn left(group: GroupId, who: Origin, change: &MemberChange) -> [Event; 2] {
-    let item = member_item(group, who.user, change);
+pub fn left(who: Origin, change: &MemberChange) -> Vec<Event> {
     let notice = format!("User {} has left the group.", change.user_name);
-    let told = change.members.iter().copied().chain([who.user]).collect();
-    [Event::Left { user: who.user, group }, Event::Push(member_push("leaveGroup", notice, &item, told, who))]
+    let leaving = push("leaveGroup", said(notice, &change.member()), change.group_id, with_user(change), who);
+    let succession = change.next_admin().map(|next| {
+        let body = said(now_an_admin(&next.user_name), &next);
+        about_the_group(push("addGroupAdmin", body, change.group_id, change.members.clone(), who))
+    });
+    let gone = Event::Left { user: change.user_id, group: change.group_id };
+    [gone, Event::Push(leaving)].into_iter().chain(succession.map(Event::Push)).collect()
 }
 
-fn member_item(group_id: GroupId, user_id: UserId, change: &MemberChange) -> MemberItem<'_> {
-    MemberItem {
-        group_id,
-        group_name: Cow::Borrowed(&change.group_name),
-        user_id,
-        user_name: Cow::Borrowed(&change.user_name),
-    }
+pub(super) async fn remove_user(params: UserOfGroup, context: Context) -> Result<Outcome, Error> {
+    let change = admins::remove(&context.app.db, params.group_id, context.user, params.user_id).await?;
+    let body = said(format!("User {} has been removed from the group.", change.user_name), &change.member());
+    let notice = push("removeUserFromGroup", body, change.group_id, with_user(&change), context.origin());
+    let gone = Event::Left { user: change.user_id, group: change.group_id };
+    Ok(Outcome { reply: Body::done(), events: vec![gone, Event::Push(about_the_group(notice))] })
+}
+
+pub(super) async fn add_admin(params: UserOfGroup, context: Context) -> Result<Outcome, Error> {
+    let change = admins::set_admin(&context.app.db, params.group_id, context.user, params.user_id, true).await?;
+    Ok(told("addGroupAdmin", change, &context, |change| now_an_admin(&change.user_name)))
+}
+
+pub(super) async fn remove_admin(params: UserOfGroup, context: Context) -> Result<Outcome, Error> {
+    let change = admins::set_admin(&context.app.db, params.group_id, context.user, params.user_id, false).await?;
+    let notice = |change: &MemberChange| format!("User {} is no longer an admin of the group.", change.user_name);
+    Ok(told("removeGroupAdmin", change, &context, notice))
+}
+
+pub(super) async fn rename(params: RenameGroup, context: Context) -> Result<Outcome, Error> {
+    let change = admins::rename(&context.app.db, params.group_id, context.user, &params.group_name).await?;
+    let notice = |change: &MemberChange| format!("User {} has renamed the group.", change.user_name);
+    Ok(told("renameGroup", change, &context, notice))
+}
+
+pub(super) async fn end(params: WholeGroup, context: Context) -> Result<Outcome, Error> {
+    let change = admins::end(&context.app.db, params.group_id, context.user).await?;
+    let group = change.group_id;
+    let body = said(format!("User {} has ended the group.", change.user_name), &change.group());
+    let notice = about_the_group(push("dropGroup", body, group, change.members.clone(), context.origin()));
+    let gone = change.members.iter().map(|user| Event::Left { user: *user, group });
+    Ok(Outcome { reply: Body::done(), events: gone.chain([Event::Push(notice)]).collect() })
+}
+
+pub(super) async fn list_users(params: ListGroupUsers, context: Context) -> Result<Outcome, Error> {
+    let ListGroupUsers { group_id, page } = params;
+    let db = &context.app.db;
+    // For its members alone.
+    conversations::find(db, context.user, Target::Group(group_id)).await?;
+    let list = format!("listGroupUsers {group_id}");
+    let users = groups::users(db, group_id.into(), page.limit, context.pages.start(&list, page)).await?;
+    context.pages.end(&list, page, users.last().map(groups::place));
+    let rows = users.iter().map(|user| GroupUserRow {
+        id: user.id,
+        name: &user.name,
+        first_name: user.first_name.as_deref(),
+        last_name: user.last_name.as_deref(),
+        username: user.username.as_deref(),
+        is_admin: user.is_admin,
+        joined_at: user.joined_at,
+    });
+    Ok(Body::rows(&rows.collect::<Vec<_>>()).into())
+}
+
+fn now_an_admin(user_name: &str) -> String {
+    format!("User {user_name} is now an admin of the group.")
+}
+
+/// The members and the one whom the change is about, who may be none any more.
+fn with_user(change: &MemberChange) -> MemberIds {
+    change.members.iter().copied().chain([change.user_id]).collect()
+}
+
+/// What comes of it that an admin has changed something; nothing where it was so already.
+fn told(
+    kind: &str,
+    change: Option<MemberChange>,
+    context: &Context,
+    notice: impl Fn(&MemberChange) -> String,
+) -> Outcome {
+    let pushes = change.map(|change| {
+        let body = said(notice(&change), &change.member());
+        about_the_group(push(kind, body, change.group_id, change.members.clone(), context.origin()))
+    });
+    Outcome::with_pushes(Body::done(), pushes)
 }
 
 fn added(item: &MemberItem<'_>, to: MemberIds, by: Origin) -> Push {
-    member_push("addUserInGroup", format!("User {} added in group.", item.user_name), item, to, by)
+    push("addUserInGroup", said(format!("User {} added in group.", item.user_name), item), item.group_id, to, by)
 }
 
-fn member_push(kind: &str, notice: String, item: &MemberItem<'_>, to: MemberIds, by: Origin) -> Push {
-    let body = Body { message: Some(notice), ..Body::item(item) };
+fn said(notice: String, item: &impl Serialize) -> Body {
+    Body { message: Some(notice), ..Body::item(item) }
+}
+
+/// For those alone who asked for it: the first clients do not know it.
+fn about_the_group(push: Push) -> Push {
+    Push { topic: Some(Topic::Groups), ..push }
+}
+
+fn push(kind: &str, body: Body, group: GroupId, to: MemberIds, by: Origin) -> Push {
     Push {
         to: Audience::Users(to),
         from: Some(by),
         topic: None,
         frame: reply::push(kind, &body),
-        when_slow: WhenSlow::Behind(Where::Group(item.group_id), 0),
+        when_slow: WhenSlow::Behind(Where::Group(group), 0),
         message: None,
     }
 }

@@ -34,7 +34,7 @@ use crate::wire::described::{Frame, NamedSchema};
 use crate::wire::frame::Request;
 use crate::wire::items::{
     ConversationDetails, ConversationItem, GroupItem, ListedPersonItem, MessageItem, NotificationItem, OnlineInfo,
-    PersonItem, ReactionChange, ReceiptItem, SpamItem, TargetItem,
+    PersonItem, ReactionChange, ReadItem, ReceiptItem, SpamItem, TargetItem,
 };
 use crate::wire::params::{Description, Fields, FromFields};
 use crate::wire::reply::Body;
@@ -102,9 +102,21 @@ commands! {
     /// Makes a group.
     "newGroup" => NewGroup(groups::NewGroup) -> [item GroupItem],
     /// Adds somebody to a group.
-    "addUserInGroup" => AddUserInGroup(groups::AddUserInGroup),
+    "addUserInGroup" => AddUserInGroup(groups::UserOfGroup),
     /// Leaves a group.
-    "leaveGroup" => LeaveGroup(groups::LeaveGroup),
+    "leaveGroup" => LeaveGroup(groups::WholeGroup),
+    /// Takes somebody out of a group. Admins only.
+    "removeUserFromGroup" => RemoveUserFromGroup(groups::UserOfGroup),
+    /// Makes a member of a group one of its admins. Admins only.
+    "addGroupAdmin" => AddGroupAdmin(groups::UserOfGroup),
+    /// Makes an admin of a group a member like others. Admins only.
+    "removeGroupAdmin" => RemoveGroupAdmin(groups::UserOfGroup),
+    /// Gives a group another name. Admins only.
+    "renameGroup" => RenameGroup(groups::RenameGroup),
+    /// Ends a group for all who are in it. Admins only.
+    "dropGroup" => DropGroup(groups::WholeGroup),
+    /// A page of the people in a group, the longest-standing first.
+    "listGroupUsers" => ListGroupUsers(groups::ListGroupUsers) -> [rows groups::GroupUserRow],
     /// Sends to a group.
     "messageInGroup" => MessageInGroup(messages::MessageInGroup) -> [item ReceiptItem],
     /// Sends to a person.
@@ -150,7 +162,7 @@ commands! {
     /// A page of what others let me know.
     "listNotifications" => ListNotifications(notifications::ListNotifications) -> [rows NotificationItem],
     /// Marks one of these as read, or all.
-    "readNotifications" => ReadNotifications(notifications::ReadNotifications) -> [item notifications::ReadItem],
+    "readNotifications" => ReadNotifications(notifications::ReadNotifications) -> [item ReadItem],
 }
 
 /// Who asks, and what it takes to answer.
@@ -241,6 +253,12 @@ impl Command {
             Self::NewGroup(params) => groups::new_group(params, context).boxed(),
             Self::AddUserInGroup(params) => groups::add_user(params, context).boxed(),
             Self::LeaveGroup(params) => groups::leave(params, context).boxed(),
+            Self::RemoveUserFromGroup(params) => groups::remove_user(params, context).boxed(),
+            Self::AddGroupAdmin(params) => groups::add_admin(params, context).boxed(),
+            Self::RemoveGroupAdmin(params) => groups::remove_admin(params, context).boxed(),
+            Self::RenameGroup(params) => groups::rename(params, context).boxed(),
+            Self::DropGroup(params) => groups::end(params, context).boxed(),
+            Self::ListGroupUsers(params) => groups::list_users(params, context).boxed(),
             Self::MessageInGroup(params) => messages::in_group(params, &context).boxed(),
             Self::PrivateMessage(params) => messages::private(params, &context).boxed(),
             Self::ReplyMessage(params) => messages::reply(params, context).boxed(),

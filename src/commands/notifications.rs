@@ -8,6 +8,7 @@ use crate::delivery::{Audience, Push, WhenSlow};
 use crate::error::Error;
 use crate::model::{NotificationData, NotificationId, NotificationKind, Page, Timestamp, Topic, UserId};
 use crate::store::notifications::{self, Notification};
+use crate::wire::items::ReadItem;
 use crate::wire::params::{Fields, FromFields};
 use crate::wire::reply::{self, Body};
 

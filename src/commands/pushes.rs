@@ -3,8 +3,8 @@
 use crate::model::Topic;
 use crate::wire::described::NamedSchema;
 use crate::wire::items::{
-    BehindItem, MarkerItem, MemberItem, MessageItem, NotificationItem, OnlineInfo, ReactionChange, ReadItem, SpamItem,
-    TargetItem, TypingItem, UserItem,
+    BehindItem, GroupItem, MarkerItem, MemberItem, MessageItem, NotificationItem, OnlineInfo, ReactionChange, ReadItem,
+    SpamItem, TargetItem, TypingItem, UserItem,
 };
 
 /// Every push that is not a reply's: its type, the event of `subscribe` that a socket has to ask for,
@@ -27,6 +27,11 @@ pub fn pushes() -> Vec<(&'static str, Option<Topic>, NamedSchema)> {
         ("notification", Some(Topic::Notifications), NamedSchema::of::<NotificationItem>()),
         ("removeConversation", Some(Topic::Own), NamedSchema::of::<TargetItem>()),
         ("markSpam", Some(Topic::Own), NamedSchema::of::<SpamItem>()),
+        ("removeUserFromGroup", Some(Topic::Groups), NamedSchema::of::<MemberItem>()),
+        ("addGroupAdmin", Some(Topic::Groups), NamedSchema::of::<MemberItem>()),
+        ("removeGroupAdmin", Some(Topic::Groups), NamedSchema::of::<MemberItem>()),
+        ("renameGroup", Some(Topic::Groups), NamedSchema::of::<MemberItem>()),
+        ("dropGroup", Some(Topic::Groups), NamedSchema::of::<GroupItem>()),
         ("addContact", Some(Topic::Contacts), NamedSchema::of::<UserItem>()),
         ("removeContact", Some(Topic::Own), NamedSchema::of::<UserItem>()),
         ("blockUser", Some(Topic::Own), NamedSchema::of::<UserItem>()),

@@ -10,7 +10,7 @@ use super::error::{ErrorBody, HttpError};
 use super::extract::{Body, Client, SignedIn};
 use super::me::Own;
 use super::to_its_end;
-use crate::app::App;
+use crate::app::{App, Identity};
 use crate::delivery::Event;
 use crate::error::{Code, Error};
 use crate::model::{Email, Password, PersonName, SessionId, Timestamp, UserId, Username};
@@ -123,6 +123,14 @@ pub(super) struct SessionRow {
     address: Option<String>,
 }
 
+impl SessionRow {
+    /// A session, as `me` sees it.
+    pub(super) fn of(session: Session, me: Identity) -> Self {
+        let Session { id, created_at, expires_at, user_agent, address } = session;
+        Self { id: id.0, current: id == me.session, created_at, expires_at, user_agent, address }
+    }
+}
+
 /// Where I am signed in, newest first.
 #[derive(Serialize, ToSchema)]
 pub(super) struct Sessions {
@@ -228,18 +236,7 @@ pub(super) async fn log_out(app: Data<App>, me: SignedIn) -> Result<HttpResponse
 pub(super) async fn sessions(app: Data<App>, me: SignedIn) -> Result<Json<Sessions>, HttpError> {
     let SignedIn(me) = me;
     let rows = sessions::list(&app.db, me.user).await?;
-    let data = rows
-        .into_iter()
-        .map(|Session { id, created_at, expires_at, user_agent, address }| SessionRow {
-            id: id.0,
-            current: id == me.session,
-            created_at,
-            expires_at,
-            user_agent,
-            address,
-        })
-        .collect();
-    Ok(Json(Sessions { data }))
+    Ok(Json(Sessions { data: rows.into_iter().map(|session| SessionRow::of(session, me)).collect() }))
 }
 
 /// End one session

@@ -167,8 +167,8 @@ pub(super) async fn change_password(
 pub(super) async fn delete(app: Data<App>, me: SignedIn) -> Result<HttpResponse, HttpError> {
     let user = me.0.user;
     to_its_end(async move {
-        for (group, change) in accounts::delete(&app.db, user).await? {
-            for event in groups::left(group, Origin { user, socket: SocketId::NONE }, &change) {
+        for change in accounts::delete(&app.db, user).await? {
+            for event in groups::left(Origin { user, socket: SocketId::NONE }, &change) {
                 app.delivery.publish(&event);
             }
         }

@@ -4,6 +4,7 @@ mod asyncapi;
 mod auth;
 mod conversations;
 mod error;
+mod export;
 mod extract;
 mod me;
 mod openapi;
@@ -39,6 +40,7 @@ pub fn routes(config: &mut ServiceConfig) {
                 .route("/users/me", web::get().to(me::read))
                 .route("/users/me", web::patch().to(me::change))
                 .route("/users/me", web::delete().to(me::delete))
+                .route("/users/me/export", web::get().to(export::download))
                 .route("/users/me/password", web::put().to(me::change_password))
                 .route("/users", web::get().to(users::list))
                 .route("/users/{id}", web::get().to(users::read))

@@ -3,7 +3,7 @@
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use super::{auth, conversations, me, operations, users};
+use super::{auth, conversations, export, me, operations, users};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -19,6 +19,7 @@ use super::{auth, conversations, me, operations, users};
         me::change,
         me::delete,
         me::change_password,
+        export::download,
         users::list,
         users::read,
         conversations::list,

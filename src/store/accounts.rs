@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 
 use super::Db;
-use super::groups::{self, MemberChange, MemberIds};
+use super::membership::{self, Left, MemberChange};
 use super::{contacts, notifications};
 use crate::error::Error;
-use crate::model::{GroupId, SessionId, UserId};
+use crate::model::{SessionId, UserId};
 
 /// Stores a new password, unless the old one was changed since `old_hash` was read, and ends every
 /// session but `keep`. False where nothing was stored.
@@ -37,22 +37,26 @@ pub async fn change_password(
     Ok(true)
 }
 
-/// Deletes an account: the row keeps its id, so that messages keep their sender, and loses all that
-/// says who it was. The person leaves every group; a group that loses its last admin this way gets
-/// its longest-standing member as one, and a group without members ends. Dialogs stay with the others.
-/// Nobody has them as a contact any more, nor do they have anybody.
+/// Deletes an account: the row keeps its id, so that messages and reactions keep their author, and
+/// loses all that says who it was. Lists that the person was on forget them, and what was only theirs
+/// goes. The person leaves every group; a group that loses its last admin this way gets its
+/// longest-standing member as one, and a group without members ends. Dialogs stay with the others.
 /// Gives back the groups that were left, and who stays there; none where the account was gone already.
 ///
 /// # Errors
 /// Only where the database fails.
-pub async fn delete(db: &Db, user: UserId) -> Result<Vec<(GroupId, MemberChange)>, Error> {
+pub async fn delete(db: &Db, user: UserId) -> Result<Vec<MemberChange>, Error> {
     let mut tx = db.pool.begin().await?;
-    let user_name = sqlx::query_scalar!("select name from users where id = $1", user.0).fetch_one(&mut *tx).await?;
     // The person first, the groups after: whoever adds people to groups locks in the same order.
+    let user_name =
+        sqlx::query_scalar!("select name from users where id = $1 and deleted_at is null for no key update", user.0)
+            .fetch_optional(&mut *tx)
+            .await?;
+    let Some(user_name) = user_name else { return Ok(Vec::new()) };
     sqlx::query!(
         "update users set email = null, username = null, first_name = null, last_name = null, password_hash = null,
-                          deleted_at = now(), updated_at = now()
-         where id = $1 and deleted_at is null",
+                          last_seen_at = null, deleted_at = now(), updated_at = now()
+         where id = $1",
         user.0
     )
     .execute(&mut *tx)
@@ -70,11 +74,15 @@ pub async fn delete(db: &Db, user: UserId) -> Result<Vec<(GroupId, MemberChange)
     .await?;
     let ids: Vec<i64> = groups.iter().map(|group| group.id).collect();
     let mut names: HashMap<i64, String> = groups.into_iter().map(|group| (group.id, group.name)).collect();
-    let left = groups::remove_member(&mut tx, &ids, user).await?;
+    let left = membership::leave_locked(&mut tx, &ids, user).await?;
     tx.commit().await?;
-    let change = |(group, members): (GroupId, MemberIds)| {
-        let group_name = names.remove(&group.0).unwrap_or_default();
-        (group, MemberChange { group_name, user_name: user_name.clone(), members })
+    let change = |Left { group, members, next_admin }| MemberChange {
+        group_id: group,
+        group_name: names.remove(&group.0).unwrap_or_default(),
+        user_id: user,
+        user_name: user_name.clone(),
+        members,
+        next_admin,
     };
     Ok(left.into_iter().map(change).collect())
 }

@@ -3,14 +3,17 @@
 //! becomes the caller's error where the query stands.
 
 pub mod accounts;
+pub mod admins;
 pub mod chat_list;
 mod columns;
 pub mod contacts;
 pub mod conversations;
 pub mod edits;
+pub mod export;
 pub mod groups;
 pub mod history;
 pub mod member_lists;
+pub mod membership;
 pub mod messages;
 pub mod notifications;
 pub mod presence;

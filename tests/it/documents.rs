@@ -127,6 +127,7 @@ fn the_document_has_every_route_of_the_protocol_that_this_version_has() {
       "GET /api/v1/auth/sessions",
       "GET /api/v1/users",
       "GET /api/v1/users/me",
+      "GET /api/v1/users/me/export",
       "GET /api/v1/users/{id}",
       "GET /healthz",
       "GET /metrics",

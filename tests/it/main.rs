@@ -7,12 +7,14 @@
 mod support;
 
 mod accounts;
+mod admins;
 mod authorization;
 mod connection;
 mod contacts;
 mod delivery;
 mod documents;
 mod envelopes;
+mod export;
 mod faults;
 mod groups;
 mod histories;

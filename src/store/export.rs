@@ -1,0 +1,145 @@
+//! Everything that somebody may read, in short pages, each past a key: an export of any size holds
+//! one of them in memory, and no connection while its reader takes a page.
+
+use super::Db;
+use super::conversations::{ConversationState, select_states};
+use super::messages::{StoredMessage, select_messages};
+use crate::error::Error;
+use crate::model::{ConversationId, NotificationId, Seq, Timestamp, UserId};
+
+/// Somebody on a list of mine.
+#[derive(Debug)]
+pub struct Listed {
+    /// Who.
+    pub id: UserId,
+    /// Their current name.
+    pub name: String,
+    /// First name, if they gave one.
+    pub first_name: Option<String>,
+    /// Last name, if they gave one.
+    pub last_name: Option<String>,
+    /// Null where they signed up by e-mail.
+    pub username: Option<String>,
+    /// Since when they are on it.
+    pub created_at: Timestamp,
+}
+
+/// Something that somebody let me know.
+#[derive(Debug)]
+pub struct Notification {
+    /// Which.
+    pub id: NotificationId,
+    /// What it is about.
+    pub kind: String,
+    /// From whom.
+    pub sender_id: UserId,
+    /// Their current name.
+    pub sender_name: String,
+    /// What goes with it, as JSON.
+    pub data: Option<String>,
+    /// When.
+    pub created_at: Timestamp,
+    /// When it was read.
+    pub read_at: Option<Timestamp>,
+}
+
+/// My contacts past one, in the order of their ids.
+///
+/// # Errors
+/// Only where the database fails.
+pub async fn contacts(db: &Db, user: UserId, past: UserId, limit: i64) -> Result<Vec<Listed>, Error> {
+    Ok(sqlx::query_as!(
+        Listed,
+        "select u.id, u.name, u.first_name, u.last_name, u.username, c.created_at
+         from contacts c join users u on u.id = c.contact_id
+         where c.user_id = $1 and c.contact_id > $2 order by c.contact_id limit $3",
+        user.0,
+        past.0,
+        limit
+    )
+    .fetch_all(&db.pool)
+    .await?)
+}
+
+/// Whom I have blocked, past one, in the order of their ids.
+///
+/// # Errors
+/// Only where the database fails.
+pub async fn blocked(db: &Db, user: UserId, past: UserId, limit: i64) -> Result<Vec<Listed>, Error> {
+    Ok(sqlx::query_as!(
+        Listed,
+        "select u.id, u.name, u.first_name, u.last_name, u.username, b.created_at
+         from blocks b join users u on u.id = b.blocked_id
+         where b.user_id = $1 and b.blocked_id > $2 order by b.blocked_id limit $3",
+        user.0,
+        past.0,
+        limit
+    )
+    .fetch_all(&db.pool)
+    .await?)
+}
+
+/// My notifications past one, the oldest first.
+///
+/// # Errors
+/// Only where the database fails.
+pub async fn notifications(db: &Db, user: UserId, past: i64, limit: i64) -> Result<Vec<Notification>, Error> {
+    Ok(sqlx::query_as!(
+        Notification,
+        r#"select n.id, n.kind, n.sender_id, u.name as sender_name, n.data, n.created_at, n.read_at as "read_at: _"
+         from notifications n join users u on u.id = n.sender_id
+         where n.user_id = $1 and n.id > $2 order by n.id limit $3"#,
+        user.0,
+        past,
+        limit
+    )
+    .fetch_all(&db.pool)
+    .await?)
+}
+
+/// The conversation that I am in next past one, in the order of their ids.
+///
+/// # Errors
+/// Only where the database fails.
+pub async fn next_conversation(
+    db: &Db,
+    user: UserId,
+    past: ConversationId,
+) -> Result<Option<ConversationState>, Error> {
+    // Dialogs and groups have an index each.
+    let next = select_states!(
+        "select least(
+             (select m.conversation_id from members m where m.user_id = $1 and m.kind = 'dialog'
+                 and m.conversation_id > $2 order by m.conversation_id limit 1),
+             (select m.conversation_id from members m where m.user_id = $1 and m.kind = 'group'
+                 and m.conversation_id > $2 order by m.conversation_id limit 1)) as id, 1 as place",
+        user.0,
+        past.0
+    );
+    Ok(next.fetch_optional(&db.pool).await?)
+}
+
+/// The messages of a conversation past one that I may read now, the oldest first; none where I am no
+/// longer in it.
+///
+/// # Errors
+/// Only where the database fails.
+pub async fn messages(
+    db: &Db,
+    user: UserId,
+    conversation: ConversationId,
+    past: Seq,
+    limit: i64,
+) -> Result<Vec<StoredMessage>, Error> {
+    let messages = select_messages!(
+        "select m.id, m.seq as place
+         from members me join messages m on m.conversation_id = me.conversation_id
+         where me.conversation_id = $2 and me.user_id = $1 and m.seq > greatest($3::bigint, me.cleared_seq)
+         order by m.seq limit $4",
+        user.0,
+        conversation.0,
+        past,
+        limit
+    );
+    Ok(messages.fetch_all(&db.pool).await?)
+}

@@ -1,0 +1,223 @@
+//! `GET /api/v1/users/me/export`: all of my data, nothing of others', and no faster than it is read.
+
+use serde_json::{Value, json};
+use sqlx::Row as _;
+
+use crate::support::{Client, TestServer, User, answer, eventually, steady};
+
+const EXPORT: &str = "/api/v1/users/me/export";
+
+async fn export(server: &TestServer, user: &User) -> Value {
+    let answer = answer(server.http("GET", EXPORT).bearer_auth(&user.token)).await;
+    assert_eq!(answer.header("content-disposition"), "attachment; filename=\"hark-export.json\"");
+    answer.ok(200)
+}
+
+async fn run(server: &TestServer, statement: &'static str) {
+    sqlx::query(statement).execute(&mut server.sql().await).await.expect("it runs");
+}
+
+/// Sends so many messages without waiting for each; what they say is their number, from 1.
+async fn send(client: &mut Client, kind: &str, target: Value, number: usize) {
+    let mut ids = Vec::new();
+    for nth in 1..=number {
+        let mut params = target.clone();
+        params["content"] = json!(nth.to_string());
+        ids.push(client.send(kind, params).await);
+        if ids.len() == 50 {
+            answers(client, &mut ids).await;
+        }
+    }
+    answers(client, &mut ids).await;
+}
+
+async fn answers(client: &mut Client, ids: &mut Vec<u64>) {
+    for id in ids.drain(..) {
+        assert_eq!(client.reply_to(id).await["success"], true);
+    }
+}
+
+fn contents(conversation: &Value) -> Vec<&str> {
+    let messages = conversation["messages"].as_array().expect("messages");
+    messages.iter().map(|message| message["content"].as_str().expect("a content")).collect()
+}
+
+fn numbers(from: usize, to: usize) -> Vec<String> {
+    (from..=to).map(|number| number.to_string()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_export_holds_all_of_my_conversations_to_the_last_message() {
+    let server = TestServer::start().await;
+    let (ann, mut ann_client) = server.client("Ann").await;
+    let (bob, mut bob_client) = server.client("Bob").await;
+    let (cleo, mut cleo_client) = server.client("Cleo").await;
+    // A dialog with three pages, a full page of notes, a group with two pages of somebody else's.
+    send(&mut ann_client, "privateMessage", json!({ "receiverId": bob.id }), 230).await;
+    send(&mut bob_client, "privateMessage", json!({ "receiverId": ann.id }), 5).await;
+    send(&mut ann_client, "privateMessage", json!({ "receiverId": ann.id }), 100).await;
+    let group = bob_client.call("newGroup", json!({ "groupName": "G", "userIds": [ann.id] })).await;
+    let group = group["params"]["item"]["groupId"].as_i64().expect("an id");
+    send(&mut bob_client, "messageInGroup", json!({ "groupId": group }), 150).await;
+    let empty = ann_client.call("newGroup", json!({ "groupName": "Empty" })).await;
+    let empty = empty["params"]["item"]["groupId"].clone();
+    // Not mine: a dialog of others, a group of others, a group that I have left.
+    send(&mut cleo_client, "privateMessage", json!({ "receiverId": bob.id }), 3).await;
+    cleo_client.call("newGroup", json!({ "groupName": "Theirs", "userIds": [bob.id] })).await;
+    let left = cleo_client.call("newGroup", json!({ "groupName": "Left", "userIds": [ann.id] })).await;
+    ann_client.call("leaveGroup", json!({ "groupId": left["params"]["item"]["groupId"] })).await;
+
+    let export = export(&server, &ann).await;
+    let conversations = export["conversations"].as_array().expect("conversations");
+    let heads: Vec<_> = conversations
+        .iter()
+        .map(|conversation| {
+            json!([conversation["kind"], conversation["receiverId"], conversation["groupId"], conversation["lastSeq"]])
+        })
+        .collect();
+    assert_eq!(
+        json!(heads),
+        json!([
+            ["dialog", bob.id, null, 235],
+            ["dialog", ann.id, null, 100],
+            ["group", null, group, 150],
+            ["group", null, empty, 0]
+        ])
+    );
+    assert_eq!(contents(&conversations[0]), [numbers(1, 230), numbers(1, 5)].concat());
+    assert_eq!(contents(&conversations[1]), numbers(1, 100));
+    assert_eq!(contents(&conversations[2]), numbers(1, 150));
+    assert_eq!(contents(&conversations[3]), [""; 0]);
+    for conversation in &conversations[..3] {
+        let seqs: Vec<_> =
+            conversation["messages"].as_array().expect("messages").iter().map(|m| m["seq"].clone()).collect();
+        assert_eq!(json!(seqs), json!((1..=seqs.len()).collect::<Vec<_>>()));
+    }
+    let mut head = steady(conversations[2].clone());
+    head["messages"] = json!([head["messages"][0]]);
+    insta::assert_json_snapshot!(head, @"");
+    assert!(!export.to_string().contains("Theirs") && !export.to_string().contains(&cleo.name));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_export_holds_my_lists_and_nothing_private_of_others() {
+    let server = TestServer::start().await;
+    let (ann, mut ann_client) = server.client("Ann").await;
+    let (bob, mut bob_client) = server.client("Bob").await;
+    for (user, email) in [(&ann, "ann@example.org"), (&bob, "bob-secret@example.org")] {
+        let data = json!({ "email": email, "username": format!("u{}", user.id) });
+        answer(server.http("PATCH", "/api/v1/users/me").bearer_auth(&user.token).json(&data)).await.ok(200);
+    }
+    run(&server, "update users set password_hash = '$argon2id$secret' || id").await;
+    run(&server, "insert into contacts (user_id, contact_id) values (1, 2), (2, 1)").await;
+    run(&server, "insert into blocks (user_id, blocked_id) values (1, 2)").await;
+    run(
+        &server,
+        "insert into notifications (user_id, sender_id, kind, data) values
+                  (1, 2, 'like', '{\"photo\": 3}'), (1, 2, 'fake', null), (2, 1, 'dislike', '\"not mine\"')",
+    )
+    .await;
+    for content in ["first", "cleared", "kept"] {
+        bob_client.call("privateMessage", json!({ "receiverId": ann.id, "content": content })).await;
+        ann_client.push().await;
+    }
+    run(&server, "update members set cleared_seq = 2 where user_id = 1").await;
+
+    let export = export(&server, &ann).await;
+    let text = export.to_string();
+    for secret in ["argon2", "bob-secret", "not mine", "cleared\"", "first\"", &ann.token, &bob.token] {
+        assert!(!text.contains(secret), "{secret} in {text}");
+    }
+    assert_eq!(contents(&export["conversations"][0]), ["kept"]);
+    let me = answer(server.http("GET", "/api/v1/users/me").bearer_auth(&ann.token)).await.ok(200);
+    assert_eq!(export["account"], me);
+    let sessions = answer(server.http("GET", "/api/v1/auth/sessions").bearer_auth(&ann.token)).await.ok(200);
+    assert_eq!(export["sessions"], sessions["data"]);
+    let lists = json!({ "contacts": export["contacts"], "blocked": export["blocked"], "notifications": export["notifications"] });
+    insta::assert_json_snapshot!(steady(lists), @"");
+    // The other side of it all.
+    let bobs = self::export(&server, &bob).await;
+    assert_eq!((&bobs["blocked"], bobs["contacts"].as_array().map(Vec::len)), (&json!([]), Some(1)));
+    assert_eq!(bobs["notifications"][0]["data"], "not mine");
+    assert_eq!(contents(&bobs["conversations"][0]), ["first", "cleared", "kept"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lists_of_more_than_a_page_are_whole() {
+    let server = TestServer::start().await;
+    let ann = server.user("Ann").await;
+    run(&server, "insert into users (username) select 'x' || n from generate_series(1, 250) n").await;
+    run(&server, "insert into contacts (user_id, contact_id) select 1, id from users where id > 1").await;
+    run(&server, "insert into blocks (user_id, blocked_id) select 1, id from users where id > 1 order by id limit 100")
+        .await;
+    run(&server, "insert into notifications (user_id, sender_id, kind) select 1, id, 'like' from users where id > 1 order by id limit 201").await;
+    let export = export(&server, &ann).await;
+    for (list, key, number) in [("contacts", "id", 250), ("blocked", "id", 100), ("notifications", "userId", 201)] {
+        let ids: Vec<_> = export[list].as_array().expect("rows").iter().map(|row| row[key].clone()).collect();
+        assert_eq!(json!(ids), json!((2..number + 2).collect::<Vec<i64>>()), "{list}");
+    }
+    assert_eq!(export["conversations"], json!([]));
+}
+
+/// 40 MB of messages: far more than the buffers of both ends hold.
+const MANY: &str = "insert into messages (id, conversation_id, seq, sender_id, content, created_at, updated_at)
+                    select nextval('message_ids'), 1, n, 1, repeat('x', 16000), now(), now() from generate_series(2, 2500) n";
+
+async fn much_to_say(server: &TestServer, user: &User) {
+    let mut client = server.connect(user).await;
+    client.call("privateMessage", json!({ "receiverId": user.id, "content": "note" })).await;
+    run(server, MANY).await;
+    run(server, "update conversations set last_seq = 2500").await;
+}
+
+/// How many statements the server has under way or left open, besides the one that asks.
+async fn busy_connections(server: &TestServer) -> i64 {
+    let select = "select count(*) from pg_stat_activity where datname = current_database() and state <> 'idle' and pid <> pg_backend_pid()";
+    sqlx::query(select).fetch_one(&mut server.sql().await).await.expect("a count").get(0)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_reader_holds_no_connection_and_gets_it_all() {
+    // As many connections as a server has, and more readers than that.
+    let server = TestServer::with(|config| config.database_connections = 2).await;
+    let ann = server.user("Ann").await;
+    much_to_say(&server, &ann).await;
+    let mut readers = Vec::new();
+    for _ in 0..4 {
+        let mut response = server.http("GET", EXPORT).bearer_auth(&ann.token).send().await.expect("an answer");
+        let first = response.chunk().await.expect("a chunk").expect("a beginning");
+        assert!(first.starts_with(br#"{"account":{"id":1,"#), "{first:?}");
+        readers.push(response);
+    }
+    eventually("the export waits for its readers", async || busy_connections(&server).await == 0).await;
+    // The server goes on for everybody else.
+    let (_, mut client) = server.client("Bob").await;
+    assert_eq!(client.call("listLastMessage", json!({})).await["success"], true);
+    let mut bytes = 0;
+    let mut response = readers.pop().expect("a reader");
+    while let Some(chunk) = response.chunk().await.expect("a chunk") {
+        bytes += chunk.len();
+    }
+    assert!(bytes > 2_500 * 16_000, "{bytes}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_export_breaks_off_where_its_session_ends() {
+    let server = TestServer::start().await;
+    let ann = server.user("Ann").await;
+    much_to_say(&server, &ann).await;
+    let mut response = server.http("GET", EXPORT).bearer_auth(&ann.token).send().await.expect("an answer");
+    assert_eq!(response.status(), 200);
+    answer(server.http("DELETE", "/api/v1/auth/logout").bearer_auth(&ann.token)).await.no_content();
+    let mut bytes = 0;
+    let error = loop {
+        match response.chunk().await {
+            Ok(Some(chunk)) => bytes += chunk.len(),
+            Ok(None) => panic!("an end as if it were whole"),
+            Err(error) => break error,
+        }
+    };
+    assert!(bytes < 2_500 * 16_000, "{bytes} {error}");
+    answer(server.http("GET", EXPORT).bearer_auth(&ann.token)).await.refused(401, "unauthorized");
+    answer(server.http("GET", EXPORT)).await.refused(401, "unauthorized");
+}
