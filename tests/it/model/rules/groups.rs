@@ -75,8 +75,7 @@ impl Model {
         }
         self.keeps_an_admin(group, user)?;
         self.membership(user, group).is_admin = is_admin;
-        let notice =
-            if is_admin { ADDED_ADMIN } else { ("removeGroupAdmin", "is no longer an admin of the group.") };
+        let notice = if is_admin { ADDED_ADMIN } else { ("removeGroupAdmin", "is no longer an admin of the group.") };
         self.tell_of_member(call, group, user, To::WhoAsked, notice);
         Ok(nothing())
     }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::super::operations::{Target, Text};
-use super::super::state::{Message, Model};
+use super::super::state::{Kind, Message, Model};
 use super::super::views::TIME;
 use super::{Call, Reply, To, frame, item, nothing};
 
