@@ -45,12 +45,16 @@ fn the_server_does_what_the_model_does() {
     // A push that is missing costs its whole deadline; while a failure shrinks, a short one will do.
     let shrinking = Cell::new(false);
     let operations = prop::collection::vec(operations::any_operation(), 1..=OPERATIONS);
+    let (cases, requests) = (Cell::new(0), Cell::new(0));
     let result = TestRunner::new(config).run(&operations, |operations| {
+        cases.set(cases.get() + 1);
+        requests.set(requests.get() + operations.len());
         let case = run::run(&server, &operations, shrinking.get());
         runtime.block_on(case).map_err(|mismatch| {
             shrinking.set(true);
             TestCaseError::fail(mismatch)
         })
     });
+    println!("{} cases, {} requests", cases.get(), requests.get());
     result.unwrap_or_else(|error| panic!("{error}"));
 }

@@ -111,9 +111,13 @@ impl Case {
     }
 
     async fn no_more_pushes(&mut self) -> Result<(), String> {
-        for (socket, client) in self.clients.iter_mut().enumerate() {
-            client.call("getOnlineInfo", json!({ "userIds": [] })).await;
-            let mut pushes = client.pushes_so_far();
+        let mut fences = Vec::new();
+        for client in &mut self.clients {
+            fences.push(client.send("getOnlineInfo", json!({ "userIds": [] })).await);
+        }
+        for (socket, fence) in fences.into_iter().enumerate() {
+            self.clients[socket].reply_to(fence).await;
+            let mut pushes = self.clients[socket].pushes_so_far();
             pushes.retain(|push| !is_presence(push));
             if let Some(push) = pushes.first() {
                 return Err(format!("socket {socket} was pushed what was not for it: {push}"));
@@ -140,14 +144,16 @@ impl Case {
     /// The lists of everybody, and the conversation that was just meant.
     fn questions_after(&self, operation: &Operation) -> Vec<Question> {
         let mut questions = Vec::new();
+        let who_asked = SOCKETS[operation.socket];
+        let meant = operation.request.conversation(&self.model, who_asked);
         for user in 0..USERS {
-            let filter = FILTERS[self.frames.len() % FILTERS.len()];
             questions.push(self.list(user, "all"));
-            questions.push(self.list(user, filter));
             questions.push(self.last_messages(user));
-            if let Some(conversation) = operation.request.conversation(&self.model, SOCKETS[operation.socket]) {
-                let target = self.as_named_by(user, conversation);
-                questions.extend(target.into_iter().flat_map(|target| self.conversation(user, target)));
+            if let Some(target) = meant.and_then(|conversation| self.as_named_by(user, conversation)) {
+                questions.push(self.history(user, target));
+                if user == who_asked {
+                    questions.push(self.state(user, target));
+                }
             }
         }
         questions
@@ -162,7 +168,10 @@ impl Case {
         for user in 0..USERS {
             questions.extend(FILTERS.iter().map(|filter| self.list(user, filter)));
             questions.push(self.last_messages(user));
-            questions.extend(targets.iter().flat_map(|target| self.conversation(user, *target)));
+            for target in &targets {
+                questions.extend([self.history(user, *target), self.state(user, *target)]);
+                questions.extend(self.parts_of_history(user, *target));
+            }
         }
         questions
     }
@@ -177,32 +186,54 @@ impl Case {
         Question { user, kind: "listLastMessage", params: json!({ "limit": 100 }), answer }
     }
 
-    /// How a conversation stands, all that was said in it, and a part of that in both ways.
-    fn conversation(&self, user: usize, target: Target) -> Vec<Question> {
-        let (kind, named) = match target {
-            Target::User(nth) => ("getlatestMessageDialog", ("receiverId", self.model.id(Thing::User(nth)))),
-            Target::Group(nth) => ("getlatestMessageGroup", ("groupId", self.model.id(Thing::Group(nth)))),
+    /// How a conversation stands, with its members.
+    fn state(&self, user: usize, target: Target) -> Question {
+        let found = self.model.find(user, target).and_then(|found| found.ok_or("not_found"));
+        let answer = found.map(|place| json!({ "item": self.model.conversation_item(user, place) }));
+        Question { user, kind: "getConversation", params: self.named(target, json!({})), answer }
+    }
+
+    /// All that was said in a conversation.
+    fn history(&self, user: usize, target: Target) -> Question {
+        self.part_of_history(user, target, json!({ "limit": 100 }), |rows| rows)
+    }
+
+    /// The second page of it, and what came before a message.
+    fn parts_of_history(&self, user: usize, target: Target) -> [Question; 2] {
+        let before_three = |mut rows: Vec<Value>| {
+            rows.retain(|row| row["seq"].as_i64() < Some(3));
+            rows
         };
-        let with = |mut params: Value| {
-            params[named.0] = named.1.clone();
-            params
+        [
+            self.part_of_history(user, target, json!({ "limit": 2, "page": 2 }), |rows| {
+                rows.into_iter().skip(2).take(2).collect()
+            }),
+            self.part_of_history(user, target, json!({ "before": 3 }), before_three),
+        ]
+    }
+
+    fn part_of_history(
+        &self,
+        user: usize,
+        target: Target,
+        params: Value,
+        part: impl FnOnce(Vec<Value>) -> Vec<Value>,
+    ) -> Question {
+        let kind = match target {
+            Target::User(_) => "getlatestMessageDialog",
+            Target::Group(_) => "getlatestMessageGroup",
         };
         let found = self.model.find(user, target);
-        let all = found.map(|found| found.map_or(Vec::new(), |place| self.model.history(user, place)));
-        let before = |row: &&Value| row["seq"].as_i64() < Some(3);
-        let of_page_two = all.clone().map(|rows| data(rows.into_iter().skip(2).take(2).collect()));
-        let before_three = all.clone().map(|rows| data(rows.iter().filter(before).cloned().collect()));
-        let state = match found {
-            Ok(Some(place)) => Ok(json!({ "item": self.model.conversation_item(user, place) })),
-            Ok(None) => Err("not_found"),
-            Err(code) => Err(code),
-        };
-        vec![
-            Question { user, kind: "getConversation", params: with(json!({})), answer: state },
-            Question { user, kind, params: with(json!({ "limit": 100 })), answer: all.map(data) },
-            Question { user, kind, params: with(json!({ "limit": 2, "page": 2 })), answer: of_page_two },
-            Question { user, kind, params: with(json!({ "before": 3 })), answer: before_three },
-        ]
+        let rows = found.map(|found| found.map_or(Vec::new(), |place| self.model.history(user, place)));
+        Question { user, kind, params: self.named(target, params), answer: rows.map(part).map(data) }
+    }
+
+    fn named(&self, target: Target, mut params: Value) -> Value {
+        match target {
+            Target::User(nth) => params["receiverId"] = self.model.id(Thing::User(nth)),
+            Target::Group(nth) => params["groupId"] = self.model.id(Thing::Group(nth)),
+        }
+        params
     }
 
     /// How `user` would name a conversation, whether or not they are in it; nobody can name a dialog
