@@ -1,6 +1,7 @@
 //! The composition root: puts a server together, runs it, and stops it in order. What a process needs
 //! around a server is in [`process`].
 
+mod chores;
 pub mod process;
 
 use std::any::Any;
@@ -16,7 +17,7 @@ use actix_web::web::{self, Data};
 use actix_web::{App as HttpApp, HttpServer, guard};
 use socket2::SockRef;
 use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::{interval, timeout};
+use tokio::time::timeout;
 use tracing_actix_web::TracingLogger;
 
 use crate::app::App;
@@ -29,7 +30,7 @@ use crate::delivery::Delivery;
 use crate::delivery::bus::InProcess;
 use crate::delivery::hub::Hub;
 use crate::store::writer::Writer;
-use crate::store::{Address, Db, sessions};
+use crate::store::{Address, Db};
 use crate::telemetry::Metrics;
 use crate::{http, ws};
 
@@ -44,12 +45,6 @@ const UNREAD_FOR_AT_MOST: Duration = Duration::from_mins(1);
 const STOP_WITHIN_SECONDS: u64 = 4;
 /// Longest wait for the writers at a stop, where the database does not answer.
 const DRAIN_WITHIN: Duration = Duration::from_secs(10);
-/// How often the sessions of open sockets are looked at anew: an end that a node did not hear of, and
-/// one that was made in the database itself, closes its sockets too.
-const CHECK_SESSIONS_EVERY: Duration = Duration::from_secs(5);
-const SWEEP_EVERY: Duration = Duration::from_millis(100);
-const FORGET_EVERY: Duration = Duration::from_mins(1);
-
 /// Why a server did not start, in a sentence for whoever starts it.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -90,7 +85,7 @@ pub struct Server {
     address: SocketAddr,
     handle: ServerHandle,
     http: JoinHandle<std::io::Result<()>>,
-    sweepers: JoinSet<()>,
+    chores: JoinSet<()>,
     writer_db: Db,
 }
 
@@ -138,11 +133,7 @@ impl Server {
         let address = listener.local_addr()?;
         let http = http_server(&app, listener)?;
         let handle = http.handle();
-        let mut sweepers = JoinSet::new();
-        sweepers.spawn(sweep(Arc::clone(&app)));
-        sweepers.spawn(check_sessions(Arc::clone(&app)));
-        sweepers.spawn(tell_of_presence(Arc::clone(&app)));
-        Ok(Self { sweepers, http: tokio::spawn(http), app, address, handle, writer_db })
+        Ok(Self { chores: chores::start(&app), http: tokio::spawn(http), app, address, handle, writer_db })
     }
 
     /// Where it listens.
@@ -164,7 +155,7 @@ impl Server {
         self.app.delivery.hub.close_all();
         ended.await;
         let _ = self.http.await;
-        drop(self.sweepers);
+        drop(self.chores);
         let closed = async {
             self.app.writer.drain().await;
             // Nobody is here any more; those on other nodes are told, and when it was stays.
@@ -232,51 +223,6 @@ fn tune(stream: &dyn Any, _: &mut actix_web::dev::Extensions) {
     let _ = stream.set_nodelay(true);
     #[cfg(target_os = "linux")]
     let _ = SockRef::from(stream).set_tcp_user_timeout(Some(UNREAD_FOR_AT_MOST));
-}
-
-async fn sweep(app: Arc<App>) {
-    let mut often = interval(SWEEP_EVERY);
-    let mut seldom = interval(FORGET_EVERY);
-    loop {
-        tokio::select! {
-            _ = often.tick() => app.delivery.hub.sweep(),
-            _ = seldom.tick() => {
-                app.sign_ups.forget_quiet();
-                app.logins.forget_quiet();
-            }
-        }
-    }
-}
-
-/// Apart from the rest, because it waits for the database.
-async fn check_sessions(app: Arc<App>) {
-    let mut sometimes = interval(CHECK_SESSIONS_EVERY);
-    loop {
-        sometimes.tick().await;
-        let open = app.delivery.hub.sessions();
-        if open.is_empty() {
-            continue;
-        }
-        match sessions::ended(&app.db, &open).await {
-            Ok(ended) => app.delivery.hub.close_ended(&ended),
-            // Said in the log; the next look comes soon.
-            Err(error) => drop(error.into_answer()),
-        }
-    }
-}
-
-/// One after the other: what was told last is how it is.
-async fn tell_of_presence(app: Arc<App>) {
-    let mut often = interval(SWEEP_EVERY);
-    loop {
-        often.tick().await;
-        let news = app.delivery.presence().news(false);
-        if !news.is_empty()
-            && let Err(error) = presence::announce(&app, &news).await
-        {
-            drop(error.into_answer());
-        }
-    }
 }
 
 /// Binds an address; port 0 takes a free one.

@@ -14,6 +14,7 @@ pub mod people;
 pub mod presence;
 mod pushes;
 pub mod receipts;
+pub mod search;
 pub mod session;
 
 use std::sync::Arc;
@@ -163,6 +164,8 @@ commands! {
     "listNotifications" => ListNotifications(notifications::ListNotifications) -> [rows NotificationItem],
     /// Marks one of these as read, or all.
     "readNotifications" => ReadNotifications(notifications::ReadNotifications) -> [item ReadItem],
+    /// Full text over the messages that I may read, newest first.
+    "searchMessages" => SearchMessages(search::SearchMessages) -> [rows MessageItem],
 }
 
 /// Who asks, and what it takes to answer.
@@ -282,6 +285,7 @@ impl Command {
             Self::SendNotification(params) => notifications::send(params, context).boxed(),
             Self::ListNotifications(params) => notifications::list(params, context).boxed(),
             Self::ReadNotifications(params) => notifications::read(params, context).boxed(),
+            Self::SearchMessages(params) => search::messages(params, context).boxed(),
         }
     }
 

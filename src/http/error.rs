@@ -25,7 +25,12 @@ pub(super) struct ErrorBody<'a> {
 
 impl From<Error> for HttpError {
     fn from(error: Error) -> Self {
-        Self(error.into_answer())
+        let mut answer = error.into_answer();
+        // Fields of a query string or a body have no `params` around them.
+        if let Some(message) = answer.message.strip_prefix("params.") {
+            answer.message = message.to_owned().into();
+        }
+        Self(answer)
     }
 }
 

@@ -7,6 +7,7 @@ mod error;
 mod export;
 mod extract;
 mod me;
+mod messages;
 mod openapi;
 mod operations;
 mod page;
@@ -47,7 +48,8 @@ pub fn routes(config: &mut ServiceConfig) {
                 .route("/conversations", web::get().to(conversations::list))
                 .route("/conversations/{kind}/{id}", web::get().to(conversations::read))
                 .route("/conversations/{kind}/{id}/messages", web::get().to(conversations::messages))
-                .route("/conversations/{kind}/{id}/messages", web::post().to(conversations::send)),
+                .route("/conversations/{kind}/{id}/messages", web::post().to(conversations::send))
+                .route("/messages/search", web::get().to(messages::search)),
         )
         // The paths that the clients of section 3 of the protocol call.
         .route("/auth/sing-up", web::post().to(auth::sign_up))

@@ -3,7 +3,7 @@
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use super::{auth, conversations, export, me, operations, users};
+use super::{auth, conversations, export, me, messages, operations, users};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -26,6 +26,7 @@ use super::{auth, conversations, export, me, operations, users};
         conversations::read,
         conversations::messages,
         conversations::send,
+        messages::search,
         operations::health,
         operations::readiness,
         operations::metrics,

@@ -5,8 +5,8 @@ use sqlx::PgConnection;
 
 use super::Db;
 use super::groups::MemberIds;
-use super::member_lists;
 use super::messages::{StoredMessage, select_messages};
+use super::{member_lists, search};
 use crate::error::{Code, Error};
 use crate::model::{Content, ConversationId, MessageId, Reaction, Seq, UserId};
 
@@ -39,6 +39,7 @@ pub async fn edit(db: &Db, by: UserId, message: MessageId, content: &Content) ->
     )
     .execute(&mut *tx)
     .await?;
+    search::reindex(&mut tx, message).await?;
     found.changed(&mut tx, "editMessage").await?;
     let stored = load(&mut tx, message).await?;
     tx.commit().await?;
@@ -70,6 +71,7 @@ pub async fn delete(db: &Db, by: UserId, message: MessageId) -> Result<Option<Ch
     .execute(&mut *tx)
     .await?;
     sqlx::query!("delete from reactions where message_id = $1", message.0).execute(&mut *tx).await?;
+    search::reindex(&mut tx, message).await?;
     found.changed(&mut tx, "deleteMessage").await?;
     let stored = load(&mut tx, message).await?;
     tx.commit().await?;

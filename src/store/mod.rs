@@ -18,6 +18,7 @@ pub mod messages;
 pub mod notifications;
 pub mod presence;
 pub mod receipts;
+pub mod search;
 pub mod sessions;
 pub mod users;
 pub mod wishes;

@@ -28,5 +28,6 @@ mod private_postgres;
 mod process;
 mod reference;
 mod repeats;
+mod search;
 mod seed_002;
 mod settings;

@@ -1,0 +1,160 @@
+//! Filling the index, beside the sends and never in their way.
+
+use sqlx::PgConnection;
+
+use super::super::Db;
+use super::words::Words;
+use crate::error::Error;
+use crate::model::MessageId;
+
+/// Most messages of one transaction.
+const MAX_BATCH: i64 = 1000;
+/// The advisory lock of who fills the index; one node does.
+const LOCK: i64 = 0x6861_726b_776f_7264;
+
+/// What a step of the indexer did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// Nothing: there is nothing to do, or another node does it.
+    Idle,
+    /// It indexed what there was.
+    Done,
+    /// It indexed a full batch, and there is more.
+    More,
+}
+
+/// Ids that had been given out before every transaction from `xmax` on began.
+#[derive(Clone, Copy, Debug)]
+struct Given {
+    id: i64,
+    xmax: i64,
+}
+
+/// Adds the words of new messages to the index.
+///
+/// Ids are given out in one order and committed in another, so the newest one that can be seen is
+/// no bound. The one that was given out last is, as soon as every transaction that had begun by then
+/// has ended: what is below it is there to be seen, or never will be. `write_messages` has its
+/// transaction's number before it takes an id, and a snapshot after the look at the sequence is above
+/// all of these numbers.
+#[derive(Debug, Default)]
+pub struct Indexer {
+    waiting: Option<Given>,
+    /// No message will appear any more up to here.
+    settled: i64,
+}
+
+impl Indexer {
+    /// Indexes the next batch. Writes nothing where there is nothing to do.
+    ///
+    /// # Errors
+    /// Only where the database fails.
+    pub async fn step(&mut self, db: &Db) -> Result<Progress, Error> {
+        let seen = sqlx::query!(
+            r#"select indexed_to, (select case when is_called then last_value else 0 end from message_ids) as "given!"
+               from search_progress"#
+        )
+        .fetch_one(&db.pool)
+        .await?;
+        if seen.indexed_to >= seen.given {
+            return Ok(Progress::Idle);
+        }
+        if self.settled <= seen.indexed_to {
+            // A statement of its own: its snapshot must not be older than the look at the sequence.
+            let now = sqlx::query!(
+                r#"select pg_snapshot_xmin(s)::text::bigint as "xmin!", pg_snapshot_xmax(s)::text::bigint as "xmax!"
+                   from pg_current_snapshot() s"#
+            )
+            .fetch_one(&db.pool)
+            .await?;
+            let given = *self.waiting.get_or_insert(Given { id: seen.given, xmax: now.xmax });
+            if now.xmin < given.xmax {
+                return Ok(Progress::Idle);
+            }
+            (self.waiting, self.settled) = (None, given.id);
+        }
+        index_up_to(db, self.settled).await
+    }
+}
+
+async fn index_up_to(db: &Db, settled: i64) -> Result<Progress, Error> {
+    let mut tx = db.pool.begin().await?;
+    let is_ours =
+        sqlx::query_scalar!(r#"select pg_try_advisory_xact_lock($1) as "locked!""#, LOCK).fetch_one(&mut *tx).await?;
+    if !is_ours {
+        return Ok(Progress::Idle);
+    }
+    // What a crash takes of the index, it takes of indexed_to as well; nobody has to wait for a disk.
+    sqlx::query!("set local synchronous_commit = off").execute(&mut *tx).await?;
+    let new = sqlx::query!(
+        r#"select m.id, m.content, c.id as conversation_id, c.low_user_id, c.high_user_id
+           from messages m join conversations c on c.id = m.conversation_id
+           where m.id > (select indexed_to from search_progress) and m.id <= $1
+           order by m.id limit $2"#,
+        settled,
+        MAX_BATCH
+    )
+    .fetch_all(&mut *tx)
+    .await?;
+    let is_full = new.len() >= usize::try_from(MAX_BATCH).unwrap_or_default();
+    let indexed_to = if is_full { new.last().map_or(settled, |message| message.id) } else { settled };
+    let ids: Vec<i64> = new.iter().map(|message| message.id).collect();
+    let vectors = tokio::task::spawn_blocking(move || {
+        let vectors = new.iter().map(|message| {
+            vector(&message.content, message.conversation_id, [message.low_user_id, message.high_user_id])
+        });
+        vectors.collect::<Vec<_>>()
+    });
+    // One that is there already was edited meanwhile, see `reindex`.
+    sqlx::query!(
+        "insert into message_words (message_id, words)
+         select n.id, n.words::tsvector from unnest($1::bigint[], $2::text[]) as n (id, words) order by n.id
+         on conflict (message_id) do nothing",
+        &ids,
+        &vectors.await.map_err(Error::internal)?
+    )
+    .execute(&mut *tx)
+    .await?;
+    sqlx::query!("update search_progress set indexed_to = greatest(indexed_to, $1)", indexed_to)
+        .execute(&mut *tx)
+        .await?;
+    tx.commit().await?;
+    Ok(if is_full { Progress::More } else { Progress::Done })
+}
+
+/// What the index knows of a message: its words, and who may read it.
+fn vector(content: &str, conversation: i64, people: [Option<i64>; 2]) -> String {
+    let people = people.iter().flatten().fold(String::new(), |people, user| people + &format!(" '@{user}'"));
+    format!("{} '#{conversation}'{people}", Words::of(content).vector())
+}
+
+/// Puts the words that a message has now into the index. Belongs into the transaction that has just
+/// changed its content; who changes several does it in the order of their ids.
+///
+/// A message that is not indexed yet gets its row here. The indexer, which may have read the old content,
+/// leaves a row alone that is there; and if its own is first, this one waits for it and replaces it. The
+/// row's primary key decides, so neither needs a lock on the message.
+///
+/// # Errors
+/// Only where the database fails.
+pub async fn reindex(connection: &mut PgConnection, message: MessageId) -> Result<(), Error> {
+    let Some(now) = sqlx::query!(
+        r#"select m.content, c.id, c.low_user_id, c.high_user_id
+           from messages m join conversations c on c.id = m.conversation_id where m.id = $1"#,
+        message.0
+    )
+    .fetch_optional(&mut *connection)
+    .await?
+    else {
+        return Ok(());
+    };
+    sqlx::query!(
+        "insert into message_words (message_id, words) values ($1, $2::text::tsvector)
+         on conflict (message_id) do update set words = excluded.words",
+        message.0,
+        vector(&now.content, now.id, [now.low_user_id, now.high_user_id])
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,428 @@
+//! `searchMessages`, and the same over HTTP: what is found, by whom, in which order.
+
+use serde_json::{Value, json};
+use sqlx::Row as _;
+
+use crate::support::{Answer, Client, TestServer, User, answer, eventually};
+
+async fn say(client: &mut Client, to: i64, content: &str) -> i64 {
+    let reply = client.call("privateMessage", json!({ "receiverId": to, "content": content })).await;
+    reply["params"]["item"]["messageId"].as_i64().unwrap_or_else(|| panic!("a receipt: {reply}"))
+}
+
+async fn say_in_group(client: &mut Client, group: i64, content: &str) {
+    let reply = client.call("messageInGroup", json!({ "groupId": group, "content": content })).await;
+    assert_eq!(reply["success"], true, "{reply}");
+}
+
+async fn new_group(client: &mut Client, users: &[i64]) -> i64 {
+    let reply = client.call("newGroup", json!({ "groupName": "Book club", "userIds": users })).await;
+    reply["params"]["item"]["groupId"].as_i64().unwrap_or_else(|| panic!("a group: {reply}"))
+}
+
+fn contents(reply: &Value) -> Vec<String> {
+    let rows = reply["params"]["data"].as_array().unwrap_or_else(|| panic!("rows: {reply}"));
+    rows.iter().map(|row| row["content"].as_str().expect("a content").to_owned()).collect()
+}
+
+async fn search(client: &mut Client, params: Value) -> Vec<String> {
+    contents(&client.call("searchMessages", params).await)
+}
+
+async fn find(client: &mut Client, query: &str) -> Vec<String> {
+    search(client, json!({ "query": query })).await
+}
+
+/// Waits until every message so far is in the index.
+async fn indexed(server: &TestServer) {
+    let mut sql = server.sql().await;
+    eventually("the index has caught up", async || {
+        let row = sqlx::query("select indexed_to >= coalesce((select max(id) from messages), 0) from search_progress");
+        row.fetch_one(&mut sql).await.expect("a row").get(0)
+    })
+    .await;
+}
+
+/// Does the same twice: with the newest messages not indexed, which nothing can hold it to be, and with
+/// all of them indexed.
+async fn before_and_after_indexing<F: AsyncFnMut()>(server: &TestServer, mut look: F) {
+    look().await;
+    indexed(server).await;
+    look().await;
+}
+
+async fn get(server: &TestServer, asker: &User, query: &str) -> Answer {
+    answer(server.http("GET", &format!("/api/v1/messages/search?{query}")).bearer_auth(&asker.token)).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_is_found_as_others_see_it_at_once_and_once_it_is_indexed() {
+    let server = TestServer::start().await;
+    let (_, mut ann) = server.client("Ann").await;
+    let bob = server.user("Bob").await;
+    say(&mut ann, bob.id, "Who wants tea?").await;
+    let mut seen = Vec::new();
+    before_and_after_indexing(&server, async || {
+        let reply = ann.call("searchMessages", json!({ "query": "TEA who" })).await;
+        seen.push(reply["params"].clone());
+    })
+    .await;
+    assert_eq!(seen[0], seen[1]);
+    insta::assert_json_snapshot!(seen[0], { ".data[].createdAt" => "[time]", ".data[].updatedAt" => "[time]" }, @r#"
+    {
+      "data": [
+        {
+          "clientMessageId": null,
+          "content": "Who wants tea?",
+          "createdAt": "[time]",
+          "deletedAt": null,
+          "groupId": null,
+          "groupName": null,
+          "messageId": 1,
+          "reactions": [],
+          "receiverId": 2,
+          "receiverName": "Bob",
+          "replyTo": null,
+          "senderId": 1,
+          "senderName": "Ann",
+          "seq": 1,
+          "updatedAt": "[time]"
+        }
+      ],
+      "message": null,
+      "senderName": null
+    }
+    "#);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_language_is_searched_in() {
+    let server = TestServer::start().await;
+    let (_, mut ann) = server.client("Ann").await;
+    let bob = server.user("Bob").await;
+    let texts = [
+        ("Съешь ещё этих мягких ФРАНЦУЗСКИХ булок", "франц съешь"),
+        ("Η ΟΔΟΣ είναι μακριά", "οδος"),
+        ("مرحبا بالعالم، كيف حالك؟", "بالعا"),
+        ("नमस्ते दुनिया", "नमस्"),
+        ("我们明天去北京大学", "北京大"),
+        ("東京タワーに行きましょう", "タワー"),
+        ("สวัสดีครับ ยินดีที่ได้รู้จัก", "ยินดี"),
+        ("안녕하세요 여러분", "안녕"),
+        ("Ça va très bien à Łódź", "łódź très"),
+        ("cafe\u{301} noir", "café"),
+        ("İstanbul'da yağmur", "istanbul"),
+        ("Straße 42b", "straße 42"),
+    ];
+    for (text, _) in texts {
+        say(&mut ann, bob.id, text).await;
+    }
+    before_and_after_indexing(&server, async || {
+        for (text, query) in texts {
+            assert_eq!(find(&mut ann, query).await, [text], "{query}");
+        }
+        assert!(find(&mut ann, "京大北").await.is_empty(), "side by side and in this order");
+        assert!(find(&mut ann, "булок чай").await.is_empty(), "all of the words");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_is_words_whatever_else_is_in_it() {
+    let server = TestServer::start().await;
+    let (ann, mut client) = server.client("Ann").await;
+    let texts = ["It's \"quoted\" \\ and & | ! odd:*", "plain", "🎉 party", "@1 #1 a1"];
+    for text in texts {
+        say(&mut client, ann.id, text).await;
+    }
+    before_and_after_indexing(&server, async || {
+        for query in ["it's", "\"quoted\"", "quo\\", "odd:*", "!odd", "and & odd", "(odd | plain) odd", "'it", "s' od"]
+        {
+            let expected: &[&str] = if query.contains("plain") { &[] } else { &texts[..1] };
+            assert_eq!(find(&mut client, query).await, expected, "{query}");
+        }
+        for nothing in ["🎉", "👨‍👩‍👧 !", "&", "'", "''", "\\", ":*", " ", "<->", "@", "#", "*", "\u{301}"]
+        {
+            assert!(find(&mut client, nothing).await.is_empty(), "{nothing}");
+        }
+        assert_eq!(find(&mut client, "a").await, [texts[3], texts[0]], "who may read it is no word of it");
+        assert_eq!(find(&mut client, "@1").await, [texts[3]]);
+        assert_eq!(find(&mut client, "🎉 PARTY!").await, [texts[2]]);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_finds_what_they_may_not_read() {
+    let server = TestServer::start().await;
+    let (ann, mut ann_client) = server.client("Ann").await;
+    let (bob, mut bob_client) = server.client("Bob").await;
+    let (_, mut cleo_client) = server.client("Cleo").await;
+    let group = new_group(&mut ann_client, &[bob.id]).await;
+    say(&mut ann_client, bob.id, "secret of two").await;
+    say(&mut ann_client, ann.id, "secret note").await;
+    say_in_group(&mut bob_client, group, "secret of the group").await;
+    before_and_after_indexing(&server, async || {
+        assert_eq!(find(&mut ann_client, "secret").await, ["secret of the group", "secret note", "secret of two"]);
+        assert_eq!(find(&mut bob_client, "secret").await, ["secret of the group", "secret of two"]);
+        assert!(find(&mut cleo_client, "secret").await.is_empty());
+    })
+    .await;
+
+    bob_client.call("leaveGroup", json!({ "groupId": group })).await;
+    assert_eq!(find(&mut bob_client, "secret").await, ["secret of two"]);
+    let cleo = server.user("Cleo2").await;
+    ann_client.call("addUserInGroup", json!({ "groupId": group, "userId": cleo.id })).await;
+    let mut late = server.connect(&cleo).await;
+    assert_eq!(find(&mut late, "secret").await, ["secret of the group"], "as the history, all of it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_conversation_is_searched_where_it_is_named() {
+    let server = TestServer::start().await;
+    let (ann, mut client) = server.client("Ann").await;
+    let (bob, _) = server.client("Bob").await;
+    let (cleo, mut cleo_client) = server.client("Cleo").await;
+    let group = new_group(&mut client, &[bob.id]).await;
+    say(&mut client, bob.id, "tea for two").await;
+    say(&mut client, ann.id, "tea alone").await;
+    say_in_group(&mut client, group, "tea for all").await;
+    before_and_after_indexing(&server, async || {
+        assert_eq!(search(&mut client, json!({ "query": "tea", "receiverId": bob.id })).await, ["tea for two"]);
+        assert_eq!(search(&mut client, json!({ "query": "tea", "receiverId": ann.id })).await, ["tea alone"]);
+        assert_eq!(search(&mut client, json!({ "query": "tea", "groupId": group })).await, ["tea for all"]);
+        assert!(search(&mut client, json!({ "query": "tea", "receiverId": cleo.id })).await.is_empty());
+    })
+    .await;
+
+    let refusals = [
+        (json!({ "query": "tea", "groupId": group }), "not_a_member", "User is not a member of this group"),
+        (json!({ "query": "tea", "groupId": 404 }), "not_found", "params.groupId: there is no such group"),
+        (json!({ "query": "tea", "receiverId": 404 }), "not_found", "params.receiverId: there is no such user"),
+        (
+            json!({ "query": "tea", "receiverId": 1, "groupId": 1 }),
+            "bad_params",
+            "params.receiverId and params.groupId exclude each other",
+        ),
+        (json!({}), "bad_params", "params.query is required"),
+        (json!({ "query": "" }), "bad_params", "params.query must be 1 to 254 characters"),
+        (json!({ "query": 5 }), "bad_params", "params.query must be a string"),
+        (json!({ "query": "x".repeat(255) }), "bad_params", "params.query must be 1 to 254 characters"),
+        (json!({ "query": "a\0b" }), "bad_params", "params.query must not contain U+0000"),
+        (json!({ "query": "tea", "limit": 0 }), "bad_params", "params.limit must be an integer from 1 to 100"),
+        (json!({ "query": "tea", "page": 0 }), "bad_params", "params.page must be an integer from 1"),
+    ];
+    for (params, code, message) in refusals {
+        let error = cleo_client.call("searchMessages", params).await;
+        assert_eq!((&error["code"], &error["message"]), (&json!(code), &json!(message)));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cleared_history_is_not_found_by_who_cleared_it() {
+    let server = TestServer::start().await;
+    let (ann, mut ann_client) = server.client("Ann").await;
+    let (bob, mut bob_client) = server.client("Bob").await;
+    say(&mut ann_client, bob.id, "tea one").await;
+    say(&mut ann_client, bob.id, "tea two").await;
+    say(&mut bob_client, ann.id, "tea three").await;
+    sqlx::query("update members set cleared_seq = 2 where user_id = $1")
+        .bind(ann.id)
+        .execute(&mut server.sql().await)
+        .await
+        .expect("a member");
+    before_and_after_indexing(&server, async || {
+        assert_eq!(find(&mut ann_client, "tea").await, ["tea three"]);
+        assert_eq!(find(&mut bob_client, "tea").await, ["tea three", "tea two", "tea one"]);
+    })
+    .await;
+}
+
+/// Changes a content as an edit does, and holds the transaction until `meanwhile` is through.
+async fn edit(server: &TestServer, message: i64, content: &str, meanwhile: impl Future<Output = ()>) {
+    let mut sql = server.sql().await;
+    sqlx::query("begin").execute(&mut sql).await.expect("a transaction");
+    sqlx::query("update messages set content = $2 where id = $1")
+        .bind(message)
+        .bind(content)
+        .execute(&mut sql)
+        .await
+        .expect("a message");
+    hark::store::search::reindex(&mut sql, hark::model::MessageId(message)).await.expect("an entry");
+    meanwhile.await;
+    sqlx::query("commit").execute(&mut sql).await.expect("a commit");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edited_message_is_found_by_its_new_words_alone_and_a_deleted_one_never() {
+    let server = TestServer::start().await;
+    let (ann, mut client) = server.client("Ann").await;
+    let edited = say(&mut client, ann.id, "coffee").await;
+    let deleted = say(&mut client, ann.id, "coffee too").await;
+    indexed(&server).await;
+    edit(&server, edited, "green tea", async {}).await;
+    edit(&server, deleted, "", async {}).await;
+    assert!(find(&mut client, "coffee").await.is_empty());
+    assert_eq!(find(&mut client, "tea").await, ["green tea"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edit_that_the_indexer_runs_into_wins() {
+    let server = TestServer::start().await;
+    let (ann, mut client) = server.client("Ann").await;
+    // The indexer waits for whoever wrote while an id was given out, so it sees nothing of this yet.
+    let mut writing = server.sql().await;
+    for statement in ["begin", "select pg_current_xact_id()"] {
+        sqlx::query(statement).execute(&mut writing).await.expect("a transaction");
+    }
+    let message = say(&mut client, ann.id, "coffee").await;
+    let mut waits = server.sql().await;
+    edit(&server, message, "tea", async {
+        sqlx::query("commit").execute(&mut writing).await.expect("a commit");
+        // It has read the old content and stands before the row of the edit, or has yet to come.
+        eventually("the indexer has looked", async || {
+            let blocked = "select exists (select from pg_stat_activity where datname = current_database()
+                               and wait_event_type = 'Lock' and query like 'insert into message_words%')
+                               or (select xmax > xmin from (select pg_snapshot_xmax(pg_current_snapshot()) as xmax,
+                                   pg_snapshot_xmin(pg_current_snapshot()) as xmin) s)";
+            sqlx::query(blocked).fetch_one(&mut waits).await.expect("a row").get(0)
+        })
+        .await;
+    })
+    .await;
+    before_and_after_indexing(&server, async || {
+        assert!(find(&mut client, "coffee").await.is_empty());
+        assert_eq!(find(&mut client, "tea").await, ["tea"]);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_hold_every_message_once_while_more_arrive() {
+    let server = TestServer::start().await;
+    let (_, mut ann) = server.client("Ann").await;
+    let (bob, mut reader) = server.client("Bob").await;
+    for number in 0..25 {
+        say(&mut ann, bob.id, &format!("tea {number}")).await;
+        if number == 12 {
+            indexed(&server).await;
+        }
+    }
+    let mut seen = Vec::new();
+    for page in 1..=4 {
+        seen.extend(search(&mut reader, json!({ "query": "te", "limit": 7, "page": page })).await);
+        say(&mut ann, bob.id, &format!("tea after page {page}")).await;
+    }
+    let expected: Vec<String> = (0..25).rev().map(|number| format!("tea {number}")).collect();
+    assert_eq!(seen, expected);
+    indexed(&server).await;
+    let skipped = search(&mut reader, json!({ "query": "te", "limit": 10, "page": 3 })).await;
+    assert_eq!(skipped, expected[16..], "20 rows on, four of which came later");
+    assert!(search(&mut reader, json!({ "query": "te", "page": 1_000_000_000 })).await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_nodes_fill_one_index_and_both_find_all() {
+    let server = TestServer::start().await;
+    let second = server.second_node().await;
+    let (ann, mut one) = server.client("Ann").await;
+    let bob = second.user("Bob").await;
+    let mut two = second.connect(&bob).await;
+    for number in 0..30 {
+        say(&mut one, bob.id, &format!("tea from one {number}")).await;
+        say(&mut two, ann.id, &format!("tea from two {number}")).await;
+        let newest = format!("tea from two {number}");
+        assert_eq!(search(&mut one, json!({ "query": "tea", "limit": 1 })).await, [newest.as_str()]);
+    }
+    before_and_after_indexing(&server, async || {
+        let found = search(&mut two, json!({ "query": "tea", "limit": 100 })).await;
+        assert_eq!((found.len(), found[0].as_str()), (60, "tea from two 29"));
+        assert_eq!(search(&mut one, json!({ "query": "tea", "limit": 100 })).await, found);
+    })
+    .await;
+    let rows = sqlx::query("select count(*) from message_words").fetch_one(&mut server.sql().await).await;
+    assert_eq!(rows.expect("a row").get::<i64, _>(0), 60);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_commits_late_is_not_passed_over() {
+    let server = TestServer::start().await;
+    let (ann, mut client) = server.client("Ann").await;
+    let (bob, mut bob_client) = server.client("Bob").await;
+    say(&mut client, ann.id, "first").await;
+    // A send of another node that takes its time: it has an id, and has not committed.
+    let mut late = server.sql().await;
+    sqlx::query("begin").execute(&mut late).await.expect("a transaction");
+    let sent = sqlx::query(
+        "select message_id from write_messages(array[$1], array[null::bigint], array[$1], array['late tea'],
+                                               array[null::text], array[null::bigint], array[null::bigint])",
+    );
+    let late_id: i64 = sent.bind(ann.id).fetch_one(&mut late).await.expect("a receipt").get(0);
+    let after = say(&mut bob_client, bob.id, "tea after it").await;
+    assert!(after > late_id);
+    let mut sql = server.sql().await;
+    let xids = "select pg_snapshot_xmin(pg_current_snapshot())::text::bigint < pg_snapshot_xmax(pg_current_snapshot())::text::bigint";
+    assert!(sqlx::query(xids).fetch_one(&mut sql).await.expect("a row").get::<bool, _>(0));
+    eventually("the indexer has come to the late one", async || {
+        say(&mut bob_client, bob.id, "more").await;
+        let row = sqlx::query("select indexed_to from search_progress").fetch_one(&mut sql).await;
+        let indexed_to: i64 = row.expect("a row").get(0);
+        assert!(indexed_to < late_id, "it must not go past {late_id}: {indexed_to}");
+        indexed_to == late_id - 1 || say(&mut bob_client, bob.id, "more").await > late_id + 40
+    })
+    .await;
+    sqlx::query("commit").execute(&mut late).await.expect("a commit");
+    before_and_after_indexing(&server, async || assert_eq!(find(&mut client, "tea").await, ["late tea"])).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_content_as_large_as_it_may_be_is_found_by_its_last_word() {
+    let server = TestServer::with(|config| {
+        config.limits.max_content_bytes = 1_000_000;
+        config.limits.max_frame_bytes = 2_000_000;
+    })
+    .await;
+    let (ann, mut client) = server.client("Ann").await;
+    let words: String = (0..70_000).map(|number| format!("w{number} ")).collect();
+    let texts = [words + "last", "哈".repeat(5000) + "好吧", "x".repeat(16_000) + "y"];
+    for text in &texts {
+        say(&mut client, ann.id, text).await;
+    }
+    let begins = "x".repeat(254);
+    before_and_after_indexing(&server, async || {
+        for (query, text) in [("last w69999", &texts[0]), ("哈好", &texts[1]), (&begins, &texts[2])] {
+            assert!(find(&mut client, query).await == std::slice::from_ref(text), "{query}");
+        }
+        assert!(find(&mut client, "w70000").await.is_empty() && find(&mut client, "好哈").await.is_empty());
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_is_the_same_over_http() {
+    let server = TestServer::start().await;
+    let (ann, mut client) = server.client("Ann").await;
+    let bob = server.user("Bob").await;
+    for number in 0..3 {
+        say(&mut client, bob.id, &format!("tea {number}")).await;
+    }
+    let group = new_group(&mut client, &[]).await;
+    let socket = client.call("searchMessages", json!({ "query": "tea", "limit": 2, "page": 2 })).await;
+    let http = get(&server, &ann, "q=tea&limit=2&page=2").await.ok(200);
+    assert_eq!(http, json!({ "data": socket["params"]["data"] }));
+    assert_eq!(http["data"][0]["content"], "tea 0");
+    let there = get(&server, &ann, &format!("q=te&receiverId={}", bob.id)).await.ok(200);
+    assert_eq!(there["data"].as_array().expect("rows").len(), 3);
+    assert_eq!(get(&server, &bob, "q=%F0%9F%8E%89").await.ok(200), json!({ "data": [] }));
+    assert_eq!(get(&server, &ann, "limit=2").await.refused(400, "bad_params"), "q is required");
+    assert_eq!(
+        get(&server, &bob, &format!("q=tea&groupId={group}")).await.refused(403, "not_a_member"),
+        "User is not a member of this group"
+    );
+    assert_eq!(
+        get(&server, &ann, "q=a&receiverId=99").await.refused(404, "not_found"),
+        "receiverId: there is no such user"
+    );
+    let nobody = User { token: "none".to_owned(), ..ann };
+    assert_eq!(get(&server, &nobody, "q=tea").await.refused(401, "unauthorized"), "Not authorized");
+}
