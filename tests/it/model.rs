@@ -44,7 +44,7 @@ fn the_server_does_what_the_model_does() {
         if env::var_os("PROPTEST_CASES").is_some() { config } else { ProptestConfig { cases: CASES, ..config } };
     // A push that is missing costs its whole deadline; while a failure shrinks, a short one will do.
     let shrinking = Cell::new(false);
-    let operations = prop::collection::vec(operations::any_operation(), 1..=OPERATIONS);
+    let operations = operations::any_case(OPERATIONS);
     let (cases, requests) = (Cell::new(0), Cell::new(0));
     let result = TestRunner::new(config).run(&operations, |operations| {
         cases.set(cases.get() + 1);
