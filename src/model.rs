@@ -121,7 +121,8 @@ texts! {
     NotificationKind
     /// What goes with a notification: any JSON up to 4096 bytes, as it was sent.
     NotificationData
-    /// Where a client's knowledge ends, for `sync`; up to 4096 characters.
+    /// Where a client's knowledge ends, for `sync`; up to 16,384 characters: it lists the
+    /// transactions that were under way.
     Cursor
 }
 
@@ -280,10 +281,13 @@ impl NotificationData {
 }
 
 impl Cursor {
+    /// Most characters of it: two lists of some hundred transactions.
+    pub const MAX_CHARS: usize = 16_384;
+
     /// # Errors
-    /// Empty or over 4096 characters; whether it is one of ours is for the store to say.
+    /// Empty or over 16,384 characters; whether it is one of ours is for the store to say.
     pub fn parse(text: String, _: &Limits) -> Result<Self, Refusal> {
-        chars_within(&text, 1, 4096)?;
+        chars_within(&text, 1, Self::MAX_CHARS)?;
         Ok(Self(text))
     }
 }

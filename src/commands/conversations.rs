@@ -9,7 +9,7 @@ use crate::error::{Code, Error};
 use crate::model::{HistoryPage, Start, Target};
 use crate::store::conversations::{self, Extent};
 use crate::store::{history, messages, wishes};
-use crate::wire::items::{ConversationDetails, ConversationMember, MessageItem, SpamItem, TargetItem};
+use crate::wire::items::{ConversationDetails, ConversationMember, MessageItem, RemovedItem, SpamItem};
 use crate::wire::params::{Fields, FromFields};
 use crate::wire::reply::{self, Body};
 
@@ -121,8 +121,8 @@ pub async fn get(params: GetConversation, context: Context) -> Result<Outcome, E
 
 pub(super) async fn remove(params: RemoveConversation, context: Context) -> Result<Outcome, Error> {
     let extent = existing(params.target, &context).await?;
-    wishes::remove(&context.app.db, context.user, extent).await?;
-    let item = Body::item(&TargetItem::from(params.target));
+    let cleared_seq = wishes::remove(&context.app.db, context.user, extent).await?;
+    let item = Body::item(&RemovedItem { target: params.target.into(), cleared_seq });
     let push = to_my_other_sockets("removeConversation", &item, &context);
     Ok(Outcome::with_pushes(item, [push]))
 }

@@ -148,10 +148,10 @@ pub(super) async fn leave(params: WholeGroup, context: Context) -> Result<Outcom
 #[must_use]
 pub fn left(who: Origin, change: &MemberChange) -> Vec<Event> {
     let notice = format!("User {} has left the group.", change.user_name);
-    let leaving = push("leaveGroup", said(notice, &change.member()), change.group_id, with_user(change), who);
+    let leaving = push("leaveGroup", &said(notice, &change.member()), change.group_id, with_user(change), who);
     let succession = change.next_admin().map(|next| {
         let body = said(now_an_admin(&next.user_name), &next);
-        about_the_group(push("addGroupAdmin", body, change.group_id, change.members.clone(), who))
+        about_the_group(push("addGroupAdmin", &body, change.group_id, change.members.clone(), who))
     });
     let gone = Event::Left { user: change.user_id, group: change.group_id };
     [gone, Event::Push(leaving)].into_iter().chain(succession.map(Event::Push)).collect()
@@ -160,7 +160,7 @@ pub fn left(who: Origin, change: &MemberChange) -> Vec<Event> {
 pub(super) async fn remove_user(params: UserOfGroup, context: Context) -> Result<Outcome, Error> {
     let change = admins::remove(&context.app.db, params.group_id, context.user, params.user_id).await?;
     let body = said(format!("User {} has been removed from the group.", change.user_name), &change.member());
-    let notice = push("removeUserFromGroup", body, change.group_id, with_user(&change), context.origin());
+    let notice = push("removeUserFromGroup", &body, change.group_id, with_user(&change), context.origin());
     let gone = Event::Left { user: change.user_id, group: change.group_id };
     Ok(Outcome { reply: Body::done(), events: vec![gone, Event::Push(about_the_group(notice))] })
 }
@@ -186,7 +186,7 @@ pub(super) async fn end(params: WholeGroup, context: Context) -> Result<Outcome,
     let change = admins::end(&context.app.db, params.group_id, context.user).await?;
     let group = change.group_id;
     let body = said(format!("User {} has ended the group.", change.user_name), &change.group());
-    let notice = about_the_group(push("dropGroup", body, group, change.members.clone(), context.origin()));
+    let notice = about_the_group(push("dropGroup", &body, group, change.members.clone(), context.origin()));
     let gone = change.members.iter().map(|user| Event::Left { user: *user, group });
     Ok(Outcome { reply: Body::done(), events: gone.chain([Event::Push(notice)]).collect() })
 }
@@ -229,13 +229,13 @@ fn told(
 ) -> Outcome {
     let pushes = change.map(|change| {
         let body = said(notice(&change), &change.member());
-        about_the_group(push(kind, body, change.group_id, change.members.clone(), context.origin()))
+        about_the_group(push(kind, &body, change.group_id, change.members.clone(), context.origin()))
     });
     Outcome::with_pushes(Body::done(), pushes)
 }
 
 fn added(item: &MemberItem<'_>, to: MemberIds, by: Origin) -> Push {
-    push("addUserInGroup", said(format!("User {} added in group.", item.user_name), item), item.group_id, to, by)
+    push("addUserInGroup", &said(format!("User {} added in group.", item.user_name), item), item.group_id, to, by)
 }
 
 fn said(notice: String, item: &impl Serialize) -> Body {
@@ -247,12 +247,12 @@ fn about_the_group(push: Push) -> Push {
     Push { topic: Some(Topic::Groups), ..push }
 }
 
-fn push(kind: &str, body: Body, group: GroupId, to: MemberIds, by: Origin) -> Push {
+fn push(kind: &str, body: &Body, group: GroupId, to: MemberIds, by: Origin) -> Push {
     Push {
         to: Audience::Users(to),
         from: Some(by),
         topic: None,
-        frame: reply::push(kind, &body),
+        frame: reply::push(kind, body),
         when_slow: WhenSlow::Behind(Where::Group(group), 0),
         message: None,
     }

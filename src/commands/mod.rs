@@ -16,6 +16,7 @@ mod pushes;
 pub mod receipts;
 pub mod search;
 pub mod session;
+pub mod sync;
 
 use std::sync::Arc;
 
@@ -35,7 +36,7 @@ use crate::wire::described::{Frame, NamedSchema};
 use crate::wire::frame::Request;
 use crate::wire::items::{
     ConversationDetails, ConversationItem, GroupItem, ListedPersonItem, MessageItem, NotificationItem, OnlineInfo,
-    PersonItem, ReactionChange, ReadItem, ReceiptItem, SpamItem, TargetItem,
+    PersonItem, ReactionChange, ReadItem, ReceiptItem, RemovedItem, SpamItem,
 };
 use crate::wire::params::{Description, Fields, FromFields};
 use crate::wire::reply::Body;
@@ -93,7 +94,7 @@ commands! {
     /// A conversation with its members.
     "getConversation" => GetConversation(conversations::GetConversation) -> [item ConversationDetails],
     /// Takes a conversation off my lists and clears it, for me alone.
-    "removeConversation" => RemoveConversation(conversations::RemoveConversation) -> [item TargetItem],
+    "removeConversation" => RemoveConversation(conversations::RemoveConversation) -> [item RemovedItem],
     /// Calls a conversation spam, for me alone.
     "markSpam" => MarkSpam(conversations::MarkSpam) -> [item SpamItem],
     /// A page of a dialog.
@@ -166,6 +167,8 @@ commands! {
     "readNotifications" => ReadNotifications(notifications::ReadNotifications) -> [item ReadItem],
     /// Full text over the messages that I may read, newest first.
     "searchMessages" => SearchMessages(search::SearchMessages) -> [rows MessageItem],
+    /// What has changed in my conversations.
+    "sync" => Sync(sync::Sync) -> [item sync::SyncItem, rows sync::ChangeRow],
 }
 
 /// Who asks, and what it takes to answer.
@@ -286,6 +289,7 @@ impl Command {
             Self::ListNotifications(params) => notifications::list(params, context).boxed(),
             Self::ReadNotifications(params) => notifications::read(params, context).boxed(),
             Self::SearchMessages(params) => search::messages(params, context).boxed(),
+            Self::Sync(params) => sync::sync(params, context).boxed(),
         }
     }
 

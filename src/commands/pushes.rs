@@ -4,7 +4,7 @@ use crate::model::Topic;
 use crate::wire::described::NamedSchema;
 use crate::wire::items::{
     BehindItem, GroupItem, MarkerItem, MemberItem, MessageItem, NotificationItem, OnlineInfo, ReactionChange, ReadItem,
-    SpamItem, TargetItem, TypingItem, UserItem,
+    RemovedItem, SpamItem, TypingItem, UserItem,
 };
 
 /// Every push that is not a reply's: its type, the event of `subscribe` that a socket has to ask for,
@@ -25,7 +25,7 @@ pub fn pushes() -> Vec<(&'static str, Option<Topic>, NamedSchema)> {
         ("typing", Some(Topic::Typing), NamedSchema::of::<TypingItem>()),
         ("onlineInfo", Some(Topic::Presence), NamedSchema::of::<OnlineInfo>()),
         ("notification", Some(Topic::Notifications), NamedSchema::of::<NotificationItem>()),
-        ("removeConversation", Some(Topic::Own), NamedSchema::of::<TargetItem>()),
+        ("removeConversation", Some(Topic::Own), NamedSchema::of::<RemovedItem>()),
         ("markSpam", Some(Topic::Own), NamedSchema::of::<SpamItem>()),
         ("removeUserFromGroup", Some(Topic::Groups), NamedSchema::of::<MemberItem>()),
         ("addGroupAdmin", Some(Topic::Groups), NamedSchema::of::<MemberItem>()),

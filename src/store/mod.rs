@@ -20,6 +20,7 @@ pub mod presence;
 pub mod receipts;
 pub mod search;
 pub mod sessions;
+pub mod sync;
 pub mod users;
 pub mod wishes;
 pub mod writer;

@@ -4,7 +4,7 @@
 use super::Db;
 use super::conversations::Extent;
 use crate::error::Error;
-use crate::model::{ConversationId, UserId};
+use crate::model::{ConversationId, Seq, UserId};
 
 /// Begins a dialog, unless there is one.
 ///
@@ -43,13 +43,14 @@ pub async fn begin_dialog(db: &Db, asker: UserId, other: UserId) -> Result<(), E
 }
 
 /// Clears a conversation for one member and takes it off their lists, until there is a new message.
+/// Gives back up to which `seq` it is cleared.
 ///
 /// One statement, and so one snapshot: what comes meanwhile is not cleared, see `receipts::read`.
 ///
 /// # Errors
 /// Only where the database fails.
-pub async fn remove(db: &Db, user: UserId, extent: Extent) -> Result<(), Error> {
-    sqlx::query!(
+pub async fn remove(db: &Db, user: UserId, extent: Extent) -> Result<Seq, Error> {
+    let cleared = sqlx::query_scalar!(
         "with state as materialized (
              select c.id, c.last_seq, m.own_sent
              from conversations c join members m on m.conversation_id = c.id and m.user_id = $2 where c.id = $1
@@ -58,13 +59,15 @@ pub async fn remove(db: &Db, user: UserId, extent: Extent) -> Result<(), Error> 
          set cleared_seq = greatest(m.cleared_seq, s.last_seq), own_cleared = greatest(m.own_cleared, s.own_sent),
              is_removed = true, own_change = current_change()
          from state s
-         where m.conversation_id = s.id and m.user_id = $2",
+         where m.conversation_id = s.id and m.user_id = $2
+         returning m.cleared_seq",
         extent.id.0,
         user.0
     )
-    .execute(&db.pool)
+    .fetch_optional(&db.pool)
     .await?;
-    Ok(())
+    // Removed from the group since it was found.
+    cleared.ok_or_else(Error::not_a_member)
 }
 
 /// Calls a conversation spam, or no longer. Whether that is new.

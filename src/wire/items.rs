@@ -206,6 +206,17 @@ pub struct SpamItem {
     pub spam: bool,
 }
 
+/// A conversation that I have removed.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RemovedItem {
+    /// Which.
+    #[serde(flatten)]
+    pub target: TargetItem,
+    /// Its history up to here is gone for me.
+    pub cleared_seq: Seq,
+}
+
 /// What somebody thinks of a message from now on.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]

@@ -31,3 +31,4 @@ mod repeats;
 mod search;
 mod seed_002;
 mod settings;
+mod sync;
