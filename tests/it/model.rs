@@ -58,3 +58,30 @@ fn the_server_does_what_the_model_does() {
     println!("{} cases, {} requests", cases.get(), requests.get());
     result.unwrap_or_else(|error| panic!("{error}"));
 }
+
+/// Too rare to wait for.
+#[test]
+fn the_server_does_what_it_once_did_not() {
+    use operations::{Operation, Request, Target, Text};
+
+    let ask = |socket, request| Operation { socket, request };
+    let said = || Request::MessageInGroup(0, Text { content: "tea", client_id: None });
+    let cases = [
+        // Who comes to a group has everything that was said before.
+        vec![ask(0, Request::NewGroup(vec![])), ask(0, said()), ask(0, Request::AddUserInGroup(0, 1))],
+        // Who comes back to a group does not find it spam, and hears of its messages.
+        vec![
+            ask(0, Request::NewGroup(vec![1])),
+            ask(2, Request::MarkSpam(Target::Group(0), true)),
+            ask(0, said()),
+            ask(2, Request::LeaveGroup(0)),
+            ask(0, Request::AddUserInGroup(0, 1)),
+            ask(0, said()),
+        ],
+    ];
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let server = runtime.block_on(TestServer::start());
+    for case in cases {
+        runtime.block_on(run::run(&server, &case, false)).unwrap_or_else(|mismatch| panic!("{mismatch}"));
+    }
+}

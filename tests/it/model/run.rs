@@ -20,8 +20,7 @@ const PATIENCE_WHILE_SHRINKING: Duration = Duration::from_millis(300);
 
 /// Runs a case on people who are new. The error says what differs, and which frames led there.
 pub async fn run(server: &TestServer, operations: &[Operation], shrinking: bool) -> Result<(), String> {
-    let patience = if shrinking { PATIENCE_WHILE_SHRINKING } else { PATIENCE };
-    let mut case = Case::begin(server, patience).await;
+    let mut case = Case::begin(server, shrinking).await;
     let compared = case.go_through(operations).await;
     compared.map_err(|difference| {
         let frames = case.frames.iter().fold(String::new(), |mut all, frame| {
@@ -37,7 +36,8 @@ struct Case {
     clients: Vec<Client>,
     /// Everything that was asked so far, as it was sent.
     frames: Vec<String>,
-    patience: Duration,
+    /// Then a case runs many times, and only its end is looked at as a whole.
+    shrinking: bool,
 }
 
 /// A request that only reads, and what it has to answer.
@@ -49,7 +49,7 @@ struct Question {
 }
 
 impl Case {
-    async fn begin(server: &TestServer, patience: Duration) -> Self {
+    async fn begin(server: &TestServer, shrinking: bool) -> Self {
         let users = server.users("Person", USERS).await;
         let mut clients = Vec::new();
         for (place, user) in SOCKETS.iter().enumerate() {
@@ -67,7 +67,7 @@ impl Case {
                 .collect(),
             ..Model::default()
         };
-        Self { model, clients, frames: Vec::new(), patience }
+        Self { model, clients, frames: Vec::new(), shrinking }
     }
 
     async fn go_through(&mut self, operations: &[Operation]) -> Result<(), String> {
@@ -90,16 +90,19 @@ impl Case {
         for (socket, pushes) in expected.pushes.iter().enumerate() {
             self.await_pushes(socket, pushes).await?;
         }
-        self.ask(self.questions_after(operation)).await?;
+        if !self.shrinking {
+            self.ask(self.questions_after(operation)).await?;
+        }
         // The answers are a fence for whatever else that request led to.
         self.no_more_pushes().await
     }
 
     /// Exactly these pushes come to a socket next. A reply to somebody else is no fence for them.
     async fn await_pushes(&mut self, socket: usize, pushes: &[Value]) -> Result<(), String> {
+        let patience = if self.shrinking { PATIENCE_WHILE_SHRINKING } else { PATIENCE };
         for (nth, expected) in pushes.iter().enumerate() {
             let actual = loop {
-                match timeout(self.patience, self.clients[socket].push()).await {
+                match timeout(patience, self.clients[socket].push()).await {
                     Ok(push) if is_presence(&push) => {}
                     Ok(push) => break steady(push),
                     Err(_) => return Err(format!("socket {socket} never got push {nth}, {expected}")),
@@ -168,7 +171,9 @@ impl Case {
         for user in 0..USERS {
             questions.extend(FILTERS.iter().map(|filter| self.list(user, filter)));
             questions.push(self.last_messages(user));
+            questions.push(self.search(user, None));
             for target in &targets {
+                questions.push(self.search(user, Some(*target)));
                 questions.extend([self.history(user, *target), self.state(user, *target)]);
                 questions.extend(self.parts_of_history(user, *target));
             }
@@ -184,6 +189,18 @@ impl Case {
     fn last_messages(&self, user: usize) -> Question {
         let answer = Ok(data(self.model.last_messages_of(user)));
         Question { user, kind: "listLastMessage", params: json!({ "limit": 100 }), answer }
+    }
+
+    fn search(&self, user: usize, target: Option<Target>) -> Question {
+        let word = if self.frames.len() % 2 == 0 { "tea" } else { "cake" };
+        let params = json!({ "query": word, "limit": 100 });
+        let Some(target) = target else {
+            let answer = Ok(data(self.model.found(user, word, None)));
+            return Question { user, kind: "searchMessages", params, answer };
+        };
+        let found = self.model.find(user, target);
+        let rows = found.map(|found| found.map_or(Vec::new(), |place| self.model.found(user, word, Some(place))));
+        Question { user, kind: "searchMessages", params: self.named(target, params), answer: rows.map(data) }
     }
 
     /// How a conversation stands, with its members.

@@ -142,6 +142,20 @@ impl Model {
         self.items(user, conversation).into_iter().map(row).collect()
     }
 
+    /// Rows of `searchMessages`, in one conversation or in all: the newest message with that word first.
+    pub fn found(&self, user: usize, word: &str, within: Option<usize>) -> Vec<Value> {
+        let may_read = |message: &&Message| {
+            let member = self.conversations[message.conversation].member(user);
+            member.is_some_and(|member| message.seq > member.cleared)
+        };
+        let is_meant = |message: &&Message| {
+            within.is_none_or(|conversation| conversation == message.conversation)
+                && message.content.split(' ').any(|other| other == word)
+        };
+        let found = self.messages.iter().rev().filter(is_meant).filter(may_read);
+        found.map(|message| self.message_item(message)).collect()
+    }
+
     /// A message, the same for everybody who may read it.
     pub fn message_item(&self, message: &Message) -> Value {
         let receiver = self.peer(message.sender, message.conversation).map(|peer| &self.people[peer]);
