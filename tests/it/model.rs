@@ -12,7 +12,7 @@
 //! `PROPTEST_RNG_SEED` with which seed. This runs for about half an hour:
 //!
 //! ```text
-//! PROPTEST_CASES=3000 cargo test --test it model:: -- --nocapture
+//! PROPTEST_CASES=3000 cargo test --test it the_model_does -- --nocapture
 //! ```
 
 mod operations;
@@ -39,7 +39,7 @@ const OPERATIONS: usize = 30;
 fn the_server_does_what_the_model_does() {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let server = runtime.block_on(TestServer::start());
-    let config = ProptestConfig { failure_persistence: None, max_shrink_time: 300_000, ..ProptestConfig::default() };
+    let config = ProptestConfig { failure_persistence: None, max_shrink_iters: 2_000, ..ProptestConfig::default() };
     let config =
         if env::var_os("PROPTEST_CASES").is_some() { config } else { ProptestConfig { cases: CASES, ..config } };
     // A push that is missing costs its whole deadline; while a failure shrinks, a short one will do.
