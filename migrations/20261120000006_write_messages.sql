@@ -94,7 +94,10 @@ begin
         from input i
         left join users s on s.id = i.sender
         left join users r on r.id = i.receiver
-        left join messages q on q.id = i.reply_to and q.conversation_id = i.conversation_id
+        -- What was deleted, or is gone for the sender, is not there to be replied to.
+        left join messages q on q.id = i.reply_to and q.conversation_id = i.conversation_id and q.deleted_at is null
+                            and not exists (select from members m where m.conversation_id = i.conversation_id
+                                            and m.user_id = i.sender and m.cleared_seq >= q.seq)
         left join users qs on qs.id = q.sender_id
         left join messages before on before.sender_id = i.sender and before.client_message_id = i.client_id
     ), numbered as materialized (

@@ -4,6 +4,10 @@
 -- The functions are stable, so that all of a call sees one snapshot. It may be later than `target`:
 -- what was changed once more since `target` is left out here, and is between `target` and the next one.
 
+-- Pages go on behind the last row, also where one transaction has changed many messages.
+drop index message_changes_in_order;
+create index message_changes_in_order on message_changes (conversation_id, change, seq);
+
 -- The first message of a conversation that a snapshot does not see; to_seq + 1 where it sees them all.
 -- Messages become visible in the order of `seq`, so that those are at its end: steps that double lead
 -- back to what is seen, halves from there to the border.
@@ -158,8 +162,8 @@ begin
                    null::bigint, c.seq, null::timestamptz, null::boolean
             from message_changes c
             where c.conversation_id = here and c.change < until
-              and c.change >= case when from_part < 3 then since else from_place end
-              and (from_part < 3 or (c.change, c.seq) > (from_place, from_tie))
+              and (c.change, c.seq) > (case when from_part < 3 then since else from_place end,
+                                       case when from_part < 3 then 0 else from_tie end)
               and c.seq > state.cleared_seq and c.seq < new_from
               and not sees(base, c.change, shift) and sees(target, c.change, shift)
             order by c.change, c.seq limit room;

@@ -465,7 +465,7 @@ impl Page {
 }
 
 /// The place of a row in a list that moves while it is read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
     /// When it came there, in microseconds since 1970; 0 in lists that go by id alone.
     pub at: i64,
@@ -480,6 +480,17 @@ pub struct ListStart {
     pub below: Option<Place>,
     /// After so many rows.
     pub skipped: i64,
+}
+
+/// Where a page begins of a list whose rows move to its top while somebody pages through it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MovingStart {
+    /// Where it begins, but for the rows that have moved.
+    pub start: ListStart,
+    /// Rows above this one have moved since the first page was read.
+    pub moved_above: Option<Place>,
+    /// The rows that have been read, by their ids.
+    pub shown: Vec<i64>,
 }
 
 /// Where a page of a history begins.

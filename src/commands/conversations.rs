@@ -98,16 +98,22 @@ pub(super) async fn open(params: OpenConversation, context: Context, socket: Arc
     if !context.app.delivery.hub.open(&socket, target) {
         return Err(Error::new(Code::Conflict, "Too many conversations are open on this socket; close one first"));
     }
-    let details = details(extent, &context).await?;
-    let newest = history::page(db, extent, HistoryPage { limit, start: Start::Page(1) }).await?;
+    let shown = async {
+        let details = details(extent, &context).await?;
+        let newest = history::page(db, extent, HistoryPage { limit, start: Start::Page(1) }).await?;
+        Ok((details, newest))
+    };
+    let (details, newest) = shown.await.inspect_err(|_: &Error| {
+        // Removed from the group since it was found: word of it may have come before it was open here.
+        context.app.delivery.hub.close(&socket, target);
+    })?;
     let rows: Vec<MessageItem<'_>> = newest.iter().map(messages::StoredMessage::item).collect();
     Ok(Body { data: Some(reply::raw(&rows)), ..details }.into())
 }
 
-#[expect(clippy::unused_async, reason = "begins with the first poll, like every command")]
-pub(super) async fn close(params: CloseConversation, context: Context, socket: Arc<Socket>) -> Result<Outcome, Error> {
-    context.app.delivery.hub.close(&socket, params.target);
-    Ok(Body::done().into())
+pub(super) fn close(params: &CloseConversation, context: &Context, socket: &Arc<Socket>) -> Outcome {
+    context.app.delivery.hub.close(socket, params.target);
+    Body::done().into()
 }
 
 /// Also over HTTP.

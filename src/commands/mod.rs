@@ -250,7 +250,9 @@ impl Command {
             Self::ListLastMessage(params) => chat_list::list_last_message(params, context).boxed(),
             Self::ListConversations(params) => chat_list::list_conversations(params, context).boxed(),
             Self::OpenConversation(params) => conversations::open(params, context, socket).boxed(),
-            Self::CloseConversation(params) => conversations::close(params, context, socket).boxed(),
+            Self::CloseConversation(params) => {
+                async move { Ok(conversations::close(&params, &context, &socket)) }.boxed()
+            }
             Self::GetConversation(params) => conversations::get(params, context).boxed(),
             Self::RemoveConversation(params) => conversations::remove(params, context).boxed(),
             Self::MarkSpam(params) => conversations::mark_spam(params, context).boxed(),
@@ -274,7 +276,7 @@ impl Command {
             Self::ReadMessages(params) => receipts::read(params, context).boxed(),
             Self::DeliveredMessages(params) => receipts::delivered(params, context).boxed(),
             Self::Typing(params) => presence::typing(params, context).boxed(),
-            Self::SetPresence(params) => presence::set_presence(params, context, socket).boxed(),
+            Self::SetPresence(params) => async move { Ok(presence::set_presence(&params, &context, &socket)) }.boxed(),
             Self::GetOnlineInfo(params) => presence::get_online_info(params, context).boxed(),
             Self::ListUsers(params) => people::list(params, context).boxed(),
             Self::GetUser(params) => people::get(params, context).boxed(),

@@ -1,7 +1,6 @@
 //! Who is here, and who is writing.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use super::{Context, Outcome};
 use crate::app::App;
@@ -76,13 +75,12 @@ pub(super) async fn typing(params: Typing, context: Context) -> Result<Outcome, 
     Ok(Outcome { reply: Body::done(), events: vec![Event::Typing(writing)] })
 }
 
-#[expect(clippy::unused_async, reason = "begins with the first poll, like every command")]
-pub(super) async fn set_presence(params: SetPresence, context: Context, socket: Arc<Socket>) -> Result<Outcome, Error> {
+pub(super) fn set_presence(params: &SetPresence, context: &Context, socket: &Socket) -> Outcome {
     // Others hear of it with the next news.
     if socket.set_active(params.active) != params.active {
         context.app.delivery.presence().turned(context.user, params.active);
     }
-    Ok(Body::done().into())
+    Body::done().into()
 }
 
 pub(super) async fn get_online_info(params: GetOnlineInfo, context: Context) -> Result<Outcome, Error> {

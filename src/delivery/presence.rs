@@ -83,7 +83,7 @@ impl Presence {
         let mut shard = self.shard(user).lock();
         let Some(here) = shard.get_mut(&user) else { return };
         here.sockets -= 1;
-        here.active_sockets -= usize::from(was_active);
+        here.active_sockets = here.active_sockets.saturating_sub(usize::from(was_active)).min(here.sockets);
         if here.sockets == 0 {
             let now = Instant::now();
             here.gone = Some((now, Timestamp(Utc::now())));
@@ -97,7 +97,9 @@ impl Presence {
     pub fn turned(&self, user: UserId, active: bool) {
         let mut shard = self.shard(user).lock();
         let Some(here) = shard.get_mut(&user) else { return };
-        here.active_sockets = if active { here.active_sockets + 1 } else { here.active_sockets - 1 };
+        // A command may outlive its socket, which was counted out as it was then.
+        let turned = if active { here.active_sockets + 1 } else { here.active_sockets.saturating_sub(1) };
+        here.active_sockets = turned.min(here.sockets);
         self.changed.lock().push(user);
     }
 
@@ -188,6 +190,19 @@ mod tests {
         assert_eq!(told(&presence, true), [AWAY]);
         presence.came(ANN);
         assert_eq!(told(&presence, true), [ACTIVE]);
+    }
+
+    #[test]
+    fn a_command_that_outlives_its_socket_counts_nobody_out() {
+        let presence = Presence::default();
+        presence.came(ANN);
+        presence.left(ANN, true);
+        presence.turned(ANN, false);
+        presence.turned(ANN, true);
+        presence.came(ANN);
+        assert_eq!(told(&presence, false), [ACTIVE]);
+        presence.turned(ANN, false);
+        assert_eq!(told(&presence, false), [INACTIVE]);
     }
 
     #[test]

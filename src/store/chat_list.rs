@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use super::Db;
 use super::conversations::{ConversationState, select_states};
 use crate::error::Error;
-use crate::model::{ConversationFilter, ListStart, Place, Timestamp, UserId};
+use crate::model::{ConversationFilter, MovingStart, Place, Timestamp, UserId};
 
 /// Which conversations a list holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,40 +25,49 @@ pub async fn page(
     asker: UserId,
     wanted: Wanted,
     limit: i64,
-    start: ListStart,
+    start: &MovingStart,
 ) -> Result<Vec<ConversationState>, Error> {
     use ConversationFilter::{Dialogs, Groups, Spam, Unread};
-    let (below_at, below_id) = match start.below {
-        Some(Place { at, id }) => (DateTime::from_timestamp_micros(at), Some(id)),
-        None => (None, None),
-    };
-    // Dialogs come out of two indexes in the order of the list and stop at the end of the page. A
-    // person's groups are few and are sorted.
+    let moment = |place: Option<Place>| place.and_then(|place| DateTime::from_timestamp_micros(place.at));
+    let (below, moved_above) = (start.start.below, start.moved_above);
+    // Two stretches of the list: what is below the page before, and what has moved to the top since
+    // the first one. Dialogs come out of two indexes in the order of the list and stop at the end of
+    // the page. A person's groups are few and are sorted.
     let states = select_states!(
-        "with places as (
-             select coalesce($8::timestamptz, 'infinity') as below_at, coalesce($9::bigint, 0) as below_id
+        "with stretches (above_at, above_id, below_at, below_id) as (
+             select '-infinity'::timestamptz, 0::bigint,
+                    coalesce($8::timestamptz, 'infinity'), coalesce($9::bigint, 0)
+             union all
+             select $11::timestamptz, $12::bigint, 'infinity', 0 where $11::timestamptz is not null
          ), listed as (
-             (select c.id, c.last_message_at as at
-              from conversations c join members me on me.conversation_id = c.id and me.user_id = $1, places
-              where $5 and c.low_user_id = $1 and c.last_seq > 0 and c.last_seq > me.cleared_seq
-                and me.is_spam = $3 and (not $4 or unread_count(c.last_seq, me) > 0)
-                and (c.last_message_at, c.id) < (below_at, below_id)
-              order by c.last_message_at desc, c.id desc limit $2::bigint + $10::bigint)
+             select d.id, d.at from stretches s cross join lateral (
+                 select c.id, c.last_message_at as at
+                 from conversations c join members me on me.conversation_id = c.id and me.user_id = $1
+                 where $5 and c.low_user_id = $1 and c.last_seq > 0 and c.last_seq > me.cleared_seq
+                   and me.is_spam = $3 and (not $4 or unread_count(c.last_seq, me) > 0)
+                   and (c.last_message_at, c.id) < (s.below_at, s.below_id)
+                   and (c.last_message_at, c.id) > (s.above_at, s.above_id) and c.id <> all($13::bigint[])
+                 order by c.last_message_at desc, c.id desc limit $2::bigint + $10::bigint) d
              union all
-             (select c.id, c.last_message_at
-              from conversations c join members me on me.conversation_id = c.id and me.user_id = $1, places
-              where $5 and c.high_user_id = $1 and c.low_user_id <> c.high_user_id
-                and c.last_seq > 0 and c.last_seq > me.cleared_seq
-                and me.is_spam = $3 and (not $4 or unread_count(c.last_seq, me) > 0)
-                and (c.last_message_at, c.id) < (below_at, below_id)
-              order by c.last_message_at desc, c.id desc limit $2::bigint + $10::bigint)
+             select d.id, d.at from stretches s cross join lateral (
+                 select c.id, c.last_message_at as at
+                 from conversations c join members me on me.conversation_id = c.id and me.user_id = $1
+                 where $5 and c.high_user_id = $1 and c.low_user_id <> c.high_user_id
+                   and c.last_seq > 0 and c.last_seq > me.cleared_seq
+                   and me.is_spam = $3 and (not $4 or unread_count(c.last_seq, me) > 0)
+                   and (c.last_message_at, c.id) < (s.below_at, s.below_id)
+                   and (c.last_message_at, c.id) > (s.above_at, s.above_id) and c.id <> all($13::bigint[])
+                 order by c.last_message_at desc, c.id desc limit $2::bigint + $10::bigint) d
              union all
-             select c.id, coalesce(c.last_message_at, c.created_at)
-             from members me join conversations c on c.id = me.conversation_id, places
-             where $6 and me.user_id = $1 and me.kind = 'group'
-               and (c.last_seq > me.cleared_seq or ($7 and not me.is_removed))
-               and me.is_spam = $3 and (not $4 or unread_count(c.last_seq, me) > 0)
-               and (coalesce(c.last_message_at, c.created_at), c.id) < (below_at, below_id)
+             select g.id, g.at
+             from stretches s join (
+                 select c.id, coalesce(c.last_message_at, c.created_at) as at
+                 from members me join conversations c on c.id = me.conversation_id
+                 where $6 and me.user_id = $1 and me.kind = 'group'
+                   and (c.last_seq > me.cleared_seq or ($7 and not me.is_removed))
+                   and me.is_spam = $3 and (not $4 or unread_count(c.last_seq, me) > 0)
+                   and c.id <> all($13::bigint[])
+             ) g on (g.at, g.id) < (s.below_at, s.below_id) and (g.at, g.id) > (s.above_at, s.above_id)
          )
          select id, row_number() over (order by at desc, id desc) as place
          from listed order by at desc, id desc limit $2 offset $10",
@@ -69,9 +78,12 @@ pub async fn page(
         wanted.filter != Groups,
         wanted.filter != Dialogs,
         wanted.empty_groups,
-        below_at,
-        below_id,
-        start.skipped
+        moment(below),
+        below.map(|place| place.id),
+        start.start.skipped,
+        moment(moved_above),
+        moved_above.map(|place| place.id),
+        &start.shown
     );
     Ok(states.fetch_all(&db.pool).await?)
 }

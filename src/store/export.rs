@@ -131,10 +131,11 @@ pub async fn messages(
     past: Seq,
     limit: i64,
 ) -> Result<Vec<StoredMessage>, Error> {
+    // A value and not a join, so that the index is entered at it.
     let messages = select_messages!(
-        "select m.id, m.seq as place
-         from members me join messages m on m.conversation_id = me.conversation_id
-         where me.conversation_id = $2 and me.user_id = $1 and m.seq > greatest($3::bigint, me.cleared_seq)
+        "select m.id, m.seq as place from messages m
+         where m.conversation_id = $2 and m.seq > (select greatest($3::bigint, me.cleared_seq) from members me
+                                                   where me.conversation_id = $2 and me.user_id = $1)
          order by m.seq limit $4",
         user.0,
         conversation.0,

@@ -167,14 +167,14 @@ pub(super) async fn leave_locked(
     .fetch_all(&mut *connection)
     .await?;
     let next_admins = sqlx::query!(
-        "update members m set is_admin = true
+        r#"update members m set is_admin = true
          from unnest($1::bigint[]) as g (id)
-         cross join lateral (select n.user_id from members n where n.conversation_id = g.id and n.kind = 'group'
+         cross join lateral (select n.conversation_id, n.user_id from members n
+                             where n.conversation_id = g.id and n.kind = 'group'
                              order by n.joined_at, n.user_id limit 1) next
-         join users u on u.id = next.user_id
          where not exists (select from members a where a.conversation_id = g.id and a.is_admin)
-           and m.conversation_id = g.id and m.user_id = next.user_id
-         returning m.conversation_id, m.user_id, u.name",
+           and m.conversation_id = next.conversation_id and m.user_id = next.user_id
+         returning m.conversation_id, m.user_id, (select u.name from users u where u.id = m.user_id) as "name!""#,
         &left
     )
     .fetch_all(&mut *connection)

@@ -85,29 +85,30 @@ pub async fn delivered(db: &Db, user: UserId, extent: Extent, seq: Option<Seq>) 
            from conversations c
            where c.id = $1 and m.conversation_id = c.id and m.user_id = $2
              and m.delivered_seq < least(coalesce($3, c.last_seq), c.last_seq)
-           returning m.delivered_seq, m.delivered_at as "delivered_at?: Timestamp", m.peer_id as "peer_id?: UserId",
-                     c.member_version, unread_count(c.last_seq, m) as "unread_count!""#,
+           returning m.peer_id as "peer_id?: UserId", c.member_version"#,
         extent.id.0,
         user.0,
         seq
     )
     .fetch_optional(&db.pool)
     .await?;
-    let Some(moved) = moved else {
-        let row = sqlx::query!(
-            r#"select m.delivered_seq, m.delivered_at as "delivered_at?: Timestamp", unread_count(c.last_seq, m) as "unread_count!"
-               from members m join conversations c on c.id = m.conversation_id
-               where m.conversation_id = $1 and m.user_id = $2"#,
-            extent.id.0,
-            user.0
-        )
-        .fetch_optional(&db.pool)
-        .await?
-        .ok_or_else(Error::not_a_member)?;
-        return Ok(Marker { seq: row.delivered_seq, at: row.delivered_at, unread_count: row.unread_count, told: None });
+    let told = match moved {
+        Some(moved) => Some(member_lists::told(db, user, extent.id, moved.peer_id, moved.member_version).await?),
+        None => None,
     };
-    let told = member_lists::told(db, user, extent.id, moved.peer_id, moved.member_version).await?;
-    Ok(Marker { seq: moved.delivered_seq, at: moved.delivered_at, unread_count: moved.unread_count, told: Some(told) })
+    // As it is now: an update that has waited for a send sees the new row of the member and the old
+    // one of the conversation, and would count wrongly.
+    let row = sqlx::query!(
+        r#"select m.delivered_seq, m.delivered_at as "delivered_at?: Timestamp", unread_count(c.last_seq, m) as "unread_count!"
+           from members m join conversations c on c.id = m.conversation_id
+           where m.conversation_id = $1 and m.user_id = $2"#,
+        extent.id.0,
+        user.0
+    )
+    .fetch_optional(&db.pool)
+    .await?
+    .ok_or_else(Error::not_a_member)?;
+    Ok(Marker { seq: row.delivered_seq, at: row.delivered_at, unread_count: row.unread_count, told })
 }
 
 /// The read marker where it is.

@@ -55,17 +55,34 @@ pub async fn page(
     let mut search = Search { db, asker, within, words, below, skipped: start.skipped, limit, found: Vec::new() };
     // Read once, and first: whatever is indexed meanwhile, a message is on one side of it.
     let indexed_to = sqlx::query_scalar!("select indexed_to from search_progress").fetch_one(&db.pool).await?;
-    search.run(false, indexed_to).await?;
-    search.run(true, indexed_to).await?;
+    search.run(Part::Unindexed(indexed_to)).await?;
+    search.below = search.below.min(indexed_to + 1);
+    // A frequent word is mostly found in the last eras, and a rare one costs little in all of them.
+    let newest = index::era(search.below - 1);
+    for (first, last) in [(newest - 1, newest), (newest - 9, newest - 2)] {
+        search.run(Part::Eras(first, last)).await?;
+        search.below = search.below.min(index::first_id(first));
+    }
+    search.run(Part::Indexed).await?;
     messages::load(db, &search.found).await
 }
 
+/// Part of the messages.
+#[derive(Clone, Copy, Debug)]
+enum Part {
+    /// Past this id, and not indexed yet.
+    Unindexed(i64),
+    /// Of these eras, the last one included.
+    Eras(i64, i64),
+    /// All that are indexed.
+    Indexed,
+}
+
 impl Search<'_> {
-    /// Looks through the messages on one side of the index's end until there is nothing more, or
-    /// nothing more is wanted.
-    async fn run(&mut self, indexed: bool, indexed_to: i64) -> Result<(), Error> {
+    /// Looks through a part until there is nothing more in it, or nothing more is wanted.
+    async fn run(&mut self, part: Part) -> Result<(), Error> {
         while !self.is_full() {
-            let ids = if indexed { self.indexed(indexed_to).await? } else { self.unindexed(indexed_to).await? };
+            let ids = self.ids(part).await?;
             for ids in ids.chunks(CONTENTS_AT_ONCE) {
                 if !self.is_full() {
                     self.look_at(ids).await?;
@@ -83,26 +100,32 @@ impl Search<'_> {
         self.found.len() >= self.limit
     }
 
-    async fn indexed(&self, indexed_to: i64) -> Result<Vec<i64>, Error> {
+    /// The newest messages of a part that may match.
+    async fn ids(&self, part: Part) -> Result<Vec<i64>, Error> {
+        let place = self.within.map(|id| id.0);
+        let (first_era, last_era) = match part {
+            Part::Unindexed(indexed_to) => {
+                return Ok(sqlx::query_scalar!(
+                    r#"select search_unindexed($1, $2, $3, $4, $5) as "ids!""#,
+                    self.asker.0,
+                    place,
+                    indexed_to,
+                    self.below,
+                    IDS_AT_ONCE
+                )
+                .fetch_one(&self.db.pool)
+                .await?);
+            }
+            Part::Eras(first, last) => (Some(first), Some(last)),
+            Part::Indexed => (None, None),
+        };
         Ok(sqlx::query_scalar!(
-            r#"select search_indexed($1, $2, $3, $4, $5, $6) as "ids!""#,
+            r#"select search_indexed($1, $2, $3, $4, $5, $6, $7) as "ids!""#,
             self.asker.0,
-            self.within.map(|id| id.0),
+            place,
             self.words.query(),
-            indexed_to,
-            self.below,
-            IDS_AT_ONCE
-        )
-        .fetch_one(&self.db.pool)
-        .await?)
-    }
-
-    async fn unindexed(&self, indexed_to: i64) -> Result<Vec<i64>, Error> {
-        Ok(sqlx::query_scalar!(
-            r#"select search_unindexed($1, $2, $3, $4, $5) as "ids!""#,
-            self.asker.0,
-            self.within.map(|id| id.0),
-            indexed_to,
+            first_era,
+            last_era,
             self.below,
             IDS_AT_ONCE
         )

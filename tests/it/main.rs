@@ -4,15 +4,17 @@
 
 #![expect(unreachable_pub, reason = "a test binary has no outside; pub says what its modules share")]
 
-mod support;
-
 mod accounts;
 mod admins;
 mod authorization;
+mod behind;
+mod chat_lists;
 mod connection;
 mod contacts;
+mod conversations;
 mod delivery;
 mod documents;
+mod edits;
 mod envelopes;
 mod export;
 mod faults;
@@ -20,15 +22,24 @@ mod groups;
 mod histories;
 mod hostile;
 mod house;
+mod http_conversations;
 mod messages;
 mod model;
 mod notifications;
 mod people;
+mod presence;
 mod private_postgres;
 mod process;
+mod receipts;
 mod reference;
 mod repeats;
+mod replies;
 mod search;
 mod seed_002;
 mod settings;
+mod subscriptions;
+mod support;
 mod sync;
+mod typing;
+mod unread;
+mod wishes;

@@ -383,8 +383,8 @@ async fn a_content_as_large_as_it_may_be_is_found_by_its_last_word() {
     })
     .await;
     let (ann, mut client) = server.client("Ann").await;
-    let words: String = (0..70_000).map(|number| format!("w{number} ")).collect();
-    let texts = [words + "last", "哈".repeat(5000) + "好吧", "x".repeat(16_000) + "y"];
+    let words = (0..70_000).map(|number| format!("w{number}")).collect::<Vec<_>>().join(" ");
+    let texts = [words + " last", "哈".repeat(5000) + "好吧", "x".repeat(16_000) + "y"];
     for text in &texts {
         say(&mut client, ann.id, text).await;
     }

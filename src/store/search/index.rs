@@ -101,7 +101,8 @@ async fn index_up_to(db: &Db, settled: i64) -> Result<Progress, Error> {
     let ids: Vec<i64> = new.iter().map(|message| message.id).collect();
     let vectors = tokio::task::spawn_blocking(move || {
         let vectors = new.iter().map(|message| {
-            vector(&message.content, message.conversation_id, [message.low_user_id, message.high_user_id])
+            let people = [message.low_user_id, message.high_user_id];
+            vector(message.id, &message.content, message.conversation_id, people)
         });
         vectors.collect::<Vec<_>>()
     });
@@ -122,10 +123,22 @@ async fn index_up_to(db: &Db, settled: i64) -> Result<Progress, Error> {
     Ok(if is_full { Progress::More } else { Progress::Done })
 }
 
-/// What the index knows of a message: its words, and who may read it.
-fn vector(content: &str, conversation: i64, people: [Option<i64>; 2]) -> String {
+/// What the index knows of a message: its words, who may read it, and its era.
+fn vector(id: i64, content: &str, conversation: i64, people: [Option<i64>; 2]) -> String {
     let people = people.iter().flatten().fold(String::new(), |people, user| people + &format!(" '@{user}'"));
-    format!("{} '#{conversation}'{people}", Words::of(content).vector())
+    format!("{} '#{conversation}'{people} '~{}'", Words::of(content).vector(), era(id))
+}
+
+/// An era is so many ids in a row.
+const ERA: i64 = 16_384;
+
+pub(super) fn era(id: i64) -> i64 {
+    id / ERA
+}
+
+/// The id that an era begins with.
+pub(super) fn first_id(era: i64) -> i64 {
+    era * ERA
 }
 
 /// Puts the words that a message has now into the index. Belongs into the transaction that has just
@@ -152,7 +165,7 @@ pub async fn reindex(connection: &mut PgConnection, message: MessageId) -> Resul
         "insert into message_words (message_id, words) values ($1, $2::text::tsvector)
          on conflict (message_id) do update set words = excluded.words",
         message.0,
-        vector(&now.content, now.id, [now.low_user_id, now.high_user_id])
+        vector(message.0, &now.content, now.id, [now.low_user_id, now.high_user_id])
     )
     .execute(connection)
     .await?;

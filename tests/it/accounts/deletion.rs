@@ -184,3 +184,107 @@ async fn a_deletion_that_is_asked_for_twice_at_once_happens_once() {
     assert!(first.status == 204 || second.status == 204);
     assert_refused_everywhere(&server, &user.token).await;
 }
+
+/// All rows of all tables that hold something of people, as text.
+async fn everything(server: &TestServer) -> String {
+    let select = "select string_agg(row, ' ') from (
+        select to_jsonb(t)::text from users t union all select to_jsonb(t)::text from sessions t
+        union all select to_jsonb(t)::text from contacts t union all select to_jsonb(t)::text from blocks t
+        union all select to_jsonb(t)::text from notifications t union all select to_jsonb(t)::text from members t
+        union all select to_jsonb(t)::text from conversations t union all select to_jsonb(t)::text from messages t
+        union all select to_jsonb(t)::text from reactions t union all select to_jsonb(t)::text from message_changes t
+        union all select to_jsonb(t)::text from group_events t) rows (row)";
+    sqlx::query(select).fetch_one(&mut server.sql().await).await.expect("the rows").get(0)
+}
+
+async fn run(server: &TestServer, statement: &'static str) {
+    sqlx::query(statement).execute(&mut server.sql().await).await.expect("it runs");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_of_a_deleted_user_is_left_anywhere_but_what_they_gave_to_others() {
+    let server = TestServer::start().await;
+    let data = json!({ "email": "secret-mail@example.org", "username": "secret-name", "password": PASSWORD,
+                       "firstName": "Secret-first", "lastName": "Secret-last" });
+    let gone = post(&server, super::SIGN_UP, &data).await.ok(201)["id"].clone();
+    let token = log_in(&server, "secret-mail@example.org", PASSWORD).await;
+    let mut leaving = Client::connect(server.server.address(), &token).await;
+    let (bob, mut staying) = server.client("Bob").await;
+    let cleo = server.user("Cleo").await;
+    assert_eq!((&gone, bob.id, cleo.id), (&json!(1), 2, 3));
+    leaving.call("privateMessage", json!({ "receiverId": bob.id, "content": "It's me" })).await;
+    let group = new_group(&mut leaving, &[bob.id]).await;
+    leaving.call("messageInGroup", json!({ "groupId": group, "content": "And here" })).await;
+    staying.call("privateMessage", json!({ "receiverId": 1, "content": "Hi" })).await;
+    run(&server, "update users set last_seen_at = now()").await;
+    run(&server, "insert into contacts (user_id, contact_id) values (1, 2), (2, 1), (3, 1), (2, 3)").await;
+    run(&server, "insert into blocks (user_id, blocked_id) values (1, 3), (3, 1), (3, 2)").await;
+    run(
+        &server,
+        "insert into notifications (user_id, sender_id, kind, data) values
+                  (1, 2, 'like', '\"to them\"'), (2, 1, 'like', '\"from them\"'), (2, 3, 'fake', null)",
+    )
+    .await;
+    run(
+        &server,
+        "insert into reactions (message_id, user_id, reaction)
+                  select id, 1, 'thumbs up' from messages where content = 'Hi'",
+    )
+    .await;
+
+    with_token(&server, "DELETE", ME, &token, Value::Null).await.no_content();
+    assert_closed_4001(leaving).await;
+    let text = everything(&server).await.to_lowercase();
+    for secret in ["secret", "argon2", "to them"] {
+        assert!(!text.contains(secret), "{secret} in {text}");
+    }
+    let select = "select (select array_agg(array[user_id, contact_id]) from contacts) = array[[2, 3]]::bigint[],
+                         (select array_agg(array[user_id, blocked_id]) from blocks) = array[[3, 2]]::bigint[],
+                         (select array_agg(sender_id order by id) from notifications) = array[1, 3]::bigint[],
+                         (select count(*) from reactions where user_id = 1) = 1,
+                         (select last_seen_at is null from users where id = 1),
+                         (select last_seen_at is not null from users where id = 2)";
+    let row = sqlx::query(select).fetch_one(&mut server.sql().await).await.expect("a row");
+    assert_eq!((0..6).map(|nth| row.get::<bool, _>(nth)).collect::<Vec<_>>(), [true; 6]);
+
+    for (kind, target, said) in [
+        ("getlatestMessageDialog", json!({ "receiverId": 1 }), ["Hi", "It's me"].as_slice()),
+        ("getlatestMessageGroup", json!({ "groupId": group }), &["And here"]),
+    ] {
+        let history = staying.call(kind, target).await;
+        let last = rows(&history).last().expect("a row");
+        assert_eq!(last["senderName"], "Deleted user", "{kind}");
+        assert_eq!(rows(&history).iter().map(|row| &row["content"]).collect::<Vec<_>>(), said, "{kind}");
+    }
+    let export = with_token(&server, "GET", "/api/v1/users/me/export", &bob.token, Value::Null).await.ok(200);
+    assert_eq!(export["notifications"][0]["userName"], "Deleted user");
+    assert_eq!(admins(&server, group).await, [bob.id]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn people_who_know_each_other_may_all_go_at_once() {
+    let server = TestServer::start().await;
+    let users = server.users("U", 8).await;
+    let mut socket = server.connect(&users[0]).await;
+    let others: Vec<i64> = users[1..].iter().map(|user| user.id).collect();
+    for _ in 0..3 {
+        new_group(&mut socket, &others).await;
+    }
+    run(
+        &server,
+        "insert into contacts (user_id, contact_id) select a.id, b.id from users a join users b on a.id <> b.id",
+    )
+    .await;
+    run(
+        &server,
+        "insert into blocks (user_id, blocked_id) select a.id, b.id from users a join users b on a.id <> b.id",
+    )
+    .await;
+    futures_util::future::join_all(users.iter().map(|user| delete(&server, user))).await;
+    let select =
+        "select (select count(*) from contacts) + (select count(*) from blocks) + (select count(*) from members),
+                         (select count(*) from conversations where ended_at is not null),
+                         (select count(*) from group_events where kind = 'leaveGroup')";
+    let row = sqlx::query(select).fetch_one(&mut server.sql().await).await.expect("a row");
+    assert_eq!((row.get::<i64, _>(0), row.get::<i64, _>(1), row.get::<i64, _>(2)), (0, 3, 24));
+}

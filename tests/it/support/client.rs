@@ -76,6 +76,41 @@ impl Client {
         self.reply_to(id).await
     }
 
+    /// The `params` of the reply to a request that has to succeed.
+    pub async fn done(&mut self, kind: &str, params: Value) -> Value {
+        let mut reply = self.call(kind, params).await;
+        assert_eq!(reply["success"], true, "{reply}");
+        reply["params"].take()
+    }
+
+    /// The code of the refusal of a request that has to fail.
+    pub async fn refused(&mut self, kind: &str, params: Value) -> String {
+        let refusal = self.call(kind, params).await;
+        assert_eq!(refusal["error"], true, "{refusal}");
+        assert_eq!(refusal["type"], kind, "{refusal}");
+        refusal["code"].as_str().unwrap_or_else(|| panic!("a code: {refusal}")).to_owned()
+    }
+
+    /// Asks for these extra pushes and no other ones.
+    pub async fn subscribe(&mut self, events: &[&str]) {
+        self.done("subscribe", json!({ "events": events })).await;
+    }
+
+    /// Makes a group with these people in it, and gives back its id.
+    pub async fn new_group(&mut self, user_ids: &[i64]) -> i64 {
+        let made = self.done("newGroup", json!({ "groupName": "Book club", "userIds": user_ids })).await;
+        made["item"]["groupId"].as_i64().unwrap_or_else(|| panic!("a group: {made}"))
+    }
+
+    /// Sends to a conversation, and gives back the id of the message.
+    pub async fn say(&mut self, target: &Value, content: &str) -> i64 {
+        let kind = if target.get("groupId").is_some() { "messageInGroup" } else { "privateMessage" };
+        let mut params = target.clone();
+        params["content"] = json!(content);
+        let receipt = self.done(kind, params).await;
+        receipt["item"]["messageId"].as_i64().unwrap_or_else(|| panic!("a message: {receipt}"))
+    }
+
     /// The reply or error with this id; pushes that come before it are kept.
     pub async fn reply_to(&mut self, id: u64) -> Value {
         let reply = self.reply().await;
@@ -102,6 +137,30 @@ impl Client {
         let frame = self.frame().await;
         assert!(frame.get("id").is_none() && frame.get("error").is_none(), "a push, not a reply: {frame}");
         frame
+    }
+
+    /// The `params` of the next push, which has to be of this type.
+    pub async fn pushed(&mut self, kind: &str) -> Value {
+        let mut push = self.push().await;
+        assert_eq!(push["type"], kind, "{push}");
+        push["params"].take()
+    }
+
+    /// What was pushed by now and nobody has taken; a reply is the fence.
+    pub async fn told(&mut self) -> Vec<Value> {
+        self.done("getOnlineInfo", json!({ "userIds": [] })).await;
+        self.pushes_so_far()
+    }
+
+    /// Drops what was pushed by now.
+    pub async fn forget(&mut self) {
+        self.told().await;
+    }
+
+    /// The types of what was pushed by now.
+    pub async fn kinds_told(&mut self) -> Vec<String> {
+        let kind = |push: Value| push["type"].as_str().expect("a type").to_owned();
+        self.told().await.into_iter().map(kind).collect()
     }
 
     /// The pushes that have come so far and nobody has taken. A reply is a fence: what the server

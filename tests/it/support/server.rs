@@ -53,6 +53,12 @@ impl TestServer {
         Self::on(self.database.clone(), self.bus.clone(), |_| {}).await
     }
 
+    /// The same database after a stop and a start.
+    pub async fn restarted(self) -> Self {
+        self.server.stop().await;
+        Self::on(self.database, InProcess::default(), |_| {}).await
+    }
+
     async fn on(database: Address, bus: InProcess, change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Cli::parse_from(["hark"]).config;
         config.database_connections = 4;
@@ -118,6 +124,20 @@ impl TestServer {
         let user = self.user(first_name).await;
         let client = self.connect(&user).await;
         (user, client)
+    }
+
+    /// Lets one user take nothing from another.
+    pub async fn block(&self, user: &User, blocked: &User) {
+        let block = sqlx::query("insert into blocks (user_id, blocked_id) values ($1, $2)");
+        let done = block.bind(user.id).bind(blocked.id).execute(&mut self.sql().await).await;
+        done.expect("the block is new");
+    }
+
+    /// Puts somebody on a user's list of contacts.
+    pub async fn contact(&self, user: &User, contact: &User) {
+        let contacts = sqlx::query("insert into contacts (user_id, contact_id) values ($1, $2)");
+        let done = contacts.bind(user.id).bind(contact.id).execute(&mut self.sql().await).await;
+        done.expect("the contact is new");
     }
 
     /// A connection to the database, for what a test does behind the server's back.
