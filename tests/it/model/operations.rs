@@ -136,7 +136,9 @@ impl Request {
     /// The conversation that it is about, where there is one; `user` is who asks.
     pub fn conversation(&self, model: &Model, user: usize) -> Option<usize> {
         match self {
-            Self::PrivateMessage(other, _) => model.dialog(user, *other),
+            Self::PrivateMessage(other, _) | Self::BlockUser(other) | Self::UnblockUser(other) => {
+                model.dialog(user, *other)
+            }
             Self::ReplyMessage(nth, _)
             | Self::EditMessage(nth, _)
             | Self::DeleteMessage(nth)
@@ -159,7 +161,6 @@ impl Request {
             | Self::RemoveGroupAdmin(nth, _)
             | Self::RenameGroup(nth, _)
             | Self::DropGroup(nth) => model.group(*nth),
-            Self::BlockUser(other) | Self::UnblockUser(other) => model.dialog(user, *other),
         }
     }
 }

@@ -94,7 +94,9 @@ fn frame(kind: &str, params: &Value) -> Value {
 }
 
 fn item(item: Value) -> Value {
-    json!({ "data": null, "message": null, "senderName": null, "item": item })
+    let mut body = nothing();
+    body["item"] = item;
+    body
 }
 
 /// A success without anything to say. `item` is left out on the wire.

@@ -192,7 +192,7 @@ impl Case {
     }
 
     fn search(&self, user: usize, target: Option<Target>) -> Question {
-        let word = if self.frames.len() % 2 == 0 { "tea" } else { "cake" };
+        let word = if self.frames.len().is_multiple_of(2) { "tea" } else { "cake" };
         let params = json!({ "query": word, "limit": 100 });
         let Some(target) = target else {
             let answer = Ok(data(self.model.found(user, word, None)));
@@ -256,18 +256,18 @@ impl Case {
     /// How `user` would name a conversation, whether or not they are in it; nobody can name a dialog
     /// of others.
     fn as_named_by(&self, user: usize, conversation: usize) -> Option<Target> {
-        match self.model.groups().position(|group| group == conversation) {
-            Some(nth) => Some(Target::Group(nth)),
-            None => {
-                self.model.conversations[conversation].member(user)?;
-                self.model.peer(user, conversation).map(Target::User)
-            }
+        if let Some(nth) = self.model.groups().position(|group| group == conversation) {
+            return Some(Target::Group(nth));
         }
+        self.model.conversations[conversation].member(user)?;
+        self.model.peer(user, conversation).map(Target::User)
     }
 }
 
 fn data(rows: Vec<Value>) -> Value {
-    json!({ "data": rows })
+    let mut params = json!({});
+    params["data"] = Value::Array(rows);
+    params
 }
 
 fn is_presence(push: &Value) -> bool {

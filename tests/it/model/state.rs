@@ -60,6 +60,7 @@ pub enum Kind {
 
 /// How a conversation stands for somebody in it.
 #[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a thing of its own that a member may have done")]
 pub struct Member {
     pub user: usize,
     pub joined: u64,
