@@ -73,7 +73,8 @@ impl Model {
         let member = self.membership(call.me, conversation);
         member.cleared = last;
         member.removed = true;
-        let body = item(self.target(call.me, conversation));
+        let mut body = item(self.target(call.me, conversation));
+        body["item"]["clearedSeq"] = json!(last);
         self.push(call, &[call.me], To::All, "removeConversation", &body);
         Ok(body)
     }
