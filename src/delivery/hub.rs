@@ -146,7 +146,7 @@ impl Hub {
                 self.writing.note(typing);
                 self.deliver_typing(typing);
             }
-            Event::Left { user, group } => self.close_everywhere(*user, *group),
+            Event::Left { user, group } => self.forget_group(*user, *group),
             Event::Muted { user, target, muted } => {
                 for socket in self.sockets_of(*user) {
                     socket.mute([*target], *muted);
@@ -271,9 +271,12 @@ impl Hub {
         }
     }
 
-    fn close_everywhere(&self, user: UserId, group: GroupId) {
+    /// Who comes back finds the group neither open nor muted.
+    fn forget_group(&self, user: UserId, group: GroupId) {
+        let target = Target::Group(group);
         for socket in self.sockets_of(user) {
-            self.close(&socket, Target::Group(group));
+            self.close(&socket, target);
+            socket.mute([target], false);
         }
     }
 

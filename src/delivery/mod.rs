@@ -21,7 +21,7 @@ pub enum Event {
     Push(Push),
     /// Somebody writes in a conversation, or has stopped.
     Typing(typing::Typing),
-    /// Somebody is no longer in a group: it is open on none of their sockets.
+    /// Somebody is no longer in a group: it is open and muted on none of their sockets.
     Left {
         /// Who.
         user: UserId,

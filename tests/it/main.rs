@@ -24,6 +24,7 @@ mod hostile;
 mod house;
 mod http_conversations;
 mod messages;
+mod model;
 mod notifications;
 mod people;
 mod presence;
