@@ -38,6 +38,8 @@ impl Model {
         }
         self.conversations[conversation].member(call.me).ok_or("not_a_member")?;
         self.may_say_something(call.me, conversation)?;
+        let first = self.message_for(call.me, nth)?;
+        self.still_there(first)?;
         Ok(self.store(call, conversation, text, Some(first)))
     }
 
