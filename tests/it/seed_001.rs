@@ -132,7 +132,8 @@ async fn its_rest_signs_up_signs_in_and_finds_people() {
     let server = TestServer::start().await;
     let bob = server.user("Bob").await;
     // 1. POST /user/
-    let account = json!({ "email": "tyo@example.org", "username": "tyo", "password": "a good one", "firstName": "Tyo" });
+    let account =
+        json!({ "email": "tyo@example.org", "username": "tyo", "password": "a good one", "firstName": "Tyo" });
     let tyo = answer(server.http("POST", "/api/v1/auth/sign-up").json(&account)).await.ok(201);
     assert_eq!((&tyo["username"], tyo.get("password")), (&json!("tyo"), None), "POST /user/");
     // 2. POST /user/signin, with what a front end shows first: who I am, and my conversations.

@@ -60,7 +60,8 @@ async fn its_rest_signs_in_and_out_and_shows_users_and_chats() {
     let chat = get(&token, &path).await.ok(200);
     assert_eq!((&chat["receiverId"], &chat["memberCount"]), (&json!(test2.id), &json!(2)), "GET /api/chats/<chat_id>");
     let messages = get(&token, &format!("{path}/messages")).await.ok(200)["data"].take();
-    let rows: Vec<_> = messages.as_array().expect("rows").iter().map(|row| (&row["senderName"], &row["content"])).collect();
+    let rows: Vec<_> =
+        messages.as_array().expect("rows").iter().map(|row| (&row["senderName"], &row["content"])).collect();
     let expected = [(&json!("test2"), &json!("asdd")), (&json!("test1"), &json!("asdad"))];
     assert_eq!(rows, expected, "GET /api/chats/<chat_id>: its messages, the newest first");
     // Theirs gives any chat to anybody.
@@ -111,7 +112,8 @@ async fn its_socket_hears_and_says_all_events() {
     assert_eq!(ann_client.done("getlatestMessageDialog", to_bob).await["data"][0]["content"], "Hello", "message");
     assert_eq!(outsider.kinds_told().await, NOTHING, "message: to its partner alone");
     // manage_notification, and notification: about history, like, dislike and fake.
-    let forged = |kind: &str| json!({ "author": "Eve", "userName": "Eve", "from": eve.id, "userId": bob.id, "kind": kind });
+    let forged =
+        |kind: &str| json!({ "author": "Eve", "userName": "Eve", "from": eve.id, "userId": bob.id, "kind": kind });
     for kind in ["history", "like", "dislike", "fake"] {
         ann_client.done("sendNotification", forged(kind)).await;
         let item = bob_client.pushed("notification").await["item"].take();
@@ -130,6 +132,7 @@ async fn its_socket_hears_and_says_all_events() {
     bob_client.close().await;
     ann_client.done("sendNotification", forged("like")).await;
     let rows = server.connect(&bob).await.done("listNotifications", json!({})).await["data"].take();
-    let kinds: Vec<_> = rows.as_array().expect("rows").iter().map(|row| row["kind"].as_str().expect("a word")).collect();
+    let kinds: Vec<_> =
+        rows.as_array().expect("rows").iter().map(|row| row["kind"].as_str().expect("a word")).collect();
     assert_eq!(kinds, ["like", "fake", "dislike", "like", "history"], "notification: kept for who is offline");
 }
