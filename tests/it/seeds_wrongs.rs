@@ -88,7 +88,6 @@ async fn what_happens_between_others_reaches_nobody_else() {
     for outsider in [&mut here, &mut there] {
         outsider.subscribe(&["all"]).await;
     }
-    bob_client.subscribe(&["messages", "typing"]).await;
 
     let (to_ann, to_bob) = (json!({ "receiverId": ann.id }), json!({ "receiverId": bob.id }));
     let group = ann_client.new_group(&[bob.id]).await;
@@ -148,7 +147,9 @@ async fn nobody_acts_for_somebody_else() {
     let in_group = json!({ "groupId": group });
     cleo_client.done("openConversation", in_group.clone()).await;
     cleo_client.subscribe(&["typing", "receipts"]).await;
-    cleo_client.forget().await;
+    for client in [&mut ann_client, &mut cleo_client] {
+        client.forget().await;
+    }
     // Bob says that he is Ann, in every way that the five systems believe.
     let forged = |mut params: Value| {
         for key in ["userId", "senderId", "sender_id", "user", "user_id", "from", "fromId"] {
