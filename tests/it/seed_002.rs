@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Client, TestServer};
+use crate::support::{Client, TestServer, answer};
 
 /// What an old client does: it knows no `id`, and reads the next frame.
 async fn ask(client: &mut Client, frame: &str) -> Value {
@@ -26,13 +26,16 @@ async fn http(server: &TestServer, method: reqwest::Method, path: &str, token: &
 async fn its_accounts_register_authorize_update_and_end() {
     use reqwest::Method;
     let server = TestServer::start().await;
+    // 1.1 User registration.
     let account = json!({ "userEmail": "email@mail.com0", "password": "12345678", "firstName": "Patrick0" });
     let (status, user) = http(&server, Method::POST, "/auth/sing-up", "", account.clone()).await;
     assert_eq!((status, &user["email"]), (201, &json!("email@mail.com0")), "{user}");
+    // 1.2 User authorization.
     let (status, login) = http(&server, Method::POST, "/auth/login", "", account).await;
     assert_eq!(status, 200, "{login}");
     let token = login["token"].as_str().expect("a token");
 
+    // 1.3 Updating user data.
     let (status, changed) =
         http(&server, Method::PATCH, "/profile/update", token, json!({ "firstName": "Patrick" })).await;
     assert_eq!((status, &changed["firstName"]), (200, &json!("Patrick")));
@@ -40,6 +43,7 @@ async fn its_accounts_register_authorize_update_and_end() {
     assert_eq!(http(&server, Method::PATCH, "/profile/change-password", token, passwords).await.0, 204);
     let (status, list) = http(&server, Method::GET, "/users/list", token, Value::Null).await;
     assert_eq!((status, keys(&list["data"][0])), (200, vec!["email", "firstName", "id", "lastName", "username"]));
+    // 1.4 Deleting a user.
     assert_eq!(http(&server, Method::DELETE, "/profile/destroy", token, Value::Null).await.0, 204);
     assert_eq!(http(&server, Method::GET, "/users/list", token, Value::Null).await.0, 401);
 }
@@ -49,53 +53,21 @@ async fn its_frames_answer_as_its_document_says() {
     let server = TestServer::start().await;
     let (_, mut patrick0) = server.client("Patrick0").await;
     let (_, mut patrick1) = server.client("Patrick1").await;
+    let (patrick7, mut third) = server.client("Patrick7").await;
     let empty = json!({ "data": null, "message": null, "senderName": null });
+    // What its examples find there: a group 1, and something said in it and between two.
+    assert_eq!(patrick1.new_group(&[patrick7.id]).await, 1);
+    third.pushed("addUserInGroup").await;
+    third.say(&json!({ "groupId": 1 }), "Message from 8").await;
+    patrick1.pushed("messageInGroup").await;
+    patrick0.say(&json!({ "receiverId": 2 }), "Message from 1").await;
+    patrick1.pushed("privateMessage").await;
 
-    // 5. Creating a group. Ours says its id: theirs told nobody.
-    let made = ask(&mut patrick1, r#"{"type": "newGroup", "params": {"groupName": "new name"}}"#).await;
-    assert_eq!((&made["type"], &made["success"]), (&json!("newGroup"), &json!(true)));
-    assert_eq!(
-        (&made["params"]["data"], &made["params"]["message"], &made["params"]["senderName"]),
-        (&Value::Null, &Value::Null, &Value::Null)
-    );
-    assert_eq!(made["params"]["item"], json!({ "groupId": 1, "groupName": "new name" }));
-    // 6. Adding users to the group.
-    let added = ask(&mut patrick1, r#"{"type": "addUserInGroup", "params": {"groupId": 1, "userId": 1}}"#).await;
-    assert_eq!(added, json!({ "type": "addUserInGroup", "success": true, "params": empty }));
-    assert_eq!(patrick0.frame().await["params"]["message"], "User Patrick0 added in group.");
-    // 8. Message in group.
-    let sent = ask(&mut patrick0, r#"{"type": "messageInGroup", "params": {"groupId": 1, "content": "lol"}}"#).await;
-    assert_eq!(
-        (&sent["type"], &sent["success"], &sent["params"]["data"]),
-        (&json!("messageInGroup"), &json!(true), &Value::Null)
-    );
-    assert_eq!(patrick1.frame().await["params"]["message"], "lol");
-    // 4. Recent messages in the group.
-    let group =
-        ask(&mut patrick0, r#"{"type": "getlatestMessageGroup", "params": {"groupId": 1, "limit": 5, "page": 1}}"#)
-            .await;
-    for key in ["sender_id", "senderName", "group_id", "created_at", "content"] {
-        assert!(group["params"]["data"][0].get(key).is_some(), "{key} in {group}");
-    }
-    // 7. Leave the group.
-    let left = ask(&mut patrick0, r#"{"type": "leaveGroup", "params": {"groupId": 1}}"#).await;
-    assert_eq!(left, json!({ "type": "leaveGroup", "success": true, "params": empty }));
-    assert_eq!(patrick1.frame().await["params"]["message"], "User Patrick0 has left the group.");
-    // 8. Private message, and 9. what its receiver sees.
-    let sent = ask(&mut patrick0, r#"{"type": "privateMessage", "params": {"receiverId": 2, "content":"Hi"}}"#).await;
-    assert_eq!((&sent["type"], &sent["success"]), (&json!("privateMessage"), &json!(true)));
-    let push = patrick1.frame().await;
-    assert_eq!(keys(&push), ["params", "success", "type"]);
-    assert_eq!(
-        (&push["params"]["data"], &push["params"]["message"], &push["params"]["senderName"]),
-        (&Value::Null, &json!("Hi"), &json!("Patrick0"))
-    );
-    // 3. Recent private messages.
-    let dialog =
-        ask(&mut patrick1, r#"{"type": "getlatestMessageDialog", "params": {"receiverId":1, "limit": 5, "page": 1}}"#)
-            .await;
-    for key in ["sender_id", "receiver_id", "receverName", "content", "created_at"] {
-        assert!(dialog["params"]["data"][0].get(key).is_some(), "{key} in {dialog}");
+    // 1. Connection, with the token in the header; 401 without a good one.
+    for headers in [vec![], vec![("authorization", "Bearer 1eyJhbGciOiJIUzI1NiJ9.e30.x".to_owned())]] {
+        let error = Client::try_connect(server.server.address(), "/", &headers).await.err().expect("no upgrade");
+        let tokio_tungstenite::tungstenite::Error::Http(response) = *error else { panic!("an answer, not {error}") };
+        assert_eq!(response.status(), 401);
     }
     // 2. List of recent chats with latest messages.
     let list = ask(&mut patrick1, r#"{"type": "listLastMessage", "params": {"limit": 5, "page": 1}}"#).await;
@@ -114,12 +86,78 @@ async fn its_frames_answer_as_its_document_says() {
     ] {
         assert!(list["params"]["data"][0].get(key).is_some(), "{key} in {list}");
     }
+    assert_eq!(list["params"]["data"].as_array().map(Vec::len), Some(2), "a row a chat: {list}");
+    // 3. Recent private messages.
+    let dialog =
+        ask(&mut patrick1, r#"{"type": "getlatestMessageDialog", "params": {"receiverId":1, "limit": 5, "page": 1}}"#)
+            .await;
+    let row = &dialog["params"]["data"][0];
+    for (key, value) in [
+        ("sender_id", json!(1)),
+        ("receiver_id", json!(2)),
+        ("receverName", json!("Patrick1")),
+        ("content", json!("Message from 1")),
+    ] {
+        assert_eq!(row[key], value, "{key} in {dialog}");
+    }
+    assert!(row["created_at"].is_string(), "{dialog}");
+    // 4. Recent messages in the group.
+    let group =
+        ask(&mut patrick1, r#"{"type": "getlatestMessageGroup", "params": {"groupId": 1, "limit": 5, "page": 1}}"#)
+            .await;
+    let row = &group["params"]["data"][0];
+    for (key, value) in [
+        ("sender_id", json!(patrick7.id)),
+        ("senderName", json!("Patrick7")),
+        ("group_id", json!(1)),
+        ("content", json!("Message from 8")),
+    ] {
+        assert_eq!(row[key], value, "{key} in {group}");
+    }
+    assert!(row["created_at"].is_string(), "{group}");
+    // 5. Creating a group. Ours says its id: theirs told nobody.
+    let made = ask(&mut patrick1, r#"{"type": "newGroup", "params": {"groupName": "new name"}}"#).await;
+    assert_eq!((&made["type"], &made["success"]), (&json!("newGroup"), &json!(true)));
+    let item =
+        json!({ "groupId": made["params"]["item"]["groupId"].as_i64().expect("an id"), "groupName": "new name" });
+    assert_eq!(made["params"], json!({ "data": null, "message": null, "senderName": null, "item": item }));
+    // 6. Adding users to a group.
+    let added = ask(&mut patrick1, r#"{"type": "addUserInGroup", "params": {"groupId": 1, "userId": 1}}"#).await;
+    assert_eq!(added, json!({ "type": "addUserInGroup", "success": true, "params": empty }));
+    for client in [&mut patrick0, &mut third] {
+        assert_eq!(client.frame().await["params"]["message"], "User Patrick0 added in group.");
+    }
+    // 7. Leave the group.
+    let left = ask(&mut patrick0, r#"{"type": "leaveGroup", "params": {"groupId": 1}}"#).await;
+    assert_eq!(left, json!({ "type": "leaveGroup", "success": true, "params": empty }));
+    for client in [&mut patrick1, &mut third] {
+        assert_eq!(client.frame().await["params"]["message"], "User Patrick0 has left the group.");
+    }
+    // 8. Message in group, which who has left does not get.
+    let sent = ask(&mut patrick1, r#"{"type": "messageInGroup", "params": {"groupId": 1, "content": "lol"}}"#).await;
+    assert_eq!(
+        (&sent["type"], &sent["success"], &sent["params"]["data"]),
+        (&json!("messageInGroup"), &json!(true), &Value::Null)
+    );
+    assert_eq!(third.frame().await["params"]["message"], "lol");
+    // 8. Private message, and 9. what its receiver sees.
+    let sent = ask(&mut patrick0, r#"{"type": "privateMessage", "params": {"receiverId": 2, "content":"Hi"}}"#).await;
+    assert_eq!((&sent["type"], &sent["success"]), (&json!("privateMessage"), &json!(true)));
+    let push = patrick1.frame().await;
+    assert_eq!((keys(&push), &push["type"]), (vec!["params", "success", "type"], &json!("privateMessage")));
+    assert_eq!(
+        (&push["params"]["data"], &push["params"]["message"], &push["params"]["senderName"]),
+        (&Value::Null, &json!("Hi"), &json!("Patrick0"))
+    );
     // 10. Error.
     let error = ask(&mut patrick0, r#"{"type": "addUserInGroup", "params": {"groupId": 1, "userId": 1}}"#).await;
     assert_eq!(
         error,
         json!({ "error": true, "type": "addUserInGroup", "message": "User is not a member of this group", "code": "not_a_member" })
     );
+    // What its document links to.
+    let page = answer(server.http("GET", "/api/")).await;
+    assert!(page.status == 200 && page.text.contains("swagger-ui"), "{page:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

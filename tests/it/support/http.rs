@@ -22,6 +22,12 @@ impl TestServer {
         let method = Method::from_bytes(method.as_bytes()).expect("a method");
         client.build().expect("a client").request(method, self.url(path))
     }
+
+    /// The answer to somebody with a token, who sends no body where it is null.
+    pub async fn as_user(&self, token: &str, method: &str, path: &str, body: Value) -> Answer {
+        let request = self.http(method, path).bearer_auth(token);
+        answer(if body.is_null() { request } else { request.json(&body) }).await
+    }
 }
 
 /// Sends a request.
