@@ -1,6 +1,8 @@
 //! The documents against the code: what they name is there, what is there they name, and the
 //! examples of docs/frames.md are answered as it says.
 
+mod examples;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,10 +10,9 @@ use std::path::{Path, PathBuf};
 use clap::{CommandFactory as _, Parser as _};
 use hark::commands::Command;
 use hark::config::Cli;
-use serde_json::{Value, json};
-use tokio::task::JoinSet;
+use hark::model::Topic;
 
-use crate::support::{Client, TestServer, User, steady};
+use self::examples::{Section, sections};
 
 fn checkout() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -43,64 +44,6 @@ fn first_cells(document: &str, heading: &str) -> BTreeSet<String> {
     rows(part(document, heading)).into_iter().map(|row| row[0].trim_matches('`').to_owned()).collect()
 }
 
-/// One frame of docs/frames.md: a request, its reply, and the push that goes with it, if any.
-struct Section {
-    kind: String,
-    examples: Vec<Value>,
-}
-
-fn sections() -> Vec<Section> {
-    let frames = read("docs/frames.md");
-    let sections = part(&frames, "## The frames").split("\n### `").skip(1);
-    sections
-        .map(|section| {
-            let (kind, text) = section.split_once("`\n").expect("a heading is a type in backticks");
-            let blocks = text.split("\n```json\n").skip(1);
-            let examples = blocks.map(|block| {
-                let (json, _) = block.split_once("\n```").unwrap_or_else(|| panic!("{kind}: a block has no end"));
-                serde_json::from_str(json).unwrap_or_else(|error| panic!("{kind}: {error} in {json}"))
-            });
-            Section { kind: kind.to_owned(), examples: examples.collect() }
-        })
-        .collect()
-}
-
-/// Where every example starts, as docs/frames.md says above them: Ann is user 1, Bob 2, Cleo 3;
-/// Ann and Bob have greeted each other and are in group 2, where Bob has written.
-struct World {
-    server: TestServer,
-    ann: User,
-    ann_client: Client,
-    bob_client: Client,
-}
-
-impl World {
-    async fn begin() -> Self {
-        let server = TestServer::start().await;
-        let (ann, mut ann_client) = server.client("Ann").await;
-        let (bob, mut bob_client) = server.client("Bob").await;
-        let cleo = server.user("Cleo").await;
-        assert_eq!((ann.id, bob.id, cleo.id), (1, 2, 3));
-
-        ann_client.call("privateMessage", json!({ "receiverId": 2, "content": "Hi Bob" })).await;
-        bob_client.push().await;
-        bob_client.call("privateMessage", json!({ "receiverId": 1, "content": "Hi Ann" })).await;
-        ann_client.push().await;
-        let group = ann_client.call("newGroup", json!({ "groupName": "Book club", "userIds": [2] })).await;
-        assert_eq!(group["params"]["item"]["groupId"], 2, "{group}");
-        bob_client.push().await;
-        bob_client.call("messageInGroup", json!({ "groupId": 2, "content": "Who brings the book?" })).await;
-        ann_client.push().await;
-        Self { server, ann, ann_client, bob_client }
-    }
-
-    async fn end(self) {
-        self.ann_client.close().await;
-        self.bob_client.close().await;
-        self.server.server.stop().await;
-    }
-}
-
 #[test]
 fn every_type_has_a_section_and_every_section_a_type() {
     let limits = Cli::parse_from(["hark"]).config.limits;
@@ -114,32 +57,23 @@ fn every_type_has_a_section_and_every_section_a_type() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn every_example_is_answered_as_the_reference_says() {
-    let mut endings = JoinSet::new();
-    for Section { kind, examples } in sections() {
-        let mut examples = examples.into_iter();
-        let (mut request, reply, push) = (examples.next().expect("a request"), examples.next(), examples.next());
-        let mut world = World::begin().await;
-        // A token is the one thing that no document can hold: Ann's own takes its place.
-        if let Some(token) = request.pointer_mut("/params/token") {
-            *token = json!(world.ann.token);
-        }
-        world.ann_client.send_text(&request.to_string()).await;
-        let answer = world.ann_client.frame().await;
-        assert_eq!(answer["success"], true, "{kind}: {answer}");
-        assert_eq!(Some(steady(answer)), reply.map(steady), "{kind}: the reply");
-        if push.is_some() {
-            assert_eq!(Some(steady(world.bob_client.push().await)), push.map(steady), "{kind}: the push");
-        } else {
-            // The reply is a fence: a push would have come before it.
-            world.bob_client.call("listLastMessage", json!({})).await;
-            assert_eq!(world.bob_client.pushes_so_far(), [] as [Value; 0], "{kind} pushes, and does not say so");
-        }
-        // A server takes a second or two to stop; the next example need not wait for that.
-        endings.spawn(world.end());
-    }
-    endings.join_all().await;
+#[test]
+fn every_push_is_in_the_table_with_its_event_and_no_other() {
+    let frames = read("docs/frames.md");
+    let documented: BTreeSet<(String, String)> = rows(part(&frames, "## Pushes"))
+        .into_iter()
+        .map(|row| (row[0].trim_matches('`').to_owned(), row[1].trim_matches('`').to_owned()))
+        .collect();
+    let event = |topic: Option<Topic>| topic.map_or("always", Topic::name).to_owned();
+    let pushed = hark::commands::pushes().into_iter().map(|(kind, topic, _)| (kind.to_owned(), event(topic)));
+    assert_eq!(documented, pushed.collect());
+}
+
+#[test]
+fn every_event_is_explained_and_no_other() {
+    let mut events: BTreeSet<String> = Topic::ALL.map(Topic::name).map(str::to_owned).into();
+    events.insert("all".to_owned());
+    assert_eq!(first_cells(&read("docs/frames.md"), "## Events"), events);
 }
 
 /// `RateLimited` is `rate_limited`, as serde has it.

@@ -64,13 +64,14 @@ impl Answer {
     }
 }
 
-/// Puts a word in the place of what no two runs have in common: times and tokens of the right form.
+/// Puts a word in the place of what no two runs have in common: times, tokens and cursors of the right form.
 pub fn steady(mut value: Value) -> Value {
     match &mut value {
         Value::Array(values) => values.iter_mut().for_each(|value| *value = steady(value.take())),
         Value::Object(fields) => fields.values_mut().for_each(|value| *value = steady(value.take())),
         Value::String(text) if is_time(text) => "[time]".clone_into(text),
         Value::String(text) if text.starts_with("eyJ") && text.split('.').count() == 3 => "[token]".clone_into(text),
+        Value::String(text) if is_cursor(text) => "[cursor]".clone_into(text),
         _ => {}
     }
     value
@@ -80,4 +81,15 @@ pub fn steady(mut value: Value) -> Value {
 fn is_time(text: &str) -> bool {
     let form: String = text.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
     form == "0000-00-00T00:00:00.000Z"
+}
+
+/// A generation and a snapshot, as in `1.728:728:`.
+fn is_cursor(text: &str) -> bool {
+    let digits = |part: &str| !part.is_empty() && part.chars().all(|c| c.is_ascii_digit());
+    let Some((generation, snapshot)) = text.split_once('.') else { return false };
+    let ends: Vec<&str> = snapshot.splitn(3, ':').collect();
+    digits(generation)
+        && ends.len() == 3
+        && ends[..2].iter().all(|end| digits(end))
+        && ends[2].chars().all(|c| c.is_ascii_digit() || c == ',')
 }
