@@ -153,7 +153,6 @@ async fn everything_that_can_change_is_told_and_pages_of_any_size_say_the_same()
         json!(["readMessages", of_dialog, ann.id, 3]),
         json!(["deliveredMessages", of_dialog, ann.id, 5]),
         json!(["readMessages", of_dialog, bob.id, 6]),
-        json!(["markSpam", of_dialog, false]),
         json!(["renameGroup", group]),
         json!(["addGroupAdmin", group, cleo.id]),
         json!(["messageInGroup", "2"]),
@@ -163,7 +162,7 @@ async fn everything_that_can_change_is_told_and_pages_of_any_size_say_the_same()
         json!(["removeConversation", of_group, 1]),
     ];
     assert_eq!(told, expected);
-    for limit in [1, 2, 3, 5, 13, 14] {
+    for limit in [1, 2, 3, 5, 12, 13] {
         assert_eq!(missed(&mut bob_client, &before, limit).await.0, rows, "limit {limit}");
     }
     assert_eq!(missed(&mut bob_client, &after, 100).await.0, [] as [Value; 0]);

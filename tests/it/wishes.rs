@@ -38,8 +38,10 @@ async fn a_removed_conversation_is_gone_for_me_alone_until_the_next_message() {
 
     for (target, others) in [(&to_bob, &to_ann), (&to_group, &to_group)] {
         let reply = ann_client.done("removeConversation", target.clone()).await;
-        assert_eq!(reply, json!({ "data": null, "message": null, "senderName": null, "item": target }));
-        assert_eq!(anns_other.pushed("removeConversation").await["item"], *target);
+        let mut removed = target.clone();
+        removed["clearedSeq"] = json!(1);
+        assert_eq!(reply, json!({ "data": null, "message": null, "senderName": null, "item": removed }));
+        assert_eq!(anns_other.pushed("removeConversation").await["item"], removed);
         assert_eq!(history(&mut ann_client, target).await, NOTHING);
         assert_eq!(history(&mut bob_client, others).await, ["old"]);
         let item = ann_client.done("getConversation", target.clone()).await["item"].take();
