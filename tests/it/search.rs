@@ -1,5 +1,7 @@
 //! `searchMessages`, and the same over HTTP: what is found, by whom, in which order.
 
+mod indexing;
+
 use serde_json::{Value, json};
 use sqlx::Row as _;
 
@@ -238,65 +240,6 @@ async fn a_cleared_history_is_not_found_by_who_cleared_it() {
     .await;
 }
 
-/// Changes a content as an edit does, and holds the transaction until `meanwhile` is through.
-async fn edit(server: &TestServer, message: i64, content: &str, meanwhile: impl Future<Output = ()>) {
-    let mut sql = server.sql().await;
-    sqlx::query("begin").execute(&mut sql).await.expect("a transaction");
-    sqlx::query("update messages set content = $2 where id = $1")
-        .bind(message)
-        .bind(content)
-        .execute(&mut sql)
-        .await
-        .expect("a message");
-    hark::store::search::reindex(&mut sql, hark::model::MessageId(message)).await.expect("an entry");
-    meanwhile.await;
-    sqlx::query("commit").execute(&mut sql).await.expect("a commit");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_edited_message_is_found_by_its_new_words_alone_and_a_deleted_one_never() {
-    let server = TestServer::start().await;
-    let (ann, mut client) = server.client("Ann").await;
-    let edited = say(&mut client, ann.id, "coffee").await;
-    let deleted = say(&mut client, ann.id, "coffee too").await;
-    indexed(&server).await;
-    edit(&server, edited, "green tea", async {}).await;
-    edit(&server, deleted, "", async {}).await;
-    assert!(find(&mut client, "coffee").await.is_empty());
-    assert_eq!(find(&mut client, "tea").await, ["green tea"]);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_edit_that_the_indexer_runs_into_wins() {
-    let server = TestServer::start().await;
-    let (ann, mut client) = server.client("Ann").await;
-    // The indexer waits for whoever wrote while an id was given out, so it sees nothing of this yet.
-    let mut writing = server.sql().await;
-    for statement in ["begin", "select pg_current_xact_id()"] {
-        sqlx::query(statement).execute(&mut writing).await.expect("a transaction");
-    }
-    let message = say(&mut client, ann.id, "coffee").await;
-    let mut waits = server.sql().await;
-    edit(&server, message, "tea", async {
-        sqlx::query("commit").execute(&mut writing).await.expect("a commit");
-        // It has read the old content and stands before the row of the edit, or has yet to come.
-        eventually("the indexer has looked", async || {
-            let blocked = "select exists (select from pg_stat_activity where datname = current_database()
-                               and wait_event_type = 'Lock' and query like 'insert into message_words%')
-                               or (select xmax > xmin from (select pg_snapshot_xmax(pg_current_snapshot()) as xmax,
-                                   pg_snapshot_xmin(pg_current_snapshot()) as xmin) s)";
-            sqlx::query(blocked).fetch_one(&mut waits).await.expect("a row").get(0)
-        })
-        .await;
-    })
-    .await;
-    before_and_after_indexing(&server, async || {
-        assert!(find(&mut client, "coffee").await.is_empty());
-        assert_eq!(find(&mut client, "tea").await, ["tea"]);
-    })
-    .await;
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn pages_hold_every_message_once_while_more_arrive() {
     let server = TestServer::start().await;
@@ -319,60 +262,6 @@ async fn pages_hold_every_message_once_while_more_arrive() {
     let skipped = search(&mut reader, json!({ "query": "te", "limit": 10, "page": 3 })).await;
     assert_eq!(skipped, expected[16..], "20 rows on, four of which came later");
     assert!(search(&mut reader, json!({ "query": "te", "page": 1_000_000_000 })).await.is_empty());
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn two_nodes_fill_one_index_and_both_find_all() {
-    let server = TestServer::start().await;
-    let second = server.second_node().await;
-    let (ann, mut one) = server.client("Ann").await;
-    let bob = second.user("Bob").await;
-    let mut two = second.connect(&bob).await;
-    for number in 0..30 {
-        say(&mut one, bob.id, &format!("tea from one {number}")).await;
-        say(&mut two, ann.id, &format!("tea from two {number}")).await;
-        let newest = format!("tea from two {number}");
-        assert_eq!(search(&mut one, json!({ "query": "tea", "limit": 1 })).await, [newest.as_str()]);
-    }
-    before_and_after_indexing(&server, async || {
-        let found = search(&mut two, json!({ "query": "tea", "limit": 100 })).await;
-        assert_eq!((found.len(), found[0].as_str()), (60, "tea from two 29"));
-        assert_eq!(search(&mut one, json!({ "query": "tea", "limit": 100 })).await, found);
-    })
-    .await;
-    let rows = sqlx::query("select count(*) from message_words").fetch_one(&mut server.sql().await).await;
-    assert_eq!(rows.expect("a row").get::<i64, _>(0), 60);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_message_that_commits_late_is_not_passed_over() {
-    let server = TestServer::start().await;
-    let (ann, mut client) = server.client("Ann").await;
-    let (bob, mut bob_client) = server.client("Bob").await;
-    say(&mut client, ann.id, "first").await;
-    // A send of another node that takes its time: it has an id, and has not committed.
-    let mut late = server.sql().await;
-    sqlx::query("begin").execute(&mut late).await.expect("a transaction");
-    let sent = sqlx::query(
-        "select message_id from write_messages(array[$1], array[null::bigint], array[$1], array['late tea'],
-                                               array[null::text], array[null::bigint], array[null::bigint])",
-    );
-    let late_id: i64 = sent.bind(ann.id).fetch_one(&mut late).await.expect("a receipt").get(0);
-    let after = say(&mut bob_client, bob.id, "tea after it").await;
-    assert!(after > late_id);
-    let mut sql = server.sql().await;
-    let xids = "select pg_snapshot_xmin(pg_current_snapshot())::text::bigint < pg_snapshot_xmax(pg_current_snapshot())::text::bigint";
-    assert!(sqlx::query(xids).fetch_one(&mut sql).await.expect("a row").get::<bool, _>(0));
-    eventually("the indexer has come to the late one", async || {
-        say(&mut bob_client, bob.id, "more").await;
-        let row = sqlx::query("select indexed_to from search_progress").fetch_one(&mut sql).await;
-        let indexed_to: i64 = row.expect("a row").get(0);
-        assert!(indexed_to < late_id, "it must not go past {late_id}: {indexed_to}");
-        indexed_to == late_id - 1 || say(&mut bob_client, bob.id, "more").await > late_id + 40
-    })
-    .await;
-    sqlx::query("commit").execute(&mut late).await.expect("a commit");
-    before_and_after_indexing(&server, async || assert_eq!(find(&mut client, "tea").await, ["late tea"])).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
