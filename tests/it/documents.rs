@@ -43,7 +43,7 @@ fn routes_in_the_source() -> BTreeSet<String> {
     routes
 }
 
-/// Paths that existing clients call, pages for people, the other document, HEAD beside GET: left out of the document on purpose.
+/// Paths that existing clients call, pages for people, HEAD beside GET: left out of the document on purpose.
 const UNDOCUMENTED: [&str; 11] = [
     "DELETE /profile/destroy",
     "GET /",
