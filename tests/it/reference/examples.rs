@@ -114,9 +114,13 @@ impl World {
             assert_eq!([steady(told)], *pushes, "{kind}: the push");
             return;
         }
-        let mut told = self.bob_client.told().await;
         // The chapter on notifications tells of those that go with messages.
-        told.retain(|push| push["params"]["item"]["kind"] != "message");
+        let is_of_a_message = |push: &Value| push["params"]["item"]["kind"] == "message";
+        let mut told = Vec::new();
+        while told.len() < pushes.len() {
+            told.extend(Some(self.bob_client.push().await).filter(|push| !is_of_a_message(push)));
+        }
+        told.extend(self.bob_client.told().await.into_iter().filter(|push| !is_of_a_message(push)));
         assert_eq!(told.into_iter().map(steady).collect::<Vec<_>>(), pushes, "{kind}: the pushes");
     }
 
