@@ -103,7 +103,7 @@ begin
     if (select cluster from change_clock) = here then
         return;
     end if;
-    select greatest((select max(change) from conversations), (select max(change) from members),
+    select greatest((select max(change) from conversations), (select max(greatest(change, own_change)) from members),
                     (select max(change) from message_changes), (select max(change) from group_events), 0)
     into highest;
     update change_clock set cluster = here, generation = generation + 1,

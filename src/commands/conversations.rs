@@ -95,17 +95,19 @@ pub(super) async fn open(params: OpenConversation, context: Context, socket: Arc
     }
     let extent = found.ok_or_else(none_yet)?;
     // Open before it is looked at: what comes in between is told twice rather than not at all.
-    if !context.app.delivery.hub.open(&socket, target) {
+    let Some(is_new) = context.app.delivery.hub.open(&socket, target) else {
         return Err(Error::new(Code::Conflict, "Too many conversations are open on this socket; close one first"));
-    }
+    };
     let shown = async {
         let details = details(extent, &context).await?;
         let newest = history::page(db, extent, HistoryPage { limit, start: Start::Page(1) }).await?;
         Ok((details, newest))
     };
-    let (details, newest) = shown.await.inspect_err(|_: &Error| {
+    let (details, newest) = shown.await.inspect_err(|error: &Error| {
         // Removed from the group since it was found: word of it may have come before it was open here.
-        context.app.delivery.hub.close(&socket, target);
+        if is_new || error.code() == Code::NotAMember {
+            context.app.delivery.hub.close(&socket, target);
+        }
     })?;
     let rows: Vec<MessageItem<'_>> = newest.iter().map(messages::StoredMessage::item).collect();
     Ok(Body { data: Some(reply::raw(&rows)), ..details }.into())

@@ -78,6 +78,7 @@ pub(super) async fn react(params: ReactToMessage, context: Context) -> Result<Ou
         group_id: message.group_id,
         user_id: context.user,
         reaction: reaction.map(Reaction::into_string),
+        at: changed.at,
     });
     let push = push("reactToMessage", &item, &changed, &context);
     Ok(Outcome::with_pushes(item, [push]))

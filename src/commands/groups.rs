@@ -129,8 +129,10 @@ pub(super) async fn new_group(params: NewGroup, context: Context) -> Result<Outc
         let to = if everybody_hears { group.members.clone() } else { MemberIds::from([*user_id]) };
         added(&item, to, context.origin())
     });
-    let item = GroupItem { group_id: group.id, group_name: group_name.clone() };
-    Ok(Outcome::with_pushes(Body::item(&item), pushes))
+    let reply = Body::item(&GroupItem { group_id: group.id, group_name: group_name.clone() });
+    let to_my_others = push("newGroup", &reply, group.id, MemberIds::from([context.user]), context.origin());
+    let pushes: Vec<Push> = [to_my_others].into_iter().chain(pushes).collect();
+    Ok(Outcome::with_pushes(reply, pushes))
 }
 
 pub(super) async fn add_user(params: UserOfGroup, context: Context) -> Result<Outcome, Error> {

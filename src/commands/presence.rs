@@ -76,8 +76,8 @@ pub(super) async fn typing(params: Typing, context: Context) -> Result<Outcome, 
 }
 
 pub(super) fn set_presence(params: &SetPresence, context: &Context, socket: &Socket) -> Outcome {
-    // Others hear of it with the next news.
-    if socket.set_active(params.active) != params.active {
+    // Others hear of it with the next news. A socket that has ended was counted out as it was then.
+    if !socket.outbox.is_over() && socket.set_active(params.active) != params.active {
         context.app.delivery.presence().turned(context.user, params.active);
     }
     Body::done().into()
@@ -115,7 +115,7 @@ pub async fn announce(app: &App, news: &[News]) -> Result<(), Error> {
     }
     let users: Vec<UserId> = news.iter().map(|news| news.user).collect();
     let mut acquaintances = presence::acquaintances(&app.db, &users).await?;
-    for news in news {
+    for news in news.iter().filter(|news| news.is_known) {
         let Acquaintances { contacts, blocked } = acquaintances.remove(&news.user).unwrap_or_default();
         let item = OnlineInfo {
             user_id: news.user,

@@ -25,6 +25,7 @@ pub fn pushes() -> Vec<(&'static str, Option<Topic>, NamedSchema)> {
         ("typing", Some(Topic::Typing), NamedSchema::of::<TypingItem>()),
         ("onlineInfo", Some(Topic::Presence), NamedSchema::of::<OnlineInfo>()),
         ("notification", Some(Topic::Notifications), NamedSchema::of::<NotificationItem>()),
+        ("newGroup", Some(Topic::Own), NamedSchema::of::<GroupItem>()),
         ("removeConversation", Some(Topic::Own), NamedSchema::of::<RemovedItem>()),
         ("markSpam", Some(Topic::Own), NamedSchema::of::<SpamItem>()),
         ("removeUserFromGroup", Some(Topic::Groups), NamedSchema::of::<MemberItem>()),

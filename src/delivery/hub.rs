@@ -113,23 +113,25 @@ impl Hub {
         Registration { hub: Arc::clone(self), presence, socket }
     }
 
-    /// Opens a conversation on a socket; false where too many are.
-    pub fn open(&self, socket: &Arc<Socket>, target: Target) -> bool {
+    /// Opens a conversation on a socket, and says whether it was not open before; `None` where too many are.
+    pub fn open(&self, socket: &Arc<Socket>, target: Target) -> Option<bool> {
         let mut open = socket.open.lock();
         if socket.outbox.is_over() || open.contains(&target) {
-            return true;
+            return Some(false);
         }
         if open.len() >= MOST_OPEN {
-            return false;
+            return None;
         }
         open.insert(target);
         self.on_which_open(target).lock().entry(target).or_default().push(Arc::clone(socket));
-        true
+        Some(true)
     }
 
     /// Closes a conversation on a socket.
     pub fn close(&self, socket: &Arc<Socket>, target: Target) {
-        if socket.open.lock().remove(&target) {
+        // Held over both, as in `open`: the two must not come to differ.
+        let mut open = socket.open.lock();
+        if open.remove(&target) {
             self.forget_open(socket, target);
         }
     }
@@ -213,13 +215,15 @@ impl Hub {
                 }
             }
             Audience::Acquaintances { of, contacts, blocked } => {
-                for user in contacts.iter().filter(|user| !blocked.contains(user)) {
+                for user in contacts.iter().filter(|user| blocked.binary_search(user).is_err()) {
                     pushed += self.deliver_to(*user, push);
                 }
                 let open = self.on_which_open(Target::User(*of)).lock();
                 let sockets = open.get(&Target::User(*of)).map_or(&[][..], Vec::as_slice);
                 // Notes to oneself are a dialog with who is coming or going.
-                let told = |user: &UserId| user == of || contacts.contains(user) || blocked.contains(user);
+                let told = |user: &UserId| {
+                    user == of || contacts.binary_search(user).is_ok() || blocked.binary_search(user).is_ok()
+                };
                 for socket in sockets.iter().filter(|socket| !told(&socket.user) && socket.wants(push)) {
                     socket.outbox.push(&push.frame, push.when_slow);
                     pushed += 1;

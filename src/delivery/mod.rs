@@ -88,9 +88,9 @@ pub enum Audience {
     Acquaintances {
         /// The person.
         of: UserId,
-        /// Their contacts. Who has them as an open dialog is found by the hub.
+        /// Their contacts, in the order of their ids. Who has them as an open dialog is found by the hub.
         contacts: Arc<[UserId]>,
-        /// Whom they have blocked: never told.
+        /// Whom they have blocked, in the order of their ids: never told.
         blocked: Arc<[UserId]>,
     },
 }

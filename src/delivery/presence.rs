@@ -2,7 +2,7 @@
 //! who comes back within that time was never gone. What has changed is given out every so often, once
 //! and as it is then, so that a flapping connection is no news.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::mem;
 use std::time::{Duration, Instant};
 
@@ -20,7 +20,7 @@ const GRACE: Duration = Duration::from_secs(5);
 pub struct Presence {
     shards: Vec<Mutex<HashMap<UserId, Here>>>,
     /// Whose status may be news.
-    changed: Mutex<Vec<UserId>>,
+    changed: Mutex<HashSet<UserId>>,
     /// Whose last socket has ended, in the order of time.
     leaving: Mutex<VecDeque<(Instant, UserId)>>,
 }
@@ -31,6 +31,8 @@ struct Here {
     active_sockets: usize,
     /// What others were told last; they know of nobody that they are not told of.
     told: Option<Status>,
+    /// Until when a socket that came or went says nothing of the app: it may be the same one that comes back.
+    unsettled: Option<Instant>,
     /// When the last socket ended.
     gone: Option<(Instant, Timestamp)>,
 }
@@ -51,6 +53,8 @@ pub struct News {
     pub user: UserId,
     /// How they are there now.
     pub status: Status,
+    /// Whether others know that they were there at all.
+    pub is_known: bool,
     /// When they were last here.
     pub seen: Timestamp,
 }
@@ -75,7 +79,8 @@ impl Presence {
         here.sockets += 1;
         here.active_sockets += 1;
         here.gone = None;
-        self.changed.lock().push(user);
+        here.unsettled = here.told.map(|_| Instant::now() + GRACE);
+        self.changed.lock().insert(user);
     }
 
     /// A socket has ended.
@@ -89,7 +94,8 @@ impl Presence {
             here.gone = Some((now, Timestamp(Utc::now())));
             self.leaving.lock().push_back((now, user));
         } else {
-            self.changed.lock().push(user);
+            here.unsettled = Some(Instant::now() + GRACE);
+            self.changed.lock().insert(user);
         }
     }
 
@@ -100,7 +106,8 @@ impl Presence {
         // A command may outlive its socket, which was counted out as it was then.
         let turned = if active { here.active_sockets + 1 } else { here.active_sockets.saturating_sub(1) };
         here.active_sockets = turned.min(here.sockets);
-        self.changed.lock().push(user);
+        here.unsettled = None;
+        self.changed.lock().insert(user);
     }
 
     /// How somebody is there now.
@@ -114,7 +121,7 @@ impl Presence {
     #[must_use]
     pub fn news(&self, hurry: bool) -> Vec<News> {
         let changed = mem::take(&mut *self.changed.lock());
-        let mut news: Vec<News> = changed.into_iter().filter_map(|user| self.news_of(user)).collect();
+        let mut news: Vec<News> = changed.into_iter().filter_map(|user| self.news_of(user, hurry)).collect();
         let now = Instant::now();
         let mut leaving = self.leaving.lock();
         let due = leaving.partition_point(|(since, _)| hurry || now.duration_since(*since) >= GRACE);
@@ -125,20 +132,25 @@ impl Presence {
             // Who came back and left anew stands in the queue once more.
             let left = shard.get(&user).and_then(|here| here.gone).filter(|(left, _)| *left == since);
             if let Some((_, seen)) = left {
-                shard.remove(&user);
-                news.push(News { user, status: AWAY, seen });
+                let is_known = shard.remove(&user).is_some_and(|here| here.told.is_some());
+                news.push(News { user, status: AWAY, is_known, seen });
             }
         }
         news
     }
 
-    fn news_of(&self, user: UserId) -> Option<News> {
+    fn news_of(&self, user: UserId, hurry: bool) -> Option<News> {
         let mut shard = self.shard(user).lock();
         // Of who is leaving there is nothing to say before it is for good.
         let here = shard.get_mut(&user).filter(|here| here.sockets > 0)?;
+        if here.unsettled.is_some_and(|until| !hurry && until > Instant::now()) {
+            // Once more, when it has settled.
+            self.changed.lock().insert(user);
+            return None;
+        }
         let status = here.status();
         let is_news = here.told.replace(status) != Some(status);
-        is_news.then(|| News { user, status, seen: Timestamp(Utc::now()) })
+        is_news.then(|| News { user, status, is_known: true, seen: Timestamp(Utc::now()) })
     }
 
     fn shard(&self, user: UserId) -> &Mutex<HashMap<UserId, Here>> {
@@ -220,6 +232,7 @@ mod tests {
         presence.turned(ANN, true);
         assert_eq!(told(&presence, false), [ACTIVE]);
         presence.left(ANN, true);
-        assert_eq!(told(&presence, false), [INACTIVE], "the one in front has ended");
+        assert_eq!(told(&presence, false), [], "it may come back");
+        assert_eq!(told(&presence, true), [INACTIVE], "the one in front has ended");
     }
 }

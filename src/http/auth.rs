@@ -101,6 +101,7 @@ pub(super) struct Token {
     #[schema(example = 1)]
     id: i64,
     email: Option<String>,
+    username: Option<String>,
     first_name: Option<String>,
     last_name: Option<String>,
 }
@@ -210,6 +211,7 @@ fn token(
         expires_at: moment(expires_at).into(),
         id: user.id.0,
         email: user.email,
+        username: user.username,
         first_name: user.first_name,
         last_name: user.last_name,
     }))

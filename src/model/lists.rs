@@ -1,6 +1,6 @@
 //! Pages of lists and of histories.
 
-use super::Seq;
+use super::{MAX_ID, Seq};
 
 /// Which of my conversations a list holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -48,7 +48,7 @@ impl Page {
     /// Rows of the pages before this one.
     #[must_use]
     pub fn offset(self) -> i64 {
-        (self.page - 1).saturating_mul(self.limit)
+        (self.page - 1).saturating_mul(self.limit).min(MAX_ID)
     }
 }
 

@@ -16,8 +16,8 @@ use crate::store::{Db, sessions};
 const CHECK_SESSIONS_EVERY: Duration = Duration::from_secs(5);
 /// How often the index looks for new messages.
 const INDEX_EVERY: Duration = Duration::from_millis(200);
-/// How often, where that failed.
-const INDEX_AGAIN_AFTER: Duration = Duration::from_secs(5);
+/// How often what needs the database is tried again.
+const AGAIN_AFTER: Duration = Duration::from_secs(5);
 /// So much longer than its work the index rests, because sends come first: it takes a tenth of a core.
 const INDEX_RESTS: u32 = 9;
 const SWEEP_EVERY: Duration = Duration::from_millis(100);
@@ -68,13 +68,20 @@ async fn check_sessions(app: Arc<App>) {
 /// One after the other: what was told last is how it is.
 async fn tell_of_presence(app: Arc<App>) {
     let mut often = interval(SWEEP_EVERY);
+    let mut news = Vec::new();
     loop {
         often.tick().await;
-        let news = app.delivery.presence().news(false);
-        if !news.is_empty()
-            && let Err(error) = presence::announce(&app, &news).await
-        {
-            drop(error.into_answer());
+        news.extend(app.delivery.presence().news(false));
+        if news.is_empty() {
+            continue;
+        }
+        match presence::announce(&app, &news).await {
+            Ok(()) => news.clear(),
+            // Told again with the next.
+            Err(error) => {
+                drop(error.into_answer());
+                sleep(AGAIN_AFTER).await;
+            }
         }
     }
 }
@@ -92,7 +99,7 @@ async fn index_messages(db: Db) {
             // Said in the log; a search reads what is not indexed.
             Err(error) => {
                 drop(error.into_answer());
-                INDEX_AGAIN_AFTER
+                AGAIN_AFTER
             }
         })
         .await;

@@ -8,7 +8,7 @@ use super::groups::MemberIds;
 use super::messages::{StoredMessage, select_messages};
 use super::{member_lists, search};
 use crate::error::{Code, Error};
-use crate::model::{Content, ConversationId, MessageId, Reaction, Seq, UserId};
+use crate::model::{Content, ConversationId, MessageId, Reaction, Seq, Timestamp, UserId};
 
 /// A message after a change, and who is to hear of it.
 #[derive(Debug)]
@@ -17,6 +17,8 @@ pub struct Changed {
     pub message: StoredMessage,
     /// Everybody in its conversation.
     pub members: MemberIds,
+    /// When it was changed: later than the change before.
+    pub at: Timestamp,
 }
 
 /// Gives a message another content.
@@ -40,10 +42,9 @@ pub async fn edit(db: &Db, by: UserId, message: MessageId, content: &Content) ->
     .execute(&mut *tx)
     .await?;
     search::reindex(&mut tx, message).await?;
-    found.changed(&mut tx, "editMessage").await?;
-    let stored = load(&mut tx, message).await?;
+    let changed = found.changed(&mut tx, db, by, message, "editMessage").await?;
     tx.commit().await?;
-    found.told(db, by, stored).await
+    Ok(changed)
 }
 
 /// Takes the content of a message away, and what people thought of it; its place stays. `None` where
@@ -72,10 +73,9 @@ pub async fn delete(db: &Db, by: UserId, message: MessageId) -> Result<Option<Ch
     .await?;
     sqlx::query!("delete from reactions where message_id = $1", message.0).execute(&mut *tx).await?;
     search::reindex(&mut tx, message).await?;
-    found.changed(&mut tx, "deleteMessage").await?;
-    let stored = load(&mut tx, message).await?;
+    let changed = found.changed(&mut tx, db, by, message, "deleteMessage").await?;
     tx.commit().await?;
-    found.told(db, by, stored).await.map(Some)
+    Ok(Some(changed))
 }
 
 /// Says what somebody thinks of a message, or takes it back. `None` where nothing has changed by it.
@@ -115,10 +115,9 @@ pub async fn react(
     if done.rows_affected() == 0 {
         return Ok(None);
     }
-    found.changed(&mut tx, "reactToMessage").await?;
-    let stored = load(&mut tx, message).await?;
+    let changed = found.changed(&mut tx, db, by, message, "reactToMessage").await?;
     tx.commit().await?;
-    found.told(db, by, stored).await.map(Some)
+    Ok(Some(changed))
 }
 
 /// A message that somebody may read, in a conversation that is locked.
@@ -135,19 +134,27 @@ struct Found {
 
 impl Found {
     async fn lock(connection: &mut PgConnection, by: UserId, message: MessageId) -> Result<Self, Error> {
-        let conversation = sqlx::query_scalar!("select conversation_id from messages where id = $1", message.0)
-            .fetch_optional(&mut *connection)
-            .await?
-            .ok_or_else(Error::no_such_message)?;
-        // Locked first and looked at afterwards: what was waited for is to be seen.
-        let locked = sqlx::query!(
-            r#"select kind = 'group' as "is_group!" from conversations
-               where id = $1 and ended_at is null for no key update"#,
-            conversation
+        let meant = sqlx::query!(
+            r#"select c.id, c.kind = 'group' as "is_group!",
+                      exists (select from members me where me.conversation_id = c.id and me.user_id = $2) as "is_member!"
+               from messages m join conversations c on c.id = m.conversation_id
+               where m.id = $1 and c.ended_at is null"#,
+            message.0,
+            by.0
         )
         .fetch_optional(&mut *connection)
         .await?
         .ok_or_else(Error::no_such_message)?;
+        let not_theirs = if meant.is_group { Error::not_a_member } else { Error::no_such_message };
+        // Who is not in it holds nobody up there.
+        if !meant.is_member {
+            return Err(not_theirs());
+        }
+        let conversation = meant.id;
+        // Locked before it is looked at for good: what was waited for is to be seen.
+        sqlx::query!("select from conversations where id = $1 for no key update", conversation)
+            .execute(&mut *connection)
+            .await?;
         let row = sqlx::query!(
             r#"select c.member_version, me.peer_id as "peer_id: UserId", me.is_admin, me.cleared_seq,
                       exists (select from blocks b where b.user_id = me.peer_id and b.blocked_id = me.user_id) as "is_blocked!",
@@ -161,7 +168,7 @@ impl Found {
         )
         .fetch_optional(connection)
         .await?
-        .ok_or_else(if locked.is_group { Error::not_a_member } else { Error::no_such_message })?;
+        .ok_or_else(not_theirs)?;
         if row.seq <= row.cleared_seq {
             return Err(Error::no_such_message());
         }
@@ -186,29 +193,31 @@ impl Found {
         if self.is_blocked { Err(Error::blocked()) } else { Ok(self) }
     }
 
-    /// Notes the change for those who are away.
-    async fn changed(&self, connection: &mut PgConnection, kind: &str) -> Result<(), Error> {
-        sqlx::query!(
-            "with noted as (
-                 insert into message_changes (conversation_id, seq, kind, change) values ($1, $2, $3, current_change())
-                 on conflict (conversation_id, seq) do update set kind = excluded.kind, change = excluded.change
-             )
-             update conversations set change = current_change() where id = $1",
+    /// Notes the change for those who are away, and says who else is to hear of it.
+    async fn changed(
+        &self,
+        connection: &mut PgConnection,
+        db: &Db,
+        by: UserId,
+        id: MessageId,
+        kind: &str,
+    ) -> Result<Changed, Error> {
+        let noted = sqlx::query!(
+            r#"with noted as (
+                   insert into message_changes (conversation_id, seq, kind, change) values ($1, $2, $3, current_change())
+                   on conflict (conversation_id, seq) do update set kind = excluded.kind, change = excluded.change
+               )
+               update conversations set change = current_change() where id = $1
+               returning clock_timestamp() as "at!: Timestamp""#,
             self.conversation.0,
             self.seq,
             kind
         )
-        .execute(connection)
+        .fetch_one(&mut *connection)
         .await?;
-        Ok(())
+        let message = select_messages!("select $1::bigint as id, 1 as place", id.0).fetch_one(&mut *connection).await?;
+        let (conversation, version) = (self.conversation, self.member_version);
+        let members = member_lists::told(connection, &db.member_lists, by, conversation, self.peer, version).await?;
+        Ok(Changed { message, members, at: noted.at })
     }
-
-    async fn told(&self, db: &Db, by: UserId, message: StoredMessage) -> Result<Changed, Error> {
-        let members = member_lists::told(db, by, self.conversation, self.peer, self.member_version).await?;
-        Ok(Changed { message, members })
-    }
-}
-
-async fn load(connection: &mut PgConnection, message: MessageId) -> Result<StoredMessage, Error> {
-    Ok(select_messages!("select $1::bigint as id, 1 as place", message.0).fetch_one(connection).await?)
 }

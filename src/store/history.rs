@@ -28,7 +28,8 @@ pub async fn page(db: &Db, conversation: Extent, page: HistoryPage) -> Result<Ve
 /// The `seq` that every message of the page is below.
 fn below(last_seq: Seq, page: HistoryPage) -> Seq {
     match page.start {
-        Start::Before(seq) => seq,
+        // What came after the look at who may read is not for who was let in then.
+        Start::Before(seq) => seq.min(last_seq + 1),
         Start::Page(number) => (last_seq + 1).saturating_sub((number - 1).saturating_mul(page.limit)),
     }
 }

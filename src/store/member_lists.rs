@@ -4,7 +4,8 @@
 
 use moka::sync::Cache;
 
-use super::Db;
+use sqlx::PgConnection;
+
 use super::groups::MemberIds;
 use crate::error::Error;
 use crate::model::{ConversationId, UserId};
@@ -40,9 +41,11 @@ impl MemberLists {
     }
 }
 
-/// Everybody in a conversation that `user` is in, whose list had this version a moment ago.
+/// Everybody in a conversation that `user` is in, whose list has this version. Belongs into the
+/// transaction that has changed something: once it is committed, nothing may fail before others hear of it.
 pub(super) async fn told(
-    db: &Db,
+    connection: &mut PgConnection,
+    lists: &MemberLists,
     user: UserId,
     conversation: ConversationId,
     peer: Option<UserId>,
@@ -51,7 +54,7 @@ pub(super) async fn told(
     if let Some(peer) = peer {
         return Ok(if peer == user { MemberIds::from([user]) } else { MemberIds::from([user, peer]) });
     }
-    if let Some(list) = db.member_lists.get(conversation).filter(|list| list.version == version) {
+    if let Some(list) = lists.get(conversation).filter(|list| list.version == version) {
         return Ok(list.ids);
     }
     let row = sqlx::query!(
@@ -59,9 +62,9 @@ pub(super) async fn told(
            from conversations c where c.id = $1"#,
         conversation.0
     )
-    .fetch_one(&db.pool)
+    .fetch_one(connection)
     .await?;
     let ids: MemberIds = row.ids.into_iter().map(UserId).collect();
-    db.member_lists.put(conversation, MemberList { version: row.member_version, ids: ids.clone() });
+    lists.put(conversation, MemberList { version: row.member_version, ids: ids.clone() });
     Ok(ids)
 }

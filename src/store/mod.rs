@@ -26,10 +26,12 @@ pub mod wishes;
 pub mod writer;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions as _, Connection as _, PgPool};
+use tokio::sync::Semaphore;
 
 use crate::config::Secret;
 use crate::error::Error;
@@ -90,9 +92,11 @@ impl Address {
 const PING_WITHIN: Duration = Duration::from_secs(2);
 
 /// A lock that somebody holds for seconds is an accident, and so is a transaction that nobody goes
-/// on with: both must not hold up those who wait. A node that vanished is noticed in a minute.
-const SESSION_SETTINGS: [(&str, &str); 5] = [
+/// on with: both must not hold up those who wait. A node that vanished is noticed in a minute. And no
+/// question of one client may keep a connection for long.
+const SESSION_SETTINGS: [(&str, &str); 6] = [
     ("lock_timeout", "5s"),
+    ("statement_timeout", "15s"),
     ("idle_in_transaction_session_timeout", "10s"),
     ("tcp_keepalives_idle", "30"),
     ("tcp_keepalives_interval", "10"),
@@ -105,8 +109,12 @@ pub struct Db {
     pool: PgPool,
     /// Shared with the writers' own connections.
     member_lists: member_lists::MemberLists,
+    /// Searches take turns: they may read much, and connections are few.
+    searches: Arc<Semaphore>,
 }
 
+/// Searches of one node at the same time.
+const SEARCHES_AT_ONCE: usize = 2;
 /// Longest wait for a connection; after it the caller hears `overloaded`.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 /// A connection that was idle for longer is tried before it is used, so that one which died with
@@ -120,7 +128,8 @@ impl Db {
     /// Where the address is wrong or nothing answers there.
     pub async fn connect(address: &Address, connections: u32) -> Result<Self, Error> {
         let member_lists = member_lists::MemberLists::new();
-        Ok(Self { pool: pool(address, connections).await?, member_lists })
+        let pool = pool(address, connections).await?;
+        Ok(Self { pool, member_lists, searches: Arc::new(Semaphore::new(SEARCHES_AT_ONCE)) })
     }
 
     /// A second pool to the same database.
@@ -128,7 +137,7 @@ impl Db {
     /// # Errors
     /// Where nothing answers there.
     pub async fn beside(&self, address: &Address, connections: u32) -> Result<Self, Error> {
-        Ok(Self { pool: pool(address, connections).await?, member_lists: self.member_lists.clone() })
+        Ok(Self { pool: pool(address, connections).await?, ..self.clone() })
     }
 
     /// Applies the migrations that are missing. Several nodes may do so at once.
@@ -137,7 +146,8 @@ impl Db {
     /// Where one fails, or the database has migrations that this build does not know.
     pub async fn migrate(&self) -> Result<(), Error> {
         // On a connection of its own: a node may wait for another one's migration as long as that takes.
-        let options = self.pool.connect_options().as_ref().clone().options([("lock_timeout", "0")]);
+        let options =
+            self.pool.connect_options().as_ref().clone().options([("lock_timeout", "0"), ("statement_timeout", "0")]);
         let mut connection = options.connect().await?;
         MIGRATOR.run(&mut connection).await.map_err(Error::internal)?;
         sqlx::query!("select keep_change_clock()").execute(&mut connection).await?;

@@ -6,7 +6,7 @@ use super::Db;
 use crate::error::Error;
 use crate::model::{Target, Timestamp, UserId};
 
-/// Whom somebody's coming and going is told to, and whom never.
+/// Whom somebody's coming and going is told to, and whom never; both in the order of their ids.
 #[derive(Clone, Debug, Default)]
 pub struct Acquaintances {
     /// Their contacts.
@@ -25,7 +25,8 @@ pub async fn acquaintances(db: &Db, users: &[UserId]) -> Result<HashMap<UserId, 
         r#"select user_id as "user_id!: UserId", contact_id as "other_id!: UserId", false as "is_blocked!"
            from contacts where user_id = any($1)
            union all
-           select user_id, blocked_id, true from blocks where user_id = any($1)"#,
+           select user_id, blocked_id, true from blocks where user_id = any($1)
+           order by 2"#,
         &ids
     )
     .fetch_all(&db.pool)
@@ -45,8 +46,11 @@ pub async fn acquaintances(db: &Db, users: &[UserId]) -> Result<HashMap<UserId, 
 pub async fn set_last_seen(db: &Db, seen: &[(UserId, Timestamp)]) -> Result<(), Error> {
     let (ids, moments): (Vec<i64>, Vec<_>) = seen.iter().map(|(user, at)| (user.0, at.0)).unzip();
     sqlx::query!(
-        "update users u set last_seen_at = s.at from unnest($1::bigint[], $2::timestamptz[]) as s (id, at)
-         where u.id = s.id and u.deleted_at is null",
+        "with locked as (
+             select u.id, s.at from unnest($1::bigint[], $2::timestamptz[]) as s (id, at) join users u on u.id = s.id
+             where u.deleted_at is null order by u.id for no key update of u
+         )
+         update users u set last_seen_at = l.at from locked l where u.id = l.id",
         &ids,
         &moments
     )

@@ -34,6 +34,7 @@ impl Marker {
 /// # Errors
 /// Only where the database fails.
 pub async fn read(db: &Db, user: UserId, extent: Extent, seq: Option<Seq>) -> Result<Marker, Error> {
+    let mut tx = db.pool.begin().await?;
     let moved = sqlx::query!(
         r#"with state as materialized (
                select c.id, c.last_seq, c.member_version, c.kind = 'group' as is_group,
@@ -59,19 +60,34 @@ pub async fn read(db: &Db, user: UserId, extent: Extent, seq: Option<Seq>) -> Re
                change = current_change()
            from counted c
            where m.conversation_id = c.id and m.user_id = $2 and m.read_seq < c.up_to
-           returning m.read_seq, m.read_at as "read_at?: Timestamp", m.peer_id as "peer_id?: UserId",
-                     c.member_version as "member_version!""#,
+           returning m.peer_id as "peer_id?: UserId", c.member_version as "member_version!""#,
         extent.id.0,
         user.0,
         seq
     )
-    .fetch_optional(&db.pool)
+    .fetch_optional(&mut *tx)
     .await?;
-    let Some(moved) = moved else { return unmoved(db, user, extent).await };
-    let told = member_lists::told(db, user, extent.id, moved.peer_id, moved.member_version).await?;
+    let told = match moved {
+        Some(moved) => {
+            let (peer, version) = (moved.peer_id, moved.member_version);
+            Some(member_lists::told(&mut tx, &db.member_lists, user, extent.id, peer, version).await?)
+        }
+        None => None,
+    };
     // As of now: what came since is unread as well.
-    let Marker { unread_count, .. } = unmoved(db, user, extent).await?;
-    Ok(Marker { seq: moved.read_seq, at: moved.read_at, unread_count, told: Some(told) })
+    let row = sqlx::query!(
+        r#"select m.read_seq, m.read_at as "read_at?: Timestamp", unread_count(c.last_seq, m) as "unread_count!"
+           from members m join conversations c on c.id = m.conversation_id
+           where m.conversation_id = $1 and m.user_id = $2"#,
+        extent.id.0,
+        user.0
+    )
+    .fetch_optional(&mut *tx)
+    .await?
+    // Removed from the group since it was found.
+    .ok_or_else(Error::not_a_member)?;
+    tx.commit().await?;
+    Ok(Marker { seq: row.read_seq, at: row.read_at, unread_count: row.unread_count, told })
 }
 
 /// Moves the marker of delivery of a member to `seq`, or to the newest message.
@@ -79,6 +95,7 @@ pub async fn read(db: &Db, user: UserId, extent: Extent, seq: Option<Seq>) -> Re
 /// # Errors
 /// Only where the database fails.
 pub async fn delivered(db: &Db, user: UserId, extent: Extent, seq: Option<Seq>) -> Result<Marker, Error> {
+    let mut tx = db.pool.begin().await?;
     let moved = sqlx::query!(
         r#"update members m
            set delivered_seq = least(coalesce($3, c.last_seq), c.last_seq), delivered_at = now(), change = current_change()
@@ -90,10 +107,13 @@ pub async fn delivered(db: &Db, user: UserId, extent: Extent, seq: Option<Seq>) 
         user.0,
         seq
     )
-    .fetch_optional(&db.pool)
+    .fetch_optional(&mut *tx)
     .await?;
     let told = match moved {
-        Some(moved) => Some(member_lists::told(db, user, extent.id, moved.peer_id, moved.member_version).await?),
+        Some(moved) => {
+            let (peer, version) = (moved.peer_id, moved.member_version);
+            Some(member_lists::told(&mut tx, &db.member_lists, user, extent.id, peer, version).await?)
+        }
         None => None,
     };
     // As it is now: an update that has waited for a send sees the new row of the member and the old
@@ -105,24 +125,9 @@ pub async fn delivered(db: &Db, user: UserId, extent: Extent, seq: Option<Seq>) 
         extent.id.0,
         user.0
     )
-    .fetch_optional(&db.pool)
+    .fetch_optional(&mut *tx)
     .await?
     .ok_or_else(Error::not_a_member)?;
+    tx.commit().await?;
     Ok(Marker { seq: row.delivered_seq, at: row.delivered_at, unread_count: row.unread_count, told })
-}
-
-/// The read marker where it is.
-async fn unmoved(db: &Db, user: UserId, extent: Extent) -> Result<Marker, Error> {
-    let row = sqlx::query!(
-        r#"select m.read_seq, m.read_at as "read_at?: Timestamp", unread_count(c.last_seq, m) as "unread_count!"
-           from members m join conversations c on c.id = m.conversation_id
-           where m.conversation_id = $1 and m.user_id = $2"#,
-        extent.id.0,
-        user.0
-    )
-    .fetch_optional(&db.pool)
-    .await?
-    // Removed since the conversation was found.
-    .ok_or_else(Error::not_a_member)?;
-    Ok(Marker { seq: row.read_seq, at: row.read_at, unread_count: row.unread_count, told: None })
 }

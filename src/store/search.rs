@@ -4,7 +4,10 @@
 mod index;
 mod words;
 
-use std::collections::HashMap;
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use tokio::task::spawn_blocking;
 
 pub use self::index::{Indexer, Progress, reindex};
 use self::words::Words;
@@ -18,12 +21,15 @@ const IDS_AT_ONCE: i64 = 10_000;
 /// Messages that are read at once.
 const CONTENTS_AT_ONCE: usize = 200;
 
+/// Matches that pages may lie behind: nobody pages further than that, and each of them is read anew.
+const MOST_SKIPPED: i64 = 10_000;
+
 /// Messages that somebody may read, and how far the search in them has come.
 struct Search<'a> {
     db: &'a Db,
     asker: UserId,
     within: Option<ConversationId>,
-    words: Words,
+    words: Arc<Words>,
     /// What is newer has been looked at.
     below: i64,
     /// Of what matches, so much is on the pages before.
@@ -46,10 +52,14 @@ pub async fn page(
     limit: i64,
     start: ListStart,
 ) -> Result<Vec<StoredMessage>, Error> {
-    let words = Words::of(query.as_str());
+    let words = Arc::new(Words::of(query.as_str()));
     if words.is_empty() {
         return Ok(Vec::new());
     }
+    if start.skipped > MOST_SKIPPED {
+        return Ok(Vec::new());
+    }
+    let _turn = db.searches.acquire().await.map_err(Error::internal)?;
     let below = start.below.map_or(i64::MAX, |place| place.id);
     let limit = usize::try_from(limit).unwrap_or_default();
     let mut search = Search { db, asker, within, words, below, skipped: start.skipped, limit, found: Vec::new() };
@@ -145,13 +155,16 @@ impl Search<'_> {
         )
         .fetch_all(&self.db.pool)
         .await?;
-        let contents: HashMap<i64, String> = rows.into_iter().map(|row| (row.id, row.content)).collect();
-        for id in ids {
+        let words = Arc::clone(&self.words);
+        // Long texts take a while, and other sockets live on this thread.
+        let matching: HashSet<i64> = spawn_blocking(move || {
+            rows.into_iter().filter(|row| words.are_in(&row.content)).map(|row| row.id).collect()
+        })
+        .await
+        .map_err(Error::internal)?;
+        for id in ids.iter().filter(|id| matching.contains(id)) {
             if self.is_full() {
                 break;
-            }
-            if !contents.get(id).is_some_and(|content| self.words.are_in(content)) {
-                continue;
             }
             if self.skipped > 0 {
                 self.skipped -= 1;

@@ -137,7 +137,12 @@ pub async fn changes(db: &Db, asker: UserId, cursor: Option<&Cursor>, limit: i64
 
 /// Which generation of numbers holds, and what can be seen.
 async fn here(db: &Db) -> Result<(i64, Snapshot), Error> {
-    let row = sqlx::query!(r#"select generation, pg_current_snapshot()::text as "snapshot!" from change_clock"#)
+    // With the timeline of the cluster: what a standby that took over, or a restore to a point in time,
+    // has lost may come again under the same numbers.
+    let row = sqlx::query!(
+        r#"select (generation << 32) + ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::bigint as "generation!",
+                  pg_current_snapshot()::text as "snapshot!" from change_clock"#
+    )
         .fetch_one(&db.pool)
         .await?;
     let snapshot =
@@ -209,7 +214,7 @@ impl Row {
         let (target, group) = (self.target(), GroupId(self.conversation_id));
         let kind = self.kind;
         Some(match (self.part, kind.as_str()) {
-            (Position::EVENTS, "newGroup" | "renameGroup" | "dropGroup") => {
+            (Position::EVENTS, "renameGroup" | "dropGroup") => {
                 Change::Group { kind, group, group_name: self.group_name? }
             }
             (Position::EVENTS, _) => Change::Member {

@@ -218,7 +218,7 @@ impl<F: Fn(Vec<Committed>)> Lane<F> {
             // PostgreSQL refused the batch and rolled it back as a whole; whoever is to blame for it
             // is alone in a batch of one.
             Err(Failure::Refused(error)) if batch.len() > 1 => {
-                let _ = Error::internal(error).into_answer();
+                drop(Error::from(error).into_answer());
                 for job in batch {
                     Box::pin(self.write(vec![job])).await;
                 }

@@ -240,6 +240,9 @@ pub struct ReactionChange {
     pub user_id: UserId,
     /// With what; null where it was taken back.
     pub reaction: Option<String>,
+    /// When: of two of one person, the later one holds.
+    #[schema(value_type = String, format = DateTime)]
+    pub at: Timestamp,
 }
 
 /// Whether somebody writes.

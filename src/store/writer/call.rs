@@ -31,9 +31,7 @@ pub(super) async fn write(db: &Db, drafts: &[&Draft], known: &KnownLists) -> Res
         match result {
             Ok(rows) => return Ok(rows),
             Err(error) if tries < MAX_TRIES && lost_a_race(&error) => tries += 1,
-            Err(error) if error.as_database_error().is_some() && !cannot_be_reached(&error) => {
-                return Err(Failure::Refused(error));
-            }
+            Err(error) if says_no(&error) => return Err(Failure::Refused(error)),
             Err(error) => return Err(Failure::Unknown(error.into())),
         }
     }
@@ -80,7 +78,7 @@ pub(super) enum Failure {
 impl From<Failure> for Error {
     fn from(failure: Failure) -> Self {
         match failure {
-            Failure::Refused(error) => Self::internal(error),
+            Failure::Refused(error) => error.into(),
             Failure::Unknown(cause) => Self::unavailable(cause),
         }
     }
@@ -138,6 +136,13 @@ impl Row {
             duplicate: self.outcome == "repeat",
         })
     }
+}
+
+/// Whether PostgreSQL has looked at the batch and rolled it back. A lock that took too long is one
+/// conversation's: the others in the batch need not hear of it.
+fn says_no(error: &sqlx::Error) -> bool {
+    let Some(error_of_database) = error.as_database_error() else { return false };
+    !cannot_be_reached(error) || error_of_database.code().as_deref() == Some("55P03")
 }
 
 /// Unique violation, serialization failure, deadlock: the transaction is rolled back for certain.

@@ -28,7 +28,8 @@ async fn a_login_answers_with_the_token_and_whose_it_is() {
       "id": 1,
       "lastName": null,
       "message": "Signed in",
-      "token": "[token]"
+      "token": "[token]",
+      "username": "patrick"
     }
     "#);
     assert_eq!(with_token(&server, "GET", ME, &token, Value::Null).await.ok(200)["id"], 1);

@@ -118,7 +118,7 @@ async fn a_message_in_an_open_conversation_is_notified_on_the_other_sockets_alon
     registration.confirm().expect("a place");
     let open: &Arc<Socket> = registration.socket();
     open.subscribe([Topic::Notifications].into_iter().collect());
-    assert!(app.delivery.hub.open(open, Target::User(UserId(ann.id))));
+    assert_eq!(app.delivery.hub.open(open, Target::User(UserId(ann.id))), Some(true));
     let mut elsewhere = subscribed(&server, &bob, json!(["notifications"])).await;
 
     ok(&mut ann_client, "privateMessage", json!({ "receiverId": bob.id, "content": "seen" })).await;

@@ -22,10 +22,12 @@ impl Model {
         let kind = Kind::Group { id: call.given, name: "Tea".to_owned() };
         self.conversations.push(Conversation { kind, members, moved: joined });
         let group = self.conversations.len() - 1;
+        let reply = item(json!({ "groupId": call.given, "groupName": "Tea" }));
+        self.push(call, &[call.me], To::WhoAsked, "newGroup", &reply);
         for user in added {
             self.tell_of_member(call, group, user, To::All, ("addUserInGroup", "added in group."));
         }
-        Ok(item(json!({ "groupId": call.given, "groupName": "Tea" })))
+        Ok(reply)
     }
 
     pub(super) fn add_user(&mut self, call: &mut Call, nth: usize, user: usize) -> Reply {

@@ -142,7 +142,7 @@ impl Model {
             (None, Some(reaction)) => message.reactions.push((call.me, reaction)),
         }
         let message = self.message_item(&self.messages[place]);
-        let mut change = json!({ "userId": self.people[call.me].id, "reaction": reaction });
+        let mut change = json!({ "userId": self.people[call.me].id, "reaction": reaction, "at": TIME });
         for same in ["messageId", "seq", "senderId", "receiverId", "groupId"] {
             change[same] = message[same].clone();
         }
