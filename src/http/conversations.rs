@@ -11,6 +11,7 @@ use utoipa::ToSchema;
 use super::carried_out;
 use super::error::{ErrorBody, HttpError};
 use super::extract::{Asked, Body, QueryString};
+use super::messages::Messages;
 use crate::app::{App, Identity};
 use crate::commands::chat_list::{self, ListConversations};
 use crate::commands::conversations::{self, GetConversation};
@@ -20,6 +21,7 @@ use crate::model::{ClientMessageId, Content, GroupId, HistoryPage, MAX_ID, Messa
 use crate::store::messages::{StoredMessage, target};
 use crate::wire::items::{ConversationDetails, ConversationItem, MessageItem, ReceiptItem};
 use crate::wire::params::{Fields, FromFields};
+use crate::wire::reply::raw;
 
 /// What is asked of the conversation that a path names: `users/{id}` or `groups/{id}`.
 pub(super) struct In<T>(Target, T);
@@ -56,22 +58,9 @@ impl FromFields for Nothing {
 }
 
 /// A page of conversations.
-#[derive(ToSchema)]
-#[expect(dead_code, reason = "the rows are written as the frame writes them; this is their schema")]
-pub(super) struct Conversations<'a> {
-    data: Vec<ConversationItem<'a>>,
-}
-
-/// A page of messages.
-#[derive(ToSchema)]
-#[expect(dead_code, reason = "the rows are written as the frame writes them; this is their schema")]
-pub(super) struct Messages<'a> {
-    data: Vec<MessageItem<'a>>,
-}
-
-/// Rows, as a list over HTTP has them.
-#[derive(Serialize)]
-pub(super) struct Rows {
+#[derive(Serialize, ToSchema)]
+pub(super) struct Conversations {
+    #[schema(value_type = Vec<ConversationItem>)]
     data: Option<Box<RawValue>>,
 }
 
@@ -88,11 +77,11 @@ pub(super) struct Rows {
 pub(super) async fn list(
     app: Data<App>,
     asked: Asked<QueryString<ListConversations>>,
-) -> Result<Json<Rows>, HttpError> {
+) -> Result<Json<Conversations>, HttpError> {
     let Asked(me, QueryString(wanted)) = asked;
     let context = without_socket(&app, me);
-    let body = carried_out(app, chat_list::list_conversations(wanted, context)).await?;
-    Ok(Json(Rows { data: body.data }))
+    let outcome = chat_list::list_conversations(wanted, context).await?;
+    Ok(Json(Conversations { data: outcome.reply.data }))
 }
 
 /// One conversation with its members
@@ -108,8 +97,8 @@ pub(super) async fn list(
 pub(super) async fn read(app: Data<App>, asked: Asked<In<QueryString<Nothing>>>) -> Result<HttpResponse, HttpError> {
     let Asked(me, In(target, _)) = asked;
     let context = without_socket(&app, me);
-    let body = carried_out(app, conversations::get(GetConversation { target }, context)).await?;
-    Ok(HttpResponse::Ok().json(body.item))
+    let outcome = conversations::get(GetConversation { target }, context).await?;
+    Ok(HttpResponse::Ok().json(outcome.reply.item))
 }
 
 pub(super) struct WantedMessages(HistoryPage);
@@ -137,11 +126,11 @@ impl FromFields for WantedMessages {
 pub(super) async fn messages(
     app: Data<App>,
     asked: Asked<In<QueryString<WantedMessages>>>,
-) -> Result<HttpResponse, HttpError> {
+) -> Result<Json<Messages>, HttpError> {
     let Asked(me, In(target, QueryString(WantedMessages(page)))) = asked;
     let found = history::page(target, page, &without_socket(&app, me)).await?;
     let data: Vec<MessageItem<'_>> = found.iter().map(StoredMessage::item).collect();
-    Ok(HttpResponse::Ok().json(serde_json::json!({ "data": data })))
+    Ok(Json(Messages { data: Some(raw(&data)) }))
 }
 
 /// A message to send.

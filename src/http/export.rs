@@ -6,7 +6,6 @@ use actix_web::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use actix_web::web::{Bytes, Data};
 use futures_util::stream;
 use serde::Serialize;
-use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use super::auth::SessionRow;
@@ -17,10 +16,11 @@ use crate::app::{App, Identity};
 use crate::error::Error;
 use crate::model::{ConversationId, GroupId, Seq, Timestamp, UserId};
 use crate::store::conversations::ConversationState;
-use crate::store::export::{self, Listed, Notification};
+use crate::store::export;
 use crate::store::messages::StoredMessage;
+use crate::store::notifications::Notification;
 use crate::store::{sessions, users};
-use crate::wire::items::{MessageItem, NotificationItem};
+use crate::wire::items::{ListedPersonItem, MessageItem, NotificationItem};
 
 /// Rows of a page. A message may have as many bytes as the settings say, so that they are not many.
 const PAGE: i64 = 100;
@@ -32,40 +32,13 @@ pub(super) struct Export {
     account: Own,
     /// Where I am signed in, newest first.
     sessions: Vec<SessionRow>,
-    contacts: Vec<ListedRow>,
+    contacts: Vec<ListedPersonItem>,
     /// Whom I have blocked.
-    blocked: Vec<ListedRow>,
+    blocked: Vec<ListedPersonItem>,
     /// What others let me know, the oldest first.
     notifications: Vec<NotificationItem<'static>>,
     /// Those that I am in, the oldest first.
     conversations: Vec<ExportedConversation>,
-}
-
-/// Somebody on a list of mine.
-#[derive(Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-struct ListedRow {
-    /// Who.
-    #[schema(value_type = i64)]
-    id: UserId,
-    /// What everybody sees of them.
-    name: String,
-    /// First name, if they gave one.
-    first_name: Option<String>,
-    /// Last name, if they gave one.
-    last_name: Option<String>,
-    /// Null where they signed up by e-mail.
-    username: Option<String>,
-    /// Since when they are on it.
-    #[schema(value_type = String, format = DateTime)]
-    created_at: Timestamp,
-}
-
-impl From<Listed> for ListedRow {
-    fn from(listed: Listed) -> Self {
-        let Listed { id, name, first_name, last_name, username, created_at } = listed;
-        Self { id, name, first_name, last_name, username, created_at }
-    }
 }
 
 /// A conversation that I am in, with all that I may read of it.
@@ -190,20 +163,20 @@ impl Writing {
             }
             Next::Contacts(past) => {
                 let rows = export::contacts(db, user, past, PAGE).await?;
-                let last = rows.last().map(|row| row.id).filter(|_| is_full(&rows));
-                append_rows(&mut chunk, past.0 == 0, rows.into_iter().map(ListedRow::from));
+                let last = rows.last().map(|row| row.person.id).filter(|_| is_full(&rows));
+                append_rows(&mut chunk, past.0 == 0, rows);
                 goes_on(last.map(Next::Contacts), &mut chunk, b"],\"blocked\":[", Next::Blocked(UserId(0)))
             }
             Next::Blocked(past) => {
                 let rows = export::blocked(db, user, past, PAGE).await?;
-                let last = rows.last().map(|row| row.id).filter(|_| is_full(&rows));
-                append_rows(&mut chunk, past.0 == 0, rows.into_iter().map(ListedRow::from));
+                let last = rows.last().map(|row| row.person.id).filter(|_| is_full(&rows));
+                append_rows(&mut chunk, past.0 == 0, rows);
                 goes_on(last.map(Next::Blocked), &mut chunk, b"],\"notifications\":[", Next::Notifications(0))
             }
             Next::Notifications(past) => {
                 let rows = export::notifications(db, user, past, PAGE).await?;
                 let last = rows.last().map(|row| row.id.0).filter(|_| is_full(&rows));
-                let items = rows.iter().map(notification_item).collect::<Result<Vec<_>, Error>>()?;
+                let items = rows.iter().map(Notification::item).collect::<Result<Vec<_>, Error>>()?;
                 append_rows(&mut chunk, past == 0, items);
                 let conversations = Next::Conversation(ConversationId(0));
                 goes_on(last.map(Next::Notifications), &mut chunk, b"],\"conversations\":[", conversations)
@@ -255,16 +228,4 @@ fn append_rows<T: Serialize>(chunk: &mut Vec<u8>, mut is_first: bool, rows: impl
         }
         append(chunk, &row);
     }
-}
-
-fn notification_item(stored: &Notification) -> Result<NotificationItem<'_>, Error> {
-    Ok(NotificationItem {
-        notification_id: Some(stored.id),
-        kind: stored.kind.as_str().into(),
-        user_id: stored.sender_id,
-        user_name: stored.sender_name.as_str().into(),
-        data: stored.data.clone().map(RawValue::from_string).transpose().map_err(Error::internal)?,
-        created_at: stored.created_at,
-        read_at: stored.read_at,
-    })
 }

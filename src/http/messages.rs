@@ -18,7 +18,7 @@ use crate::wire::params::{Fields, FromFields};
 #[derive(Serialize, ToSchema)]
 pub(super) struct Messages {
     #[schema(value_type = Vec<MessageItem>)]
-    data: Option<Box<RawValue>>,
+    pub(super) data: Option<Box<RawValue>>,
 }
 
 pub(super) struct Wanted(SearchMessages);

@@ -192,12 +192,13 @@ fn after(start: ListStart) -> (DateTime<Utc>, i64) {
     (DateTime::from_timestamp_micros(at).unwrap_or_default(), id)
 }
 
-struct Row {
-    id: UserId,
-    first_name: Option<String>,
-    last_name: Option<String>,
-    username: Option<String>,
-    added_at: Timestamp,
+/// Somebody on a list, as it is read.
+pub(super) struct Row {
+    pub(super) id: UserId,
+    pub(super) first_name: Option<String>,
+    pub(super) last_name: Option<String>,
+    pub(super) username: Option<String>,
+    pub(super) added_at: Timestamp,
 }
 
 impl From<Row> for ListedPersonItem {

@@ -1,56 +1,22 @@
 //! Everything that somebody may read, in short pages, each past a key: an export of any size holds
 //! one of them in memory, and no connection while its reader takes a page.
 
-use super::Db;
 use super::conversations::{ConversationState, select_states};
 use super::messages::{StoredMessage, select_messages};
+use super::notifications::Notification;
+use super::{Db, contacts};
 use crate::error::Error;
-use crate::model::{ConversationId, NotificationId, Seq, Timestamp, UserId};
-
-/// Somebody on a list of mine.
-#[derive(Debug)]
-pub struct Listed {
-    /// Who.
-    pub id: UserId,
-    /// Their current name.
-    pub name: String,
-    /// First name, if they gave one.
-    pub first_name: Option<String>,
-    /// Last name, if they gave one.
-    pub last_name: Option<String>,
-    /// Null where they signed up by e-mail.
-    pub username: Option<String>,
-    /// Since when they are on it.
-    pub created_at: Timestamp,
-}
-
-/// Something that somebody let me know.
-#[derive(Debug)]
-pub struct Notification {
-    /// Which.
-    pub id: NotificationId,
-    /// What it is about.
-    pub kind: String,
-    /// From whom.
-    pub sender_id: UserId,
-    /// Their current name.
-    pub sender_name: String,
-    /// What goes with it, as JSON.
-    pub data: Option<String>,
-    /// When.
-    pub created_at: Timestamp,
-    /// When it was read.
-    pub read_at: Option<Timestamp>,
-}
+use crate::model::{ConversationId, Seq, UserId};
+use crate::wire::items::ListedPersonItem;
 
 /// My contacts past one, in the order of their ids.
 ///
 /// # Errors
 /// Only where the database fails.
-pub async fn contacts(db: &Db, user: UserId, past: UserId, limit: i64) -> Result<Vec<Listed>, Error> {
-    Ok(sqlx::query_as!(
-        Listed,
-        "select u.id, u.name, u.first_name, u.last_name, u.username, c.created_at
+pub async fn contacts(db: &Db, user: UserId, past: UserId, limit: i64) -> Result<Vec<ListedPersonItem>, Error> {
+    let rows = sqlx::query_as!(
+        contacts::Row,
+        "select u.id, u.first_name, u.last_name, u.username, c.created_at as added_at
          from contacts c join users u on u.id = c.contact_id
          where c.user_id = $1 and c.contact_id > $2 order by c.contact_id limit $3",
         user.0,
@@ -58,17 +24,18 @@ pub async fn contacts(db: &Db, user: UserId, past: UserId, limit: i64) -> Result
         limit
     )
     .fetch_all(&db.pool)
-    .await?)
+    .await?;
+    Ok(rows.into_iter().map(ListedPersonItem::from).collect())
 }
 
 /// Whom I have blocked, past one, in the order of their ids.
 ///
 /// # Errors
 /// Only where the database fails.
-pub async fn blocked(db: &Db, user: UserId, past: UserId, limit: i64) -> Result<Vec<Listed>, Error> {
-    Ok(sqlx::query_as!(
-        Listed,
-        "select u.id, u.name, u.first_name, u.last_name, u.username, b.created_at
+pub async fn blocked(db: &Db, user: UserId, past: UserId, limit: i64) -> Result<Vec<ListedPersonItem>, Error> {
+    let rows = sqlx::query_as!(
+        contacts::Row,
+        "select u.id, u.first_name, u.last_name, u.username, b.created_at as added_at
          from blocks b join users u on u.id = b.blocked_id
          where b.user_id = $1 and b.blocked_id > $2 order by b.blocked_id limit $3",
         user.0,
@@ -76,7 +43,8 @@ pub async fn blocked(db: &Db, user: UserId, past: UserId, limit: i64) -> Result<
         limit
     )
     .fetch_all(&db.pool)
-    .await?)
+    .await?;
+    Ok(rows.into_iter().map(ListedPersonItem::from).collect())
 }
 
 /// My notifications past one, the oldest first.

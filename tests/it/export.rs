@@ -173,21 +173,19 @@ async fn an_export_holds_my_lists_and_nothing_private_of_others() {
     {
       "blocked": [
         {
-          "createdAt": "[time]",
+          "addedAt": "[time]",
           "firstName": "Bob",
           "id": 2,
           "lastName": null,
-          "name": "Bob",
           "username": "u2"
         }
       ],
       "contacts": [
         {
-          "createdAt": "[time]",
+          "addedAt": "[time]",
           "firstName": "Bob",
           "id": 2,
           "lastName": null,
-          "name": "Bob",
           "username": "u2"
         }
       ],
