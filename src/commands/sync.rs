@@ -13,7 +13,7 @@ use crate::wire::items::{GroupItem, MarkerItem, MemberItem, MessageItem, Removed
 use crate::wire::params::{Fields, FromFields};
 use crate::wire::reply::Body;
 
-/// `{"type": "sync", "params": {"cursor": "1.728:728:", "limit": 20}}`
+/// `{"type": "sync", "params": {"cursor": "4294967297.728:728:", "limit": 20}}`
 #[derive(Debug)]
 pub struct Sync {
     /// Where the client's knowledge ends, as an earlier reply said; without it, nothing but where it

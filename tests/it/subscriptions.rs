@@ -190,7 +190,8 @@ async fn what_i_do_reaches_my_other_sockets_only_with_own() {
         let rest = ["reactToMessage", "editMessage", "deleteMessage", "deliveredMessages", "readMessages"];
         [&[send; 2][..], &rest, &["markSpam", "markSpam", "removeConversation"]].concat()
     };
-    let expected = [vec!["addUserInGroup"], in_one("privateMessage"), in_one("messageInGroup"), vec!["leaveGroup"]];
+    let expected =
+        [vec!["newGroup", "addUserInGroup"], in_one("privateMessage"), in_one("messageInGroup"), vec!["leaveGroup"]];
     assert_eq!(there.kinds_told().await, expected.concat());
 }
 

@@ -240,10 +240,8 @@ async fn of_conversations_of_others_nobody_hears() {
     // Where the pages are said to go on is the client's to say, and opens no door.
     for conversation in [0, dialog, group] {
         for part in 1..=5 {
-            let before = format!(
-                "1.3:3:.{}.{conversation}-{part}-0-0",
-                before.as_str().expect("a cursor").trim_start_matches("1.")
-            );
+            let (generation, now) = before.as_str().and_then(|cursor| cursor.split_once('.')).expect("a cursor");
+            let before = format!("{generation}.3:3:.{now}.{conversation}-{part}-0-0");
             assert_eq!(stranger.call("sync", json!({ "cursor": before })).await["params"]["data"], json!([]));
         }
     }

@@ -47,7 +47,7 @@ text_params! {
     SearchQuery: |_limits| { "minLength": 1, "maxLength": 254, "example": "tea" }
     Reaction: |_limits| { "minLength": 1, "maxLength": 32, "example": "👍" }
     NotificationKind: |_limits| { "minLength": 1, "maxLength": 32, "example": "like" }
-    Cursor: |_limits| { "minLength": 1, "maxLength": (Self::MAX_CHARS), "example": "1.728:728:" }
+    Cursor: |_limits| { "minLength": 1, "maxLength": (Self::MAX_CHARS), "example": "4294967297.728:728:" }
 }
 
 macro_rules! id_params {

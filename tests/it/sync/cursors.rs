@@ -9,6 +9,9 @@ use serde_json::{Value, json};
 use super::support::{Behind, cursor, kinds, missed};
 use crate::support::TestServer;
 
+/// What the cursors of a cluster begin with that is on its first timeline and was never restored.
+const HERE: &str = "4294967297";
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cursor_of_another_generation_proves_nothing() {
     let server = TestServer::start().await;
@@ -35,16 +38,17 @@ async fn a_cursor_of_the_future_proves_nothing() {
     let server = TestServer::start().await;
     let (_, mut ann) = server.client("Ann").await;
     for bad in [
-        "1.5:9000000000000000000:",
-        "1.9000000000000000000:18446744073709551615:",
-        "1.3:3:.5:9000000000000000000:.1-2-3-0",
-        "1.5:9000000000000000000:.3:3:.1-2-3-0",
+        &format!("{HERE}.5:9000000000000000000:"),
+        &format!("{HERE}.9000000000000000000:18446744073709551615:"),
+        &format!("{HERE}.3:3:.5:9000000000000000000:.1-2-3-0"),
+        &format!("{HERE}.5:9000000000000000000:.3:3:.1-2-3-0"),
         "0.3:3:",
         "9223372036854775807.3:3:",
     ] {
         let reply = ann.call("sync", json!({ "cursor": bad })).await;
         assert_eq!(reply["params"]["item"]["complete"], false, "{bad}: {reply}");
         let fresh = &reply["params"]["item"]["cursor"];
+        assert!(fresh.as_str().is_some_and(|cursor| cursor.starts_with(HERE)), "{fresh}");
         assert_eq!(ann.call("sync", json!({ "cursor": fresh })).await["params"]["item"]["complete"], true);
     }
 }
@@ -83,8 +87,8 @@ fn any_cursor() -> impl Strategy<Value = String> {
     };
     let place = (number(), 0..7_u32, number(), number()).prop_map(|(a, b, c, d)| format!("{a}-{b}-{c}-{d}"));
     prop_oneof![
-        snapshot().prop_map(|base| format!("1.{base}")),
-        (snapshot(), snapshot(), place).prop_map(|(base, target, place)| format!("1.{base}.{target}.{place}")),
+        snapshot().prop_map(|base| format!("{HERE}.{base}")),
+        (snapshot(), snapshot(), place).prop_map(|(base, target, place)| format!("{HERE}.{base}.{target}.{place}")),
         "[0-9.:,-]{1,40}",
         "\\PC{1,20}",
     ]
