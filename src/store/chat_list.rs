@@ -32,7 +32,8 @@ pub async fn page(
     let (below, moved_above) = (start.start.below, start.moved_above);
     // Two stretches of the list: what is below the page before, and what has moved to the top since
     // the first one. Dialogs come out of two indexes in the order of the list and stop at the end of
-    // the page. A person's groups are few and are sorted.
+    // the page; whether each is wanted is asked of it alone, or a plan for pages of any length would
+    // rather read all that somebody has. A person's groups are few and are sorted.
     let states = select_states!(
         "with stretches (above_at, above_id, below_at, below_id) as (
              select '-infinity'::timestamptz, 0::bigint,
@@ -42,19 +43,22 @@ pub async fn page(
          ), listed as (
              select d.id, d.at from stretches s cross join lateral (
                  select c.id, c.last_message_at as at
-                 from conversations c join members me on me.conversation_id = c.id and me.user_id = $1
-                 where $5 and c.low_user_id = $1 and c.last_seq > 0 and c.last_seq > me.cleared_seq
-                   and me.is_spam = $3 and (not $4 or unread_count(c.last_seq, me) > 0)
+                 from conversations c
+                 where $5 and c.low_user_id = $1 and c.last_seq > 0
+                   and (select c.last_seq > me.cleared_seq and me.is_spam = $3
+                               and (not $4 or unread_count(c.last_seq, me) > 0)
+                        from members me where me.conversation_id = c.id and me.user_id = $1)
                    and (c.last_message_at, c.id) < (s.below_at, s.below_id)
                    and (c.last_message_at, c.id) > (s.above_at, s.above_id) and c.id <> all($13::bigint[])
                  order by c.last_message_at desc, c.id desc limit $2::bigint + $10::bigint) d
              union all
              select d.id, d.at from stretches s cross join lateral (
                  select c.id, c.last_message_at as at
-                 from conversations c join members me on me.conversation_id = c.id and me.user_id = $1
-                 where $5 and c.high_user_id = $1 and c.low_user_id <> c.high_user_id
-                   and c.last_seq > 0 and c.last_seq > me.cleared_seq
-                   and me.is_spam = $3 and (not $4 or unread_count(c.last_seq, me) > 0)
+                 from conversations c
+                 where $5 and c.high_user_id = $1 and c.low_user_id <> c.high_user_id and c.last_seq > 0
+                   and (select c.last_seq > me.cleared_seq and me.is_spam = $3
+                               and (not $4 or unread_count(c.last_seq, me) > 0)
+                        from members me where me.conversation_id = c.id and me.user_id = $1)
                    and (c.last_message_at, c.id) < (s.below_at, s.below_id)
                    and (c.last_message_at, c.id) > (s.above_at, s.above_id) and c.id <> all($13::bigint[])
                  order by c.last_message_at desc, c.id desc limit $2::bigint + $10::bigint) d

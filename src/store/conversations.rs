@@ -74,7 +74,9 @@ macro_rules! select_states {
                       s.joined_at as "joined_at!: _", s.last_message_id as "last_message_id?: _",
                       s.moved_at as "moved_at!: _"
                from ("# + $ids + r#") found
-               join conversation_states s on s.id = found.id and s.user_id = $1
+               cross join lateral (
+                   -- One by one, however many a plan takes them to be.
+                   select * from conversation_states s where s.id = found.id and s.user_id = $1 offset 0) s
                order by found.place"#,
             $($argument),+
         )
