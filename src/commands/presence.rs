@@ -116,21 +116,37 @@ pub async fn announce(app: &App, news: &[News]) -> Result<(), Error> {
     let users: Vec<UserId> = news.iter().map(|news| news.user).collect();
     let mut acquaintances = presence::acquaintances(&app.db, &users).await?;
     for news in news.iter().filter(|news| news.is_known) {
-        let Acquaintances { contacts, blocked } = acquaintances.remove(&news.user).unwrap_or_default();
+        let told = acquaintances.remove(&news.user).unwrap_or_default();
         let item = OnlineInfo {
             user_id: news.user,
             is_online: news.status.is_online,
             active: news.status.active,
             last_seen_at: Some(news.seen),
         };
-        app.delivery.publish(&Event::Push(Push {
-            to: Audience::Acquaintances { of: news.user, contacts: contacts.into(), blocked: blocked.into() },
-            from: None,
-            topic: Some(Topic::Presence),
-            frame: reply::push("onlineInfo", &Body::item(&item)),
-            when_slow: WhenSlow::Latest(Subject::Presence(news.user)),
-            message: None,
-        }));
+        app.delivery.publish(&push(&item, told));
     }
     Ok(())
+}
+
+/// What those are to be told who know somebody that deletes their account. To be asked before, because
+/// afterwards nobody is their contact any more, and said after.
+///
+/// # Errors
+/// Only where the database fails.
+pub async fn farewell(app: &App, user: UserId) -> Result<Event, Error> {
+    let told = presence::acquaintances(&app.db, &[user]).await?.remove(&user).unwrap_or_default();
+    let item = OnlineInfo { user_id: user, is_online: false, active: false, last_seen_at: None };
+    Ok(push(&item, told))
+}
+
+fn push(item: &OnlineInfo, told: Acquaintances) -> Event {
+    let Acquaintances { contacts, blocked } = told;
+    Event::Push(Push {
+        to: Audience::Acquaintances { of: item.user_id, contacts: contacts.into(), blocked: blocked.into() },
+        from: None,
+        topic: Some(Topic::Presence),
+        frame: reply::push("onlineInfo", &Body::item(item)),
+        when_slow: WhenSlow::Latest(Subject::Presence(item.user_id)),
+        message: None,
+    })
 }

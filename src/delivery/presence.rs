@@ -110,6 +110,14 @@ impl Presence {
         self.changed.lock().insert(user);
     }
 
+    /// Others were told otherwise that somebody is gone for good: there will be no news of it.
+    pub fn forget(&self, user: UserId) {
+        if let Some(here) = self.shard(user).lock().get_mut(&user) {
+            here.told = None;
+            here.unsettled = Some(Instant::now() + GRACE);
+        }
+    }
+
     /// How somebody is there now.
     #[must_use]
     pub fn of(&self, user: UserId) -> Status {

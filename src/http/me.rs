@@ -9,7 +9,7 @@ use super::error::{ErrorBody, HttpError};
 use super::extract::{Asked, Body, Client, SignedIn};
 use super::to_its_end;
 use crate::app::App;
-use crate::commands::groups;
+use crate::commands::{groups, presence};
 use crate::delivery::Event;
 use crate::error::{Code, Error};
 use crate::model::{Email, Origin, Password, PersonName, SocketId, Timestamp, Username};
@@ -167,11 +167,14 @@ pub(super) async fn change_password(
 pub(super) async fn delete(app: Data<App>, me: SignedIn) -> Result<HttpResponse, HttpError> {
     let user = me.0.user;
     to_its_end(async move {
+        let farewell = presence::farewell(&app, user).await?;
         for change in accounts::delete(&app.db, user).await? {
             for event in groups::left(Origin { user, socket: SocketId::NONE }, &change) {
                 app.delivery.publish(&event);
             }
         }
+        app.delivery.presence().forget(user);
+        app.delivery.publish(&farewell);
         app.delivery.publish(&Event::SessionsEnded { user, keep: None });
         Ok(HttpResponse::NoContent().finish())
     })

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use sqlx::Row as _;
 
 use super::{LOGIN, ME, PASSWORD, assert_closed_4001, assert_refused_everywhere, log_in, post, sign_up, with_token};
-use crate::support::{Client, TestServer, User};
+use crate::support::{Client, TestServer, User, answer};
 
 async fn delete(server: &TestServer, user: &User) {
     with_token(server, "DELETE", ME, &user.token, Value::Null).await.no_content();
@@ -287,4 +287,26 @@ async fn people_who_know_each_other_may_all_go_at_once() {
                          (select count(*) from group_events where kind = 'leaveGroup')";
     let row = sqlx::query(select).fetch_one(&mut server.sql().await).await.expect("a row");
     assert_eq!((row.get::<i64, _>(0), row.get::<i64, _>(1), row.get::<i64, _>(2)), (0, 3, 24));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn contacts_of_a_deleted_account_hear_once_that_it_is_gone() {
+    let server = TestServer::start().await;
+    let (ann, mut ann_client) = server.client("Ann").await;
+    ann_client.subscribe(&["presence"]).await;
+    let bob = server.user("Bob").await;
+    server.contact(&bob, &ann).await;
+    let bob_client = server.connect(&bob).await;
+    assert_eq!(ann_client.pushed("onlineInfo").await["item"]["isOnline"], true);
+    answer(server.http("DELETE", "/api/v1/users/me").bearer_auth(&bob.token)).await.no_content();
+    let item = ann_client.pushed("onlineInfo").await["item"].take();
+    assert_eq!((&item["userId"], &item["isOnline"]), (&json!(bob.id), &json!(false)));
+    assert_eq!(bob_client.closed().await.code, 4001);
+    // The five seconds of grace go by for somebody else, and nothing more is said of Bob.
+    let cleo = server.user("Cleo").await;
+    server.contact(&cleo, &ann).await;
+    let cleo_client = server.connect(&cleo).await;
+    assert_eq!(ann_client.pushed("onlineInfo").await["item"]["userId"], cleo.id);
+    cleo_client.close().await;
+    assert_eq!(ann_client.pushed("onlineInfo").await["item"]["userId"], cleo.id);
 }
