@@ -151,16 +151,17 @@ impl Server {
     /// Stops in order, within five seconds: no new connections, the sockets are told, the writers
     /// drain, the pools close. Whatever was acknowledged is committed.
     pub async fn stop(self) {
+        // First, because the workers take the connections that they opened with them.
+        drop(self.chores);
         let ended = self.handle.stop(true);
         self.app.delivery.hub.close_all();
         ended.await;
         let _ = self.http.await;
-        drop(self.chores);
         let closed = async {
             self.app.writer.drain().await;
             // Nobody is here any more; those on other nodes are told, and when it was stays.
             let news = self.app.delivery.presence().news(true);
-            if let Err(error) = presence::announce(&self.app, &news).await {
+            if let Err(error) = presence::announce(&self.writer_db, &self.app.delivery, &news).await {
                 drop(error.into_answer());
             }
             self.app.db.close().await;

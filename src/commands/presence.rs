@@ -7,9 +7,10 @@ use crate::app::App;
 use crate::delivery::presence::News;
 use crate::delivery::socket::Socket;
 use crate::delivery::typing::Typing as Writing;
-use crate::delivery::{Audience, Event, Push, Subject, WhenSlow, Where};
+use crate::delivery::{Audience, Delivery, Event, Push, Subject, WhenSlow, Where};
 use crate::error::Error;
 use crate::model::{Target, Timestamp, Topic, UserId};
+use crate::store::Db;
 use crate::store::presence::{self, Acquaintances};
 use crate::wire::items::{OnlineInfo, TypingItem};
 use crate::wire::params::{Fields, FromFields};
@@ -108,13 +109,12 @@ pub(super) async fn get_online_info(params: GetOnlineInfo, context: Context) -> 
 ///
 /// # Errors
 /// Only where the database fails; who was to be told is not, and may ask.
-pub async fn announce(app: &App, news: &[News]) -> Result<(), Error> {
-    let gone: Vec<_> = news.iter().filter(|news| !news.status.is_online).map(|news| (news.user, news.seen)).collect();
-    if !gone.is_empty() {
-        presence::set_last_seen(&app.db, &gone).await?;
-    }
+pub async fn announce(db: &Db, delivery: &Delivery, news: &[News]) -> Result<(), Error> {
+    // Also of those who came: a server that is killed has no time to say when they went.
+    let seen: Vec<_> = news.iter().map(|news| (news.user, news.seen)).collect();
+    presence::set_last_seen(db, &seen).await?;
     let users: Vec<UserId> = news.iter().map(|news| news.user).collect();
-    let mut acquaintances = presence::acquaintances(&app.db, &users).await?;
+    let mut acquaintances = presence::acquaintances(db, &users).await?;
     for news in news.iter().filter(|news| news.is_known) {
         let told = acquaintances.remove(&news.user).unwrap_or_default();
         let item = OnlineInfo {
@@ -123,7 +123,7 @@ pub async fn announce(app: &App, news: &[News]) -> Result<(), Error> {
             active: news.status.active,
             last_seen_at: Some(news.seen),
         };
-        app.delivery.publish(&push(&item, told));
+        delivery.publish(&push(&item, told));
     }
     Ok(())
 }

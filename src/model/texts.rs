@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde_json::Value;
+
 use super::Refusal;
 use crate::config::Limits;
 
@@ -199,13 +201,24 @@ impl NotificationData {
     pub const MAX_BYTES: usize = 4096;
 
     /// # Errors
-    /// Over the limit. `json` is JSON already.
+    /// Over the limit, deeper than readers of JSON go, or with a text in it that none of ours may be.
     pub fn parse(json: String) -> Result<Self, Refusal> {
-        if json.len() <= Self::MAX_BYTES {
-            Ok(Self(json))
-        } else {
-            Err(format!("must be JSON of at most {} bytes", Self::MAX_BYTES).into())
+        if json.len() > Self::MAX_BYTES {
+            return Err(format!("must be JSON of at most {} bytes", Self::MAX_BYTES).into());
         }
+        // A lone surrogate is no text either; serde_json goes 128 levels deep.
+        let value: Value =
+            serde_json::from_str(&json).map_err(|_| "must be JSON of at most 128 levels, without lone surrogates")?;
+        if has_nul(&value) { Err("must not contain U+0000".into()) } else { Ok(Self(json)) }
+    }
+}
+
+fn has_nul(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.contains('\0'),
+        Value::Array(values) => values.iter().any(has_nul),
+        Value::Object(fields) => fields.iter().any(|(name, value)| name.contains('\0') || has_nul(value)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
     }
 }
 

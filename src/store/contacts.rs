@@ -16,7 +16,7 @@ pub struct Added {
     pub by_name: String,
     /// Whether they were not on the list before.
     pub is_new: bool,
-    /// Whether the contact takes nothing from who added them.
+    /// Whether one of the two takes nothing from the other.
     pub is_blocked: bool,
 }
 
@@ -44,7 +44,8 @@ pub async fn add(db: &Db, user: UserId, contact: UserId) -> Result<Added, Error>
                on conflict do nothing returning contact_id
            )
            select contact.name, me.name as by_name, exists (select from added) as "is_new!",
-                  exists (select from blocks where user_id = $2 and blocked_id = $1) as "is_blocked!"
+                  exists (select from blocks
+                          where (user_id, blocked_id) in (($1::bigint, $2::bigint), ($2, $1))) as "is_blocked!"
            from contact join users me on me.id = $1"#,
         user.0,
         contact.0

@@ -6,7 +6,7 @@ use sqlx::PgConnection;
 use super::Db;
 use super::groups::MemberIds;
 use super::messages::{StoredMessage, select_messages};
-use super::{member_lists, search};
+use super::search;
 use crate::error::{Code, Error};
 use crate::model::{Content, ConversationId, MessageId, Reaction, Seq, Timestamp, UserId};
 
@@ -15,7 +15,7 @@ use crate::model::{Content, ConversationId, MessageId, Reaction, Seq, Timestamp,
 pub struct Changed {
     /// As it is now.
     pub message: StoredMessage,
-    /// Everybody in its conversation.
+    /// Those in its conversation for whom it is not gone.
     pub members: MemberIds,
     /// When it was changed: later than the change before.
     pub at: Timestamp,
@@ -42,7 +42,7 @@ pub async fn edit(db: &Db, by: UserId, message: MessageId, content: &Content) ->
     .execute(&mut *tx)
     .await?;
     search::reindex(&mut tx, message).await?;
-    let changed = found.changed(&mut tx, db, by, message, "editMessage").await?;
+    let changed = found.changed(&mut tx, message, "editMessage").await?;
     tx.commit().await?;
     Ok(changed)
 }
@@ -73,7 +73,7 @@ pub async fn delete(db: &Db, by: UserId, message: MessageId) -> Result<Option<Ch
     .await?;
     sqlx::query!("delete from reactions where message_id = $1", message.0).execute(&mut *tx).await?;
     search::reindex(&mut tx, message).await?;
-    let changed = found.changed(&mut tx, db, by, message, "deleteMessage").await?;
+    let changed = found.changed(&mut tx, message, "deleteMessage").await?;
     tx.commit().await?;
     Ok(Some(changed))
 }
@@ -115,7 +115,7 @@ pub async fn react(
     if done.rows_affected() == 0 {
         return Ok(None);
     }
-    let changed = found.changed(&mut tx, db, by, message, "reactToMessage").await?;
+    let changed = found.changed(&mut tx, message, "reactToMessage").await?;
     tx.commit().await?;
     Ok(Some(changed))
 }
@@ -123,8 +123,6 @@ pub async fn react(
 /// A message that somebody may read, in a conversation that is locked.
 struct Found {
     conversation: ConversationId,
-    peer: Option<UserId>,
-    member_version: i64,
     is_admin: bool,
     is_blocked: bool,
     seq: Seq,
@@ -156,7 +154,7 @@ impl Found {
             .execute(&mut *connection)
             .await?;
         let row = sqlx::query!(
-            r#"select c.member_version, me.peer_id as "peer_id: UserId", me.is_admin, me.cleared_seq,
+            r#"select me.is_admin, me.cleared_seq,
                       exists (select from blocks b where b.user_id = me.peer_id and b.blocked_id = me.user_id) as "is_blocked!",
                       m.seq, m.sender_id as "sender_id: UserId", m.deleted_at is not null as "is_deleted!"
                from messages m
@@ -174,8 +172,6 @@ impl Found {
         }
         Ok(Self {
             conversation: conversation.into(),
-            peer: row.peer_id,
-            member_version: row.member_version,
             is_admin: row.is_admin,
             is_blocked: row.is_blocked,
             seq: row.seq,
@@ -194,14 +190,7 @@ impl Found {
     }
 
     /// Notes the change for those who are away, and says who else is to hear of it.
-    async fn changed(
-        &self,
-        connection: &mut PgConnection,
-        db: &Db,
-        by: UserId,
-        id: MessageId,
-        kind: &str,
-    ) -> Result<Changed, Error> {
+    async fn changed(&self, connection: &mut PgConnection, id: MessageId, kind: &str) -> Result<Changed, Error> {
         let noted = sqlx::query!(
             r#"with noted as (
                    insert into message_changes (conversation_id, seq, kind, change) values ($1, $2, $3, current_change())
@@ -216,8 +205,14 @@ impl Found {
         .fetch_one(&mut *connection)
         .await?;
         let message = select_messages!("select $1::bigint as id, 1 as place", id.0).fetch_one(&mut *connection).await?;
-        let (conversation, version) = (self.conversation, self.member_version);
-        let members = member_lists::told(connection, &db.member_lists, by, conversation, self.peer, version).await?;
+        let members = sqlx::query_scalar!(
+            r#"select user_id as "user_id: UserId" from members where conversation_id = $1 and cleared_seq < $2"#,
+            self.conversation.0,
+            self.seq
+        )
+        .fetch_all(connection)
+        .await?
+        .into();
         Ok(Changed { message, members, at: noted.at })
     }
 }

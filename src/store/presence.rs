@@ -47,7 +47,9 @@ pub async fn set_last_seen(db: &Db, seen: &[(UserId, Timestamp)]) -> Result<(), 
     let (ids, moments): (Vec<i64>, Vec<_>) = seen.iter().map(|(user, at)| (user.0, at.0)).unzip();
     sqlx::query!(
         "with locked as (
-             select u.id, s.at from unnest($1::bigint[], $2::timestamptz[]) as s (id, at) join users u on u.id = s.id
+             select u.id, s.at
+             from (select n.id, max(n.at) as at from unnest($1::bigint[], $2::timestamptz[]) as n (id, at) group by n.id) s
+             join users u on u.id = s.id
              where u.deleted_at is null order by u.id for no key update of u
          )
          update users u set last_seen_at = l.at from locked l where u.id = l.id",

@@ -196,8 +196,17 @@ async fn kinds_and_data_are_checked_and_named() {
         assert_eq!(refused(&mut ann, "sendNotification", params).await, refusal("bad_params", sentence));
     }
     assert_eq!(list(&mut bob_client, json!({})).await, [] as [Value; 0]);
-    // Any JSON comes back as it was, long numbers and U+0000 among it.
-    for text in ["3", "\"a\\u0000b\"", "[1e300, 12345678901234567890123]", "{\"a\":1,\"a\":2}", "false"] {
+    // JSON that somebody could not read, or that holds what no text of ours may.
+    let deep = format!("{}{}", "[".repeat(200), "]".repeat(200));
+    for text in ["\"\\ud800\"", "{\"\\ud800\":1}", "\"a\\u0000b\"", "{\"x\":[\"\\u0000\"]}", "{\"\\u0000\":1}", &deep] {
+        let request =
+            format!(r#"{{"type":"sendNotification","params":{{"userId":{},"kind":"x","data":{text}}}}}"#, bob.id);
+        ann.send_text(&request).await;
+        let reply = ann.frame().await;
+        assert_eq!(reply["code"], "bad_params", "{text}: {reply}");
+    }
+    // Any other JSON comes back as it was, long numbers among it.
+    for text in ["3", "\"a'b\"", "[1e300, 12345678901234567890123]", "{\"a\":1,\"a\":2}", "false"] {
         let request =
             format!(r#"{{"type":"sendNotification","params":{{"userId":{},"kind":"x","data":{text}}}}}"#, bob.id);
         ann.send_text(&request).await;
@@ -207,7 +216,7 @@ async fn kinds_and_data_are_checked_and_named() {
     ok(&mut ann, "sendNotification", data(4096)).await;
     let rows = list(&mut bob_client, json!({})).await;
     assert_eq!(rows.len(), 6);
-    assert_eq!((&rows[0]["data"], &rows[4]["data"]), (&data(4096)["data"], &json!("a\0b")));
+    assert_eq!((&rows[0]["data"], &rows[4]["data"]), (&data(4096)["data"], &json!("a'b")));
 }
 
 #[tokio::test(flavor = "multi_thread")]

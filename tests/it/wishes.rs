@@ -29,6 +29,7 @@ async fn a_removed_conversation_is_gone_for_me_alone_until_the_next_message() {
         client.pushed("privateMessage").await;
         client.pushed("messageInGroup").await;
     }
+    let old = bob_client.done("getlatestMessageDialog", to_ann.clone()).await["data"][0]["messageId"].take();
     bob_client.forget().await;
     let history = async |client: &mut Client, target: &Value| {
         let kind = if target["groupId"].is_null() { "getlatestMessageDialog" } else { "getlatestMessageGroup" };
@@ -57,6 +58,11 @@ async fn a_removed_conversation_is_gone_for_me_alone_until_the_next_message() {
         assert_eq!(bob_client.done(kind, json!({})).await["data"].as_array().map(Vec::len), Some(2), "{kind}");
     }
     assert_eq!(bob_client.kinds_told().await, NOTHING);
+    // What becomes of a message that is gone for somebody is not told to them.
+    anns_other.subscribe(&["own", "messages"]).await;
+    bob_client.done("reactToMessage", json!({ "messageId": old, "reaction": "👍" })).await;
+    bob_client.done("editMessage", json!({ "messageId": old, "content": "old" })).await;
+    assert_eq!(anns_other.kinds_told().await, NOTHING);
 
     bob_client.say(&to_ann, "new").await;
     bob_client.say(&to_group, "new").await;

@@ -2,6 +2,7 @@
 //! and none is left out for being frequent.
 
 use std::collections::BTreeSet;
+use std::iter::once;
 
 use unicode_normalization::UnicodeNormalization as _;
 use unicode_normalization::char::is_combining_mark;
@@ -27,7 +28,9 @@ impl Words {
         let mut words = Self::default();
         let mut current = String::new();
         let mut in_run = false;
-        for c in text.nfkc().map(same_letter).flat_map(char::to_lowercase).filter(|c| !is_ignorable(*c)) {
+        for c in
+            text.nfkc().map(same_letter).flat_map(sharp_s).flat_map(char::to_lowercase).filter(|c| !is_ignorable(*c))
+        {
             if !c.is_alphanumeric() {
                 // A mark belongs to the letter before it: without its signs many a word of India is another one.
                 if !current.is_empty() && is_combining_mark(c) {
@@ -118,6 +121,12 @@ fn same_letter(c: char) -> char {
     }
 }
 
+/// The sharp s, which capitals write as two.
+fn sharp_s(c: char) -> impl Iterator<Item = char> {
+    let (first, second) = if matches!(c, 'ß' | 'ẞ') { ('s', Some('s')) } else { (c, None) };
+    once(first).chain(second)
+}
+
 /// What nobody sees, or what only stretches a word: joiners, hyphens that break lines, selectors, the tatweel.
 fn is_ignorable(c: char) -> bool {
     matches!(c, '\u{ad}' | '\u{640}' | '\u{200b}'..='\u{200d}' | '\u{2060}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}')
@@ -162,6 +171,7 @@ mod tests {
         assert!(finds("want who", "Who wants Teapots?"), "in any order");
         assert!(!finds("who coffee", "Who wants Teapots?"), "all of them");
         assert!(finds("при", "Всем ПРИВЕТ!") && finds("ΟΔΟΣ", "η οδός, οδος") && finds("istanbul", "İstanbul"));
+        assert!(finds("GRÜSSE", "Grüße aus Köln") && finds("grüße", "GRÜSSE"));
     }
 
     #[test]

@@ -97,6 +97,11 @@ impl Conversation {
         self.members.iter().find(|member| member.user == user)
     }
 
+    /// Those for whom a message is not gone.
+    pub fn readers(&self, seq: i64) -> Vec<usize> {
+        self.members.iter().filter(|member| member.cleared < seq).map(|member| member.user).collect()
+    }
+
     pub fn users(&self) -> Vec<usize> {
         self.members.iter().map(|member| member.user).collect()
     }

@@ -147,7 +147,8 @@ impl Model {
             change[same] = message[same].clone();
         }
         let body = item(change);
-        let users = self.conversations[self.messages[place].conversation].users();
+        let seq = self.messages[place].seq;
+        let users = self.conversations[self.messages[place].conversation].readers(seq);
         self.push(call, &users, To::WhoAsked, "reactToMessage", &body);
         Ok(body)
     }
@@ -176,7 +177,7 @@ impl Model {
     fn tell_of_message(&self, call: &mut Call, message: usize, kind: &str) -> Value {
         let message = &self.messages[message];
         let body = item(self.message_item(message));
-        self.push(call, &self.conversations[message.conversation].users(), To::WhoAsked, kind, &body);
+        self.push(call, &self.conversations[message.conversation].readers(message.seq), To::WhoAsked, kind, &body);
         body
     }
 }
