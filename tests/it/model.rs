@@ -12,7 +12,7 @@
 //! `PROPTEST_RNG_SEED` with which seed. This runs for about half an hour:
 //!
 //! ```text
-//! PROPTEST_CASES=3000 cargo test --test it the_model_does -- --nocapture
+//! PROPTEST_CASES=1500 cargo test --test it the_model_does -- --nocapture
 //! ```
 
 mod operations;
