@@ -1,5 +1,7 @@
 //! How far members have read and received, as markers on `seq` that only ever move forward.
 
+use sqlx::PgConnection;
+
 use super::Db;
 use super::conversations::Extent;
 use super::groups::MemberIds;
@@ -67,13 +69,8 @@ pub async fn read(db: &Db, user: UserId, extent: Extent, seq: Option<Seq>) -> Re
     )
     .fetch_optional(&mut *tx)
     .await?;
-    let told = match moved {
-        Some(moved) => {
-            let (peer, version) = (moved.peer_id, moved.member_version);
-            Some(member_lists::told(&mut tx, &db.member_lists, user, extent.id, peer, version).await?)
-        }
-        None => None,
-    };
+    let moved = moved.map(|row| (row.peer_id, row.member_version));
+    let told = told(&mut tx, db, user, extent, moved).await?;
     // As of now: what came since is unread as well.
     let row = sqlx::query!(
         r#"select m.read_seq, m.read_at as "read_at?: Timestamp", unread_count(c.last_seq, m) as "unread_count!"
@@ -109,13 +106,8 @@ pub async fn delivered(db: &Db, user: UserId, extent: Extent, seq: Option<Seq>) 
     )
     .fetch_optional(&mut *tx)
     .await?;
-    let told = match moved {
-        Some(moved) => {
-            let (peer, version) = (moved.peer_id, moved.member_version);
-            Some(member_lists::told(&mut tx, &db.member_lists, user, extent.id, peer, version).await?)
-        }
-        None => None,
-    };
+    let moved = moved.map(|row| (row.peer_id, row.member_version));
+    let told = told(&mut tx, db, user, extent, moved).await?;
     // As it is now: an update that has waited for a send sees the new row of the member and the old
     // one of the conversation, and would count wrongly.
     let row = sqlx::query!(
@@ -130,4 +122,16 @@ pub async fn delivered(db: &Db, user: UserId, extent: Extent, seq: Option<Seq>) 
     .ok_or_else(Error::not_a_member)?;
     tx.commit().await?;
     Ok(Marker { seq: row.delivered_seq, at: row.delivered_at, unread_count: row.unread_count, told })
+}
+
+/// Who is to hear of a marker that has moved, in a conversation with this peer or this version of its list.
+async fn told(
+    connection: &mut PgConnection,
+    db: &Db,
+    user: UserId,
+    extent: Extent,
+    moved: Option<(Option<UserId>, i64)>,
+) -> Result<Option<MemberIds>, Error> {
+    let Some((peer, version)) = moved else { return Ok(None) };
+    member_lists::told(connection, &db.member_lists, user, extent.id, peer, version).await.map(Some)
 }
