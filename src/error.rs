@@ -19,7 +19,7 @@ pub enum Code {
     UnknownType,
     /// A parameter is missing or out of its range.
     BadParams,
-    /// There is no such user, group or session.
+    /// There is no such thing, or none that the caller may know of.
     NotFound,
     /// Only members of the group may.
     NotAMember,

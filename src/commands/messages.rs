@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::{Context, Outcome};
-use crate::delivery::{Audience, Delivery, Event, Message, Place, Push, WhenSlow, Where};
+use crate::delivery::{Audience, Delivery, Event, Message, MessagePlace, Push, WhenSlow, Where};
 use crate::error::Error;
 use crate::model::{ClientMessageId, Content, GroupId, MessageId, NotificationKind, Origin, Target, UserId};
 use crate::store::messages;
@@ -166,8 +166,11 @@ fn push(message: &Committed) -> Push {
         sender_name: Some(message.sender_name.clone()),
         ..Body::item(&item)
     };
-    let place =
-        Place { conversation: message.conversation, seq: message.seq, close_to_previous: message.close_to_previous };
+    let place = MessagePlace {
+        conversation: message.conversation,
+        seq: message.seq,
+        close_to_previous: message.close_to_previous,
+    };
     Push {
         to: Audience::Users(message.members.clone()),
         from: Some(Origin { user: draft.sender, socket: draft.socket }),

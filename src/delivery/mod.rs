@@ -74,7 +74,7 @@ pub struct Push {
 #[derive(Clone, Debug)]
 pub struct Message {
     /// Its place in the conversation, so that every node delivers in that order.
-    pub place: Place,
+    pub place: MessagePlace,
     /// The notification for who asked for them and does not have the conversation open.
     pub notification: Frame,
 }
@@ -158,7 +158,7 @@ pub enum Subject {
 
 /// A message's place in its conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct MessagePlace {
     /// Which conversation.
     pub conversation: ConversationId,
     /// Which place in it.

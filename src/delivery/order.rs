@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use super::{Place, Push};
+use super::{MessagePlace, Push};
 use crate::model::{ConversationId, Seq};
 
 const SHARDS: usize = 64;
@@ -44,8 +44,8 @@ impl Default for Order {
 
 impl Order {
     /// Delivers a message, and those that waited for it; or lets it wait for the one before it.
-    pub(super) fn admit(&self, place: Place, push: &Push, mut deliver: impl FnMut(&Push)) {
-        let Place { conversation, seq, close_to_previous } = place;
+    pub(super) fn admit(&self, place: MessagePlace, push: &Push, mut deliver: impl FnMut(&Push)) {
+        let MessagePlace { conversation, seq, close_to_previous } = place;
         let nth = conversation.0.unsigned_abs() % SHARDS as u64;
         let shard = &self.shards[usize::try_from(nth).expect("less than the number of shards")];
         // Held while delivering: two nodes must not overtake each other between here and the outboxes.
@@ -120,8 +120,8 @@ mod tests {
     use proptest::prelude::*;
     use std::sync::Arc;
 
-    fn message(seq: Seq) -> (Place, Push) {
-        let place = Place { conversation: ConversationId(1), seq, close_to_previous: seq > 1 };
+    fn message(seq: Seq) -> (MessagePlace, Push) {
+        let place = MessagePlace { conversation: ConversationId(1), seq, close_to_previous: seq > 1 };
         let push = Push {
             to: Audience::Users(Arc::from([])),
             from: None,

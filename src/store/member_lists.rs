@@ -1,9 +1,8 @@
 //! The member lists of groups that this node has seen, so that a busy group is not read again for
-//! every message. A list is never invalidated: the writer learns from each commit which version
-//! held, and takes a copy only where it has that one.
+//! every message. A list is never invalidated: whoever has changed something learns in the same
+//! transaction which version holds, and takes a copy only where it is of that one.
 
 use moka::sync::Cache;
-
 use sqlx::PgConnection;
 
 use super::groups::MemberIds;
