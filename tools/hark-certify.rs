@@ -1,0 +1,5 @@
+//! `hark-certify`: what does a server lose while it is being hurt?
+
+mod accounts;
+
+fn main() {}
