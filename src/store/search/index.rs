@@ -23,11 +23,11 @@ pub enum Progress {
     More,
 }
 
-/// Ids that had been given out before every transaction from `xmax` on began.
+/// Ids up to `id` were given out to transactions whose numbers are below `before`.
 #[derive(Clone, Copy, Debug)]
 struct Given {
     id: i64,
-    xmax: i64,
+    before: i64,
 }
 
 /// Adds the words of new messages to the index.
@@ -35,8 +35,8 @@ struct Given {
 /// Ids are given out in one order and committed in another, so the newest one that can be seen is
 /// no bound. The one that was given out last is, as soon as every transaction that had begun by then
 /// has ended: what is below it is there to be seen, or never will be. `write_messages` has its
-/// transaction's number before it takes an id, and a snapshot after the look at the sequence is above
-/// all of these numbers.
+/// transaction's number before it takes an id, so a number taken after the look at the sequence is
+/// above all of these. (A snapshot's `xmax` is not: it is above those that have ended.)
 #[derive(Debug, Default)]
 pub struct Indexer {
     waiting: Option<Given>,
@@ -60,21 +60,29 @@ impl Indexer {
             return Ok(Progress::Idle);
         }
         if self.settled <= seen.indexed_to {
-            // A statement of its own: its snapshot must not be older than the look at the sequence.
-            let now = sqlx::query!(
-                r#"select pg_snapshot_xmin(s)::text::bigint as "xmin!", pg_snapshot_xmax(s)::text::bigint as "xmax!"
-                   from pg_current_snapshot() s"#
-            )
-            .fetch_one(&db.pool)
-            .await?;
-            let given = *self.waiting.get_or_insert(Given { id: seen.given, xmax: now.xmax });
-            if now.xmin < given.xmax {
+            let given = match self.waiting {
+                Some(given) => given,
+                None => *self.waiting.insert(Given { id: seen.given, before: next_number(db).await? }),
+            };
+            if oldest_running(db).await? < given.before {
                 return Ok(Progress::Idle);
             }
             (self.waiting, self.settled) = (None, given.id);
         }
         index_up_to(db, self.settled).await
     }
+}
+
+/// A number for a transaction, above all that were given before.
+async fn next_number(db: &Db) -> Result<i64, Error> {
+    let number = sqlx::query_scalar!(r#"select pg_current_xact_id()::text::bigint as "number!""#);
+    Ok(number.fetch_one(&db.pool).await?)
+}
+
+/// Every transaction with a number below this one has ended.
+async fn oldest_running(db: &Db) -> Result<i64, Error> {
+    let xmin = sqlx::query_scalar!(r#"select pg_snapshot_xmin(pg_current_snapshot())::text::bigint as "xmin!""#);
+    Ok(xmin.fetch_one(&db.pool).await?)
 }
 
 async fn index_up_to(db: &Db, settled: i64) -> Result<Progress, Error> {

@@ -1,5 +1,6 @@
 //! What the index makes of messages that change, come late, or are written on two nodes.
 
+use hark::store::search::Indexer;
 use serde_json::json;
 use sqlx::Row as _;
 
@@ -102,6 +103,14 @@ async fn a_message_that_commits_late_is_not_passed_over() {
                                                array[null::text], array[null::bigint], array[null::bigint])",
     );
     let late_id: i64 = sent.bind(ann.id).fetch_one(&mut late).await.expect("a receipt").get(0);
+    // Also while nothing that began after it has ended.
+    let mut indexer = Indexer::default();
+    for _ in 0..3 {
+        indexer.step(&server.server.app().db).await.expect("a step");
+        let row = sqlx::query("select indexed_to from search_progress").fetch_one(&mut server.sql().await).await;
+        let indexed_to: i64 = row.expect("a row").get(0);
+        assert!(indexed_to < late_id, "it must not go past {late_id}: {indexed_to}");
+    }
     let after = say(&mut bob_client, bob.id, "tea after it").await;
     assert!(after > late_id);
     let mut sql = server.sql().await;
