@@ -94,10 +94,17 @@ const PING_WITHIN: Duration = Duration::from_secs(2);
 /// A lock that somebody holds for seconds is an accident, and so is a transaction that nobody goes
 /// on with: both must not hold up those who wait. A node that vanished is noticed in a minute. And no
 /// question of one client may keep a connection for long.
-const SESSION_SETTINGS: [(&str, &str); 6] = [
+const SESSION_SETTINGS: [(&str, &str); 10] = [
     ("lock_timeout", "5s"),
     ("statement_timeout", "15s"),
     ("idle_in_transaction_session_timeout", "10s"),
+    // Every query looks up few rows, each by an index. Where the planner may choose otherwise it does
+    // for a table that is new, and keeps that plan until the first ANALYZE: in its first minute a
+    // server read all messages for every batch of sends. No query is worth compiling either.
+    ("enable_seqscan", "off"),
+    ("enable_hashjoin", "off"),
+    ("enable_mergejoin", "off"),
+    ("jit", "off"),
     ("tcp_keepalives_idle", "30"),
     ("tcp_keepalives_interval", "10"),
     ("tcp_keepalives_count", "3"),
