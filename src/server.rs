@@ -2,23 +2,16 @@
 //! around a server is in [`process`].
 
 mod chores;
+mod listener;
 pub mod process;
 
-use std::any::Any;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_cors::Cors;
 use actix_web::dev::ServerHandle;
-use actix_web::guard::GuardContext;
-use actix_web::http::header::{RETRY_AFTER, UPGRADE};
-use actix_web::web::{self, Data};
-use actix_web::{App as HttpApp, HttpServer, guard};
-use socket2::SockRef;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
-use tracing_actix_web::TracingLogger;
 
 use crate::app::App;
 use crate::auth::attempts::Attempts;
@@ -32,17 +25,9 @@ use crate::delivery::hub::Hub;
 use crate::store::writer::Writer;
 use crate::store::{Address, Db};
 use crate::telemetry::Metrics;
-use crate::{http, ws};
 
 /// Connections that may wait to be accepted: a storm of reconnects comes all at once.
 const BACKLOG: u32 = 4096;
-/// Connections of one worker thread.
-const CONNECTIONS_PER_WORKER: usize = 100_000;
-/// The kernel gives up a connection whose client takes nothing for so long, which neither a close
-/// frame nor a timer of ours can do while the write buffer is full.
-const UNREAD_FOR_AT_MOST: Duration = Duration::from_mins(1);
-/// Longest wait for connections that do not end by themselves.
-const STOP_WITHIN_SECONDS: u64 = 4;
 /// Longest wait for the writers at a stop, where the database does not answer.
 const DRAIN_WITHIN: Duration = Duration::from_secs(10);
 /// Why a server did not start, in a sentence for whoever starts it.
@@ -131,7 +116,7 @@ impl Server {
             config,
         });
         let address = listener.local_addr()?;
-        let http = http_server(&app, listener)?;
+        let http = listener::serve(&app, listener)?;
         let handle = http.handle();
         Ok(Self { chores: chores::start(&app), http: tokio::spawn(http), app, address, handle, writer_db })
     }
@@ -175,55 +160,6 @@ impl Server {
 
 async fn connect(database: &Address, connections: u32) -> Result<Db, StartError> {
     Db::connect(database, connections).await.map_err(|error| StartError::Database(error.causes()))
-}
-
-fn http_server(app: &Arc<App>, listener: TcpListener) -> std::io::Result<actix_web::dev::Server> {
-    let data = Data::from(Arc::clone(app));
-    let max_body = app.config.limits.max_frame_bytes;
-    let server = HttpServer::new(move || {
-        HttpApp::new()
-            .wrap(cors(&data.config))
-            .wrap(TracingLogger::default())
-            .app_data(data.clone())
-            .app_data(web::PayloadConfig::new(max_body))
-            .route("/", web::get().guard(guard::fn_guard(wants_a_socket)).to(ws::upgrade))
-            .route("/ws", web::get().to(ws::upgrade))
-            .configure(http::routes)
-    })
-    .workers(std::thread::available_parallelism().map_or(1, std::num::NonZero::get))
-    .on_connect(tune)
-    .max_connections(CONNECTIONS_PER_WORKER)
-    .shutdown_timeout(STOP_WITHIN_SECONDS)
-    .disable_signals()
-    .listen(listener)?;
-    Ok(server.run())
-}
-
-/// `GET /` is a page, unless the client asks for an upgrade.
-fn wants_a_socket(context: &GuardContext<'_>) -> bool {
-    let upgrade = context.head().headers().get(UPGRADE);
-    upgrade.is_some_and(|protocol| protocol.as_bytes().eq_ignore_ascii_case(b"websocket"))
-}
-
-fn cors(config: &Config) -> Cors {
-    let cors = Cors::default()
-        .allowed_methods(["GET", "POST", "PUT", "PATCH", "DELETE"])
-        .allow_any_header()
-        .expose_headers([RETRY_AFTER])
-        .max_age(3600);
-    if config.origins().any(|origin| origin == "*") {
-        return cors.allow_any_origin();
-    }
-    config.origins().fold(cors, Cors::allowed_origin)
-}
-
-/// What every accepted connection is set to.
-fn tune(stream: &dyn Any, _: &mut actix_web::dev::Extensions) {
-    let Some(stream) = stream.downcast_ref::<actix_web::rt::net::TcpStream>() else { return };
-    // Frames are small and somebody waits for each.
-    let _ = stream.set_nodelay(true);
-    #[cfg(target_os = "linux")]
-    let _ = SockRef::from(stream).set_tcp_user_timeout(Some(UNREAD_FOR_AT_MOST));
 }
 
 /// Binds an address; port 0 takes a free one.

@@ -337,7 +337,7 @@ impl Drop for Registration {
             }
         }
         drop(shard);
-        self.socket.outbox.end(false);
+        self.socket.outbox.abandon();
         for target in mem::take(&mut *self.socket.open.lock()) {
             self.hub.forget_open(&self.socket, target);
         }

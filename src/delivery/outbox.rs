@@ -8,7 +8,6 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use tokio::sync::Notify;
 
 use super::{Subject, WhenSlow, Where};
 use crate::model::{Seq, UserId};
@@ -16,9 +15,9 @@ use crate::wire::close::Close;
 use crate::wire::items::BehindItem;
 use crate::wire::reply::{self, Body, Frame};
 
-/// Most bytes that are handed over at once: a large slice would stay in the connection's write
-/// buffer as capacity long after it has been sent.
-const SLICE: usize = 4096;
+/// What is handed over at once: as many frames, or frames until there are as many bytes.
+const FRAMES_AT_ONCE: usize = 64;
+const BYTES_AT_ONCE: usize = 64 * 1024;
 /// What a waiting frame costs besides its bytes, roughly.
 const BOOKKEEPING: usize = 100;
 /// Most conversations that one socket is behind in. One that falls behind in more has to begin anew.
@@ -26,8 +25,7 @@ const MOST_BEHIND: usize = 1_000;
 /// Most pushes of which only the latest waits.
 const MOST_LATEST: usize = 1_000;
 
-/// The frames that wait for one socket. Anybody may push; its connection alone replies, and the
-/// connection's body alone takes.
+/// The frames that wait for one socket. Anybody may push; its connection alone replies and takes.
 #[derive(Debug)]
 pub struct Outbox {
     /// Whose socket it is: a `behind` names conversations as they do.
@@ -35,8 +33,6 @@ pub struct Outbox {
     /// For pushes. Replies have their own: a connection stops reading requests while they wait.
     budget: usize,
     state: Mutex<State>,
-    /// Tells the connection that it was asked to close, or that there is room again.
-    changed: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -48,26 +44,12 @@ struct State {
     latest: HashMap<Subject, usize>,
     /// The conversations that the socket is behind in, and up to where.
     behind: HashMap<Where, Seq>,
-    /// The first of `waiting` is the rest of a frame whose beginning is written.
-    cut: bool,
     push_bytes: usize,
     reply_bytes: usize,
     taker: Option<Waker>,
     asked_to_close: Option<Close>,
-    phase: Phase,
-}
-
-/// How far a connection has come, each phase after the one before.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-enum Phase {
-    #[default]
-    Open,
     /// No frame goes in any more: the last one, which says why, is there, or nobody will take it.
-    Finished,
-    /// The body ends once `waiting` is empty.
-    Ended,
-    /// The client has said goodbye as well.
-    Agreed,
+    over: bool,
 }
 
 #[derive(Debug)]
@@ -121,14 +103,18 @@ impl State {
         if is_push { &mut self.push_bytes } else { &mut self.reply_bytes }
     }
 
-    /// Drops all that waits, but for the rest of a frame: the reason behind it would be read as the
-    /// inside of it.
     fn drop_waiting(&mut self) {
-        let rest = self.waiting.pop_front().filter(|_| self.cut);
-        self.waiting = rest.into_iter().collect();
+        self.waiting.clear();
         self.latest.clear();
         self.behind.clear();
         (self.push_bytes, self.reply_bytes) = (0, 0);
+    }
+
+    fn watch(&mut self, context: &Context<'_>) {
+        match &mut self.taker {
+            Some(taker) => taker.clone_from(context.waker()),
+            None => self.taker = Some(context.waker().clone()),
+        }
     }
 
     fn wake_taker(&mut self) {
@@ -142,13 +128,13 @@ impl Outbox {
     /// An outbox of a user's socket that holds `budget` bytes of pushes, and the one that goes over it.
     #[must_use]
     pub fn new(user: UserId, budget: usize) -> Self {
-        Self { user, budget, state: Mutex::default(), changed: Notify::new() }
+        Self { user, budget, state: Mutex::default() }
     }
 
     /// Adds what somebody else has to say, or what stands for it where the budget is used up.
     pub fn push(&self, frame: &Frame, when_slow: WhenSlow) {
         let mut state = self.state.lock();
-        if state.phase > Phase::Open {
+        if state.over {
             return;
         }
         let is_full = state.push_bytes >= self.budget;
@@ -163,10 +149,8 @@ impl Outbox {
         }
         if state.behind.len() > MOST_BEHIND {
             state.drop_waiting();
-            state.phase = Phase::Finished;
+            state.over = true;
             state.asked_to_close.get_or_insert(Close::Overloaded);
-            self.changed.notify_one();
-            return;
         }
         state.wake_taker();
     }
@@ -174,7 +158,7 @@ impl Outbox {
     /// Adds what the connection itself has to say. It asks `has_room` before it takes on more.
     pub fn reply(&self, frame: &Frame) {
         let mut state = self.state.lock();
-        if state.phase == Phase::Open {
+        if !state.over {
             state.add(frame, false);
             state.wake_taker();
         }
@@ -184,7 +168,7 @@ impl Outbox {
     /// that asks without reading gets no pile of them.
     pub fn sign_of_life(&self, frame: &Frame) {
         let mut state = self.state.lock();
-        if state.phase == Phase::Open && state.waiting.is_empty() {
+        if !state.over && state.waiting.is_empty() {
             state.add(frame, false);
             state.wake_taker();
         }
@@ -192,8 +176,9 @@ impl Outbox {
 
     /// Asks the connection to close. The first reason stands.
     pub fn ask_to_close(&self, close: Close) {
-        self.state.lock().asked_to_close.get_or_insert(close);
-        self.changed.notify_one();
+        let mut state = self.state.lock();
+        state.asked_to_close.get_or_insert(close);
+        state.wake_taker();
     }
 
     /// Why the connection was asked to close, if it was.
@@ -208,76 +193,56 @@ impl Outbox {
         self.state.lock().reply_bytes <= self.budget / 2
     }
 
-    /// Returns when `asked_to_close` or `has_room` may have changed.
-    pub async fn changed(&self) {
-        self.changed.notified().await;
-    }
-
     /// Adds the last frame: what comes after it is dropped.
     pub fn finish(&self, close: Close) {
         let mut state = self.state.lock();
-        state.phase = state.phase.max(Phase::Finished);
         state.add(&close.frame(), false);
-        state.wake_taker();
-    }
-
-    /// Lets the body end once everything is written. `agreed` where the client has said goodbye as
-    /// well, so that nothing is to be waited for.
-    pub fn end(&self, agreed: bool) {
-        let mut state = self.state.lock();
-        state.phase = state.phase.max(if agreed { Phase::Agreed } else { Phase::Ended });
+        state.over = true;
         state.wake_taker();
     }
 
     /// Whether nothing goes in any more.
     #[must_use]
     pub fn is_over(&self) -> bool {
-        self.state.lock().phase > Phase::Open
+        self.state.lock().over
     }
 
-    /// Whether both sides have said goodbye.
-    #[must_use]
-    pub fn is_agreed(&self) -> bool {
-        self.state.lock().phase == Phase::Agreed
-    }
-
-    /// Nobody takes any more: the connection is gone. What waits is dropped, and the connection's
-    /// task, which may be waiting for room, finds out.
+    /// Nobody takes any more: the connection is gone. What waits is dropped.
     pub fn abandon(&self) {
         let mut state = self.state.lock();
-        state.phase = state.phase.max(Phase::Finished);
-        state.cut = false;
+        state.over = true;
         state.drop_waiting();
-        self.changed.notify_one();
     }
 
-    /// The next bytes to write; `None` where the connection has ended.
-    pub fn poll_take(&self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
+    /// Hands over frames to write, a batch at a time. Pending where none waits; wakes when one does,
+    /// and when the connection is asked to close.
+    pub fn poll_take(&self, context: &Context<'_>, frames: &mut VecDeque<Bytes>) -> Poll<()> {
         let mut state = self.state.lock();
-        if !state.behind.is_empty() && state.push_bytes <= self.budget / 2 && state.phase == Phase::Open {
+        if !state.behind.is_empty() && state.push_bytes <= self.budget / 2 && !state.over {
             state.say_behind(self.user);
         }
-        let Some(mut first) = state.take_first() else {
-            if state.phase >= Phase::Ended {
-                return Poll::Ready(None);
-            }
-            state.taker = Some(context.waker().clone());
-            return Poll::Pending;
-        };
-        let had_room = state.reply_bytes <= self.budget / 2;
-        let slice = first.bytes.split_to(first.bytes.len().min(SLICE));
-        state.cut = !first.bytes.is_empty();
-        let done_with = slice.len() + if state.cut { 0 } else { BOOKKEEPING };
-        let counted = state.counted(first.is_push);
-        *counted = counted.saturating_sub(done_with);
-        if state.cut {
-            state.waiting.push_front(Waiting { subject: None, ..first });
-            state.taken -= 1;
+        let mut bytes = 0;
+        while bytes < BYTES_AT_ONCE && frames.len() < FRAMES_AT_ONCE {
+            let Some(first) = state.take_first() else { break };
+            bytes += first.bytes.len();
+            let counted = state.counted(first.is_push);
+            *counted = counted.saturating_sub(first.bytes.len() + BOOKKEEPING);
+            frames.push_back(first.bytes);
         }
-        if !had_room && state.reply_bytes <= self.budget / 2 {
-            self.changed.notify_one();
+        if state.waiting.is_empty() {
+            // A burst is over: an idle socket keeps no room for the next one.
+            state.waiting = VecDeque::new();
         }
-        Poll::Ready(Some(slice))
+        if !frames.is_empty() {
+            return Poll::Ready(());
+        }
+        state.watch(context);
+        Poll::Pending
+    }
+
+    /// Wakes when the connection is asked to close, or more waits.
+    pub fn watch(&self, context: &Context<'_>) {
+        self.state.lock().watch(context);
     }
 }
 
@@ -286,21 +251,19 @@ mod tests {
     use super::*;
     use crate::model::{GroupId, Target};
 
-    fn take(outbox: &Outbox) -> Poll<Option<Bytes>> {
-        outbox.poll_take(&mut Context::from_waker(Waker::noop()))
+    /// One batch, frames one behind the other.
+    fn take(outbox: &Outbox) -> Option<Vec<u8>> {
+        let mut frames = VecDeque::new();
+        let taken = outbox.poll_take(&Context::from_waker(Waker::noop()), &mut frames);
+        taken.is_ready().then(|| frames.into_iter().flatten().collect())
     }
 
     fn take_all(outbox: &Outbox) -> Vec<u8> {
-        let mut written = Vec::new();
-        while let Poll::Ready(Some(slice)) = take(outbox) {
-            assert!(slice.len() <= SLICE);
-            written.extend_from_slice(&slice);
-        }
-        written
+        std::iter::from_fn(|| take(outbox)).flatten().collect()
     }
 
     fn large() -> Frame {
-        reply::push("x", &Body { message: Some("x".repeat(2 * SLICE)), ..Body::done() })
+        reply::push("x", &Body { message: Some("x".repeat(BYTES_AT_ONCE)), ..Body::done() })
     }
 
     const ANN: UserId = UserId(1);
@@ -317,10 +280,17 @@ mod tests {
     }
 
     #[test]
-    fn a_large_frame_leaves_in_slices_and_in_order() {
-        let outbox = outbox(10);
+    fn frames_leave_whole_in_order_and_a_batch_at_a_time() {
+        let outbox = outbox(10 * BYTES_AT_ONCE);
         outbox.push(&large(), MESSAGE);
-        assert_eq!(take_all(&outbox), large().bytes().as_ref());
+        for nth in 0..2 * FRAMES_AT_ONCE {
+            outbox.push(&Frame::pong(&[nth.to_le_bytes()[0]]), MESSAGE);
+        }
+        let pongs: Vec<u8> =
+            (0..2 * FRAMES_AT_ONCE).flat_map(|nth| Frame::pong(&[nth.to_le_bytes()[0]]).bytes().to_vec()).collect();
+        assert_eq!(take(&outbox).as_deref(), Some(large().bytes().as_ref()));
+        assert_eq!(take(&outbox).as_deref(), Some(&pongs[..pongs.len() / 2]));
+        assert_eq!(take_all(&outbox), pongs[pongs.len() / 2..]);
     }
 
     #[test]
@@ -338,14 +308,14 @@ mod tests {
 
     #[test]
     fn nothing_of_a_conversation_overtakes_its_word() {
-        let outbox = outbox(200);
+        let outbox = outbox(2 * BYTES_AT_ONCE);
         for seq in 1..=3 {
-            outbox.push(&Frame::ping(), WhenSlow::Behind(DIALOG, seq));
+            outbox.push(&large(), WhenSlow::Behind(DIALOG, seq));
         }
         // There is room again, but not yet for the word.
-        assert!(take(&outbox).is_ready());
+        assert_eq!(take(&outbox).as_deref(), Some(large().bytes().as_ref()));
         outbox.push(&Frame::ping(), WhenSlow::Behind(DIALOG, 4));
-        assert_eq!(take_all(&outbox), [Frame::ping().bytes().as_ref(), behind(4).bytes()].concat());
+        assert_eq!(take_all(&outbox), [large().bytes().as_ref(), behind(4).bytes()].concat());
     }
 
     #[test]
@@ -370,26 +340,10 @@ mod tests {
             outbox.push(&Frame::ping(), WhenSlow::Behind(Where::Group(GroupId(group)), 1));
         }
         assert_eq!(outbox.asked_to_close(), Some(Close::Overloaded));
-        assert!(take(&outbox).is_pending());
+        assert_eq!(take(&outbox), None);
         outbox.finish(Close::Overloaded);
         outbox.push(&Frame::ping(), MESSAGE);
-        outbox.end(true);
-        assert_eq!(take(&outbox), Poll::Ready(Some(Close::Overloaded.frame().bytes().clone())));
-        assert_eq!(take(&outbox), Poll::Ready(None));
-    }
-
-    #[test]
-    fn a_frame_that_is_half_written_is_written_to_its_end() {
-        let outbox = outbox(100);
-        outbox.push(&large(), MESSAGE);
-        let Poll::Ready(Some(beginning)) = take(&outbox) else { panic!("the beginning") };
-        for group in 0..=1_000 {
-            outbox.push(&Frame::ping(), WhenSlow::Behind(Where::Group(GroupId(group)), 1));
-        }
-        assert_eq!(outbox.asked_to_close(), Some(Close::Overloaded));
-        outbox.finish(Close::Overloaded);
-        let written = [beginning.to_vec(), take_all(&outbox)].concat();
-        assert_eq!(written, [large().bytes().as_ref(), Close::Overloaded.frame().bytes().as_ref()].concat());
+        assert_eq!(take_all(&outbox), Close::Overloaded.frame().bytes().as_ref());
     }
 
     #[test]
@@ -423,9 +377,8 @@ mod tests {
     fn who_is_gone_leaves_nothing_waiting() {
         let outbox = outbox(1000);
         outbox.reply(&large());
-        assert!(take(&outbox).is_ready());
         outbox.abandon();
         outbox.reply(&large());
-        assert!(outbox.has_room() && take(&outbox).is_pending());
+        assert!(outbox.has_room() && take(&outbox).is_none());
     }
 }

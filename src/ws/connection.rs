@@ -1,24 +1,23 @@
 //! A connection's whole life: one task, one loop, one `select!`. It alone reads from its socket and
 //! answers on it; what others send it goes straight into the outbox.
 
-use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::rt;
 use actix_web::rt::time::{Instant, sleep_until, timeout};
-use actix_ws::{AggregatedMessage, AggregatedMessageStream, ProtocolError};
 use futures_util::future::{FutureExt as _, ready};
 use serde_json::value::RawValue;
 
 use super::in_flight::{Answered, InFlight, Pace};
-use super::limit::Heard;
+use super::incoming::Message;
 use super::rate::{Rate, Verdict};
+use super::stream::{Stream, Traffic};
 use crate::app::App;
 use crate::auth::tokens;
 use crate::commands::{Command, Context, Pages};
 use crate::delivery::hub::Registration;
-use crate::delivery::outbox::Outbox;
 use crate::delivery::socket::Socket;
 use crate::error::Error;
 use crate::wire::close::Close;
@@ -31,8 +30,6 @@ const FINISH_WITHIN: Duration = Duration::from_millis(500);
 const FINISH_WITHIN_AT_STOP: Duration = Duration::from_secs(3);
 /// What takes longer goes on without the connection: others are to hear of it.
 const FINISH_AFTERWARDS_WITHIN: Duration = Duration::from_secs(30);
-/// Longest wait for the client to agree that the connection is closed.
-const FAREWELL: Duration = Duration::from_secs(1);
 
 struct Connection {
     app: Arc<App>,
@@ -40,7 +37,6 @@ struct Connection {
     pages: Arc<Pages>,
     in_flight: InFlight,
     rate: Rate,
-    heard: Heard,
     ping_at: Instant,
 }
 
@@ -53,73 +49,66 @@ enum End {
 }
 
 /// Serves a socket until it ends.
-pub(super) async fn run(app: Arc<App>, registration: Registration, heard: Heard, mut frames: AggregatedMessageStream) {
+pub(super) async fn run(app: Arc<App>, registration: Registration, mut stream: Stream) {
     let limits = &app.config.limits;
     let mut connection = Connection {
         socket: Arc::clone(registration.socket()),
         pages: Arc::default(),
         in_flight: InFlight::new(limits.max_in_flight),
         rate: Rate::new(limits),
-        heard,
         ping_at: Instant::now() + seconds(limits.ping_seconds),
         app: Arc::clone(&app),
     };
-    let end = connection.serve(&mut frames).await;
+    let end = connection.serve(&mut stream).await;
     connection.finish(&end).await;
     if let End::Close(close) = end {
         app.metrics.socket_closed(close.code());
-        say_goodbye(&connection.socket.outbox, close, &mut frames).await;
+        stream.say_goodbye(&connection.socket.outbox, close).await;
     }
     if !connection.in_flight.is_empty() {
         rt::spawn(async move { timeout(FINISH_AFTERWARDS_WITHIN, connection.answer_all()).await });
     }
 }
 
-/// Writes the last frame and waits a moment for the client's, so that the close code is not lost
-/// with a reset connection.
-pub(super) async fn say_goodbye(outbox: &Outbox, close: Close, frames: &mut AggregatedMessageStream) {
-    outbox.finish(close);
-    let agreed = close == Close::Bye || timeout(FAREWELL, hears_goodbye(frames)).await == Ok(true);
-    outbox.end(agreed);
-}
-
-/// Whether the client says goodbye before it is gone.
-async fn hears_goodbye(frames: &mut AggregatedMessageStream) -> bool {
-    loop {
-        match frames.recv().await {
-            Some(Ok(AggregatedMessage::Close(_))) => return true,
-            Some(Ok(_)) => {}
-            Some(Err(_)) | None => return false,
-        }
-    }
-}
-
 impl Connection {
-    async fn serve(&mut self, frames: &mut AggregatedMessageStream) -> End {
+    async fn serve(&mut self, stream: &mut Stream) -> End {
+        let mut timed_for = self.socket.expires_at();
+        let mut timer = pin!(sleep_until(self.wakes_at(stream)));
         loop {
             if let Some(close) = self.socket.outbox.asked_to_close() {
                 return End::Close(close);
             }
-            let reads = self.in_flight.takes_more() && self.socket.outbox.has_room();
-            if !reads {
-                // Who is not listened to is not silent.
-                self.heard.renew();
-            }
-            let wakes_at = self.wakes_at();
-            let ended = tokio::select! {
-                biased;
-                () = self.socket.outbox.changed() => None,
-                answered = self.in_flight.next(), if !self.in_flight.is_empty() => {
-                    self.say(answered);
-                    None
-                }
-                frame = frames.recv(), if reads => self.hear(frame),
-                () = sleep_until(wakes_at) => self.keep_time(),
-            };
-            if let Some(end) = ended {
+            if let Some(end) = self.hear(stream) {
                 return end;
             }
+            let reads = self.reads();
+            if !reads {
+                stream.excuse();
+            }
+            // What is heard only puts it off; `authenticate` may bring it nearer.
+            if self.socket.expires_at() != timed_for {
+                timed_for = self.socket.expires_at();
+                timer.as_mut().reset(self.wakes_at(stream));
+            }
+            tokio::select! {
+                biased;
+                answered = self.in_flight.next(), if !self.in_flight.is_empty() => self.say(answered),
+                traffic = stream.traffic(&self.socket.outbox, reads) => if traffic == Traffic::Gone {
+                    return End::Gone;
+                },
+                () = &mut timer => {
+                    if let Some(end) = self.keep_time(stream) {
+                        return end;
+                    }
+                    timer.as_mut().reset(self.wakes_at(stream));
+                }
+            }
         }
+    }
+
+    /// Whether it takes on more.
+    fn reads(&self) -> bool {
+        self.in_flight.takes_more() && self.socket.outbox.has_room()
     }
 
     /// Lets what was taken come to its end, and the client hear of it.
@@ -144,22 +133,25 @@ impl Connection {
         }
     }
 
-    fn hear(&mut self, frame: Option<Result<AggregatedMessage, ProtocolError>>) -> Option<End> {
-        match frame {
-            Some(Ok(AggregatedMessage::Text(text))) => self.request(&text),
-            Some(Ok(AggregatedMessage::Binary(bytes))) => match std::str::from_utf8(&bytes) {
-                Ok(text) => self.request(text),
-                Err(_) => Some(End::Close(Close::NotUtf8)),
-            },
-            Some(Ok(AggregatedMessage::Ping(payload))) => {
-                self.socket.outbox.sign_of_life(&Frame::pong(&payload));
-                self.count_control_frame()
+    /// Takes in what has come, as much as it may take on.
+    fn hear(&mut self, stream: &mut Stream) -> Option<End> {
+        while self.reads() {
+            let end = match stream.message() {
+                Ok(Some(Message::Text(text))) => self.request(text),
+                Ok(Some(Message::Ping(payload))) => {
+                    self.socket.outbox.sign_of_life(&Frame::pong(payload));
+                    self.count_control_frame()
+                }
+                Ok(Some(Message::Pong)) => self.count_control_frame(),
+                Ok(Some(Message::Close)) => Some(End::Close(Close::Bye)),
+                Err(close) => Some(End::Close(close)),
+                Ok(None) => return None,
+            };
+            if end.is_some() {
+                return end;
             }
-            Some(Ok(AggregatedMessage::Pong(_))) => self.count_control_frame(),
-            Some(Ok(AggregatedMessage::Close(_))) => Some(End::Close(Close::Bye)),
-            Some(Err(error)) => Some(broken(&error)),
-            None => Some(End::Gone),
         }
+        None
     }
 
     /// A ping costs as much as a request that is refused.
@@ -220,12 +212,12 @@ impl Connection {
         self.in_flight.push(ready(Answered { reply, events: Vec::new() }).boxed(), Pace::Overlaps);
     }
 
-    fn wakes_at(&self) -> Instant {
-        self.ping_at.min(self.idle_at()).min(self.expires_at())
+    fn wakes_at(&self, stream: &Stream) -> Instant {
+        self.ping_at.min(self.idle_at(stream)).min(self.expires_at())
     }
 
-    fn idle_at(&self) -> Instant {
-        self.heard.at() + seconds(self.app.config.limits.idle_seconds)
+    fn idle_at(&self, stream: &Stream) -> Instant {
+        stream.heard() + seconds(self.app.config.limits.idle_seconds)
     }
 
     /// Asked anew each time: the clock may jump, and `authenticate` moves it.
@@ -235,12 +227,12 @@ impl Connection {
         Instant::now() + Duration::from_secs(left.min(7 * 24 * 3600))
     }
 
-    fn keep_time(&mut self) -> Option<End> {
+    fn keep_time(&mut self, stream: &Stream) -> Option<End> {
         let now = Instant::now();
         if self.socket.expires_at() <= tokens::now() {
             return Some(End::Close(Close::Unauthorized));
         }
-        if now >= self.idle_at() {
+        if now >= self.idle_at(stream) {
             return Some(End::Close(Close::GoingAway(Duration::ZERO)));
         }
         if now >= self.ping_at {
@@ -257,25 +249,4 @@ fn failure(kind: &str, error: Error, id: Option<&RawValue>) -> Frame {
 
 fn seconds(number: u32) -> Duration {
     Duration::from_secs(number.into())
-}
-
-/// What a frame that cannot be read says about the end of its connection.
-fn broken(error: &ProtocolError) -> End {
-    End::Close(match error {
-        ProtocolError::Overflow => Close::TooLarge,
-        ProtocolError::Io(error) => {
-            // The library says these two in words alone.
-            let words = error.to_string();
-            if words.contains("utf-8") {
-                Close::NotUtf8
-            } else if words.contains("continuation size") {
-                Close::TooLarge
-            } else if error.kind() == io::ErrorKind::InvalidData {
-                Close::Protocol
-            } else {
-                return End::Gone;
-            }
-        }
-        _ => Close::Protocol,
-    })
 }

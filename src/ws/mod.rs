@@ -1,10 +1,12 @@
-//! The socket: how one is opened, and its whole life. The only place that knows `actix_ws`.
+//! The socket: how one is opened, and its whole life.
 
-mod body;
 mod connection;
 mod in_flight;
-mod limit;
+mod incoming;
 mod rate;
+mod stream;
+mod takeover;
 mod upgrade;
 
+pub use takeover::take_over;
 pub use upgrade::upgrade;

@@ -1,30 +1,21 @@
 //! How a socket is opened: who is it, may they, and with which words they are told if not.
 
-use std::sync::Arc;
-
+use actix_http::ws;
 use actix_web::http::header::{AUTHORIZATION, HOST, HeaderMap, ORIGIN, SEC_WEBSOCKET_PROTOCOL};
-use actix_web::web::{Data, Payload};
-use actix_web::{FromRequest as _, HttpRequest, HttpResponse, dev, rt};
-use actix_ws::AggregatedMessageStream;
+use actix_web::web::Data;
+use actix_web::{HttpRequest, HttpResponse};
 use serde_json::json;
-use tracing::Instrument as _;
 
-use super::body::OutboxBody;
-use super::connection;
-use super::limit::{Heard, Limited};
+use super::takeover::Decided;
 use crate::app::App;
 use crate::auth::tokens;
 use crate::config::Config;
 use crate::delivery::hub::Registration;
-use crate::delivery::outbox::Outbox;
 use crate::error::{Code, Error};
-use crate::model::UserId;
 use crate::wire::close::Close;
 
 /// What a browser offers beside its token, and what the server answers.
 const SUBPROTOCOL: &str = "auth";
-/// Enough for a close frame.
-const FAREWELL_BUDGET: usize = 1024;
 
 /// How the client showed its token, and so how it can hear a refusal: a page cannot see a 401.
 enum Shown<'a> {
@@ -45,7 +36,7 @@ enum NotOpened {
 }
 
 /// `GET /` and `GET /ws`, with an upgrade.
-pub async fn upgrade(request: HttpRequest, payload: Payload, app: Data<App>) -> HttpResponse {
+pub async fn upgrade(request: HttpRequest, app: Data<App>) -> HttpResponse {
     if !origin_may(request.headers(), &app.config) {
         return HttpResponse::Forbidden()
             .json(json!({ "message": "Pages of this origin may not connect", "code": "unauthorized" }));
@@ -56,7 +47,7 @@ pub async fn upgrade(request: HttpRequest, payload: Payload, app: Data<App>) -> 
         Shown::Subprotocol(token) => (token, true),
     };
     let refusal = match admit(&app, token).await {
-        Ok(registration) => return or_refuse(open(&request, payload, app.into_inner(), registration)),
+        Ok(registration) => return answer(&request, Decided::Serve(app.into_inner(), registration)),
         Err(refusal) => refusal,
     };
     let close = match refusal {
@@ -74,16 +65,7 @@ pub async fn upgrade(request: HttpRequest, payload: Payload, app: Data<App>) -> 
             Close::Overloaded
         }
     };
-    or_refuse(open_and_close(&request, payload, &app, close))
-}
-
-/// The response of a handshake, or what is wrong with the handshake itself.
-type Opened = Result<HttpResponse, actix_web::Error>;
-
-fn or_refuse(opened: Opened) -> HttpResponse {
-    opened.unwrap_or_else(|error| {
-        HttpResponse::BadRequest().json(json!({ "message": error.to_string(), "code": Code::BadParams }))
-    })
+    answer(&request, Decided::Close(app.into_inner(), close))
 }
 
 /// A page's origin has to be its server's own, or one that the settings name. Programs have none.
@@ -99,9 +81,14 @@ fn shown_token(headers: &HeaderMap) -> Shown<'_> {
     if let Some(value) = headers.get(AUTHORIZATION) {
         return Shown::Header(value.to_str().ok().and_then(tokens::bearer));
     }
-    let offered = headers.get_all(SEC_WEBSOCKET_PROTOCOL).filter_map(|value| value.to_str().ok());
-    let mut offered = offered.flat_map(|value| value.split(',')).map(str::trim);
+    let mut offered = offered(headers);
     if offered.any(|name| name == SUBPROTOCOL) { Shown::Subprotocol(offered.next()) } else { Shown::Header(None) }
+}
+
+/// The subprotocols that the client names.
+fn offered(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    let values = headers.get_all(SEC_WEBSOCKET_PROTOCOL).filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).map(str::trim)
 }
 
 async fn admit(app: &App, token: Option<&str>) -> Result<Registration, NotOpened> {
@@ -115,40 +102,18 @@ async fn admit(app: &App, token: Option<&str>) -> Result<Registration, NotOpened
     }
 }
 
-fn open(request: &HttpRequest, payload: Payload, app: Arc<App>, registration: Registration) -> Opened {
-    let outbox = Arc::clone(&registration.socket().outbox);
-    let heard = Heard::now();
-    let (response, frames) = handshake(request, payload, outbox, heard.clone(), app.config.limits.max_frame_bytes)?;
-    let span = tracing::info_span!("connection", user = %registration.socket().user);
-    rt::spawn(connection::run(app, registration, heard, frames).instrument(span));
-    Ok(response)
-}
-
-fn open_and_close(request: &HttpRequest, payload: Payload, app: &App, close: Close) -> Opened {
-    let outbox = Arc::new(Outbox::new(UserId(0), FAREWELL_BUDGET));
-    let limits = &app.config.limits;
-    let (response, mut frames) =
-        handshake(request, payload, Arc::clone(&outbox), Heard::now(), limits.max_frame_bytes)?;
-    app.metrics.socket_closed(close.code());
-    rt::spawn(async move { connection::say_goodbye(&outbox, close, &mut frames).await });
-    Ok(response)
-}
-
-/// Answers the handshake; the response writes what is in the outbox.
-fn handshake(
-    request: &HttpRequest,
-    payload: Payload,
-    outbox: Arc<Outbox>,
-    heard: Heard,
-    max_frame_bytes: usize,
-) -> Result<(HttpResponse, AggregatedMessageStream), actix_web::Error> {
-    let limited = Limited::new(payload, max_frame_bytes, heard, Arc::clone(&outbox));
-    let mut limited: dev::Payload = dev::Payload::Stream { payload: Box::pin(limited) };
-    let payload = Payload::from_request(request, &mut limited).into_inner()?;
-    // The library's handle for sending is of no use here: every frame goes through the outbox.
-    let (response, _, frames) = actix_ws::handle_with_protocols(request, payload, &[SUBPROTOCOL])?;
-    let frames =
-        frames.max_frame_size(max_frame_bytes).aggregate_continuations().max_continuation_size(max_frame_bytes);
-    let response = response.map_body(|_, library| OutboxBody::new(outbox, library)).map_into_boxed_body();
-    Ok((response, frames))
+/// Answers the handshake; what is to become of the connection goes with the answer.
+fn answer(request: &HttpRequest, decided: Decided) -> HttpResponse {
+    let mut response = match ws::handshake(request.head()) {
+        Ok(response) => response,
+        Err(error) => {
+            return HttpResponse::BadRequest().json(json!({ "message": error.to_string(), "code": Code::BadParams }));
+        }
+    };
+    if offered(request.headers()).any(|name| name == SUBPROTOCOL) {
+        response.insert_header((SEC_WEBSOCKET_PROTOCOL, SUBPROTOCOL));
+    }
+    let mut response = response.finish();
+    response.extensions_mut().insert(decided);
+    response.map_into_boxed_body().into()
 }

@@ -45,7 +45,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
 /// Libraries, and the rooms that know them.
 const ONLY_IN: &[(&str, &[&str])] = &[
     ("sqlx::", &["store"]),
-    ("actix_ws::", &["ws"]),
+    // What is below actix-web: where a connection leaves HTTP, and nowhere else.
+    ("actix_http::", &["server", "ws"]),
     ("jsonwebtoken::", &["auth"]),
     ("argon2::", &["auth"]),
     // What goes over the wire says its schema where it stands.

@@ -1,7 +1,8 @@
 //! Word of new messages: to who asked for notifications, and does not have the conversation open.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Waker};
 
 use hark::delivery::socket::Socket;
 use hark::model::{SessionId, Target, Topic, UserId};
@@ -13,11 +14,9 @@ use crate::support::{TestServer, steady};
 
 /// What the server has pushed to a socket that nobody reads yet.
 fn waiting(socket: &Socket) -> String {
-    let mut bytes = Vec::new();
-    while let Poll::Ready(Some(more)) = socket.outbox.poll_take(&mut Context::from_waker(Waker::noop())) {
-        bytes.extend_from_slice(&more);
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
+    let mut frames = VecDeque::new();
+    let _ = socket.outbox.poll_take(&Context::from_waker(Waker::noop()), &mut frames);
+    frames.iter().map(|frame| String::from_utf8_lossy(frame)).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]

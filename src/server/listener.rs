@@ -1,0 +1,119 @@
+//! HTTP on a listener, and how an upgrade leaves it: actix-web's own server offers no way out of
+//! HTTP for a connection, so the same parts are put together here with one.
+
+use std::net::TcpListener;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_cors::Cors;
+use actix_http::body::MessageBody;
+use actix_http::{HttpService, Payload, Request};
+use actix_service::{IntoServiceFactory as _, ServiceFactoryExt as _, map_config};
+use actix_web::dev::{
+    AppConfig, Extensions, Server, Service as _, ServiceFactory, ServiceRequest, ServiceResponse, fn_factory,
+    fn_service,
+};
+use actix_web::guard::GuardContext;
+use actix_web::http::header::{RETRY_AFTER, UPGRADE};
+use actix_web::rt::net::TcpStream;
+use actix_web::web::{self, Data};
+use actix_web::{App as HttpApp, Error, guard};
+use socket2::SockRef;
+use tracing_actix_web::TracingLogger;
+
+use crate::app::App;
+use crate::config::Config;
+use crate::{http, ws};
+
+/// Connections of one worker thread.
+const CONNECTIONS_PER_WORKER: usize = 100_000;
+/// The kernel gives up a connection whose client takes nothing for so long, which neither a close
+/// frame nor a timer of ours can do while the write buffer is full.
+const UNREAD_FOR_AT_MOST: Duration = Duration::from_mins(1);
+/// Longest wait for connections that do not end by themselves.
+const STOP_WITHIN_SECONDS: u64 = 4;
+
+/// Serves on a listener, from one thread a core, until it is stopped.
+pub(super) fn serve(app: &Arc<App>, listener: TcpListener) -> std::io::Result<Server> {
+    let data = Data::from(Arc::clone(app));
+    let address = listener.local_addr()?;
+    let server = Server::build()
+        .workers(std::thread::available_parallelism().map_or(1, std::num::NonZero::get))
+        .max_concurrent_connections(CONNECTIONS_PER_WORKER)
+        .shutdown_timeout(STOP_WITHIN_SECONDS)
+        .disable_signals()
+        .listen("hark", listener, move || {
+            let upgrades = data.clone();
+            let requests = application(data.clone()).into_factory().map_err(|error: Error| error.error_response());
+            HttpService::build()
+                .on_connect_ext(tune)
+                .local_addr(address)
+                .upgrade(fn_factory(move || {
+                    let application = application(upgrades.clone()).into_factory().new_service(AppConfig::default());
+                    async move {
+                        let application = Rc::new(application.await?);
+                        Ok::<_, ()>(fn_service(move |(request, connection): (Request, _)| {
+                            // What follows the request is the socket's, and no body.
+                            let answer = application.call(request.replace_payload(Payload::None).0);
+                            // On the heap: the room of a plain request would grow by it.
+                            Box::pin(async move {
+                                ws::take_over(answer.await?.into(), connection).await.map_err(Error::from)
+                            })
+                        }))
+                    }
+                }))
+                .finish(map_config(requests, |()| AppConfig::default()))
+                .tcp()
+        })?;
+    Ok(server.run())
+}
+
+/// All that is answered, upgrades included.
+fn application(
+    app: Data<App>,
+) -> HttpApp<
+    impl ServiceFactory<
+        ServiceRequest,
+        Config = (),
+        Response = ServiceResponse<impl MessageBody>,
+        Error = Error,
+        InitError = (),
+    >,
+> {
+    let max_body = app.config.limits.max_frame_bytes;
+    HttpApp::new()
+        .wrap(cors(&app.config))
+        .wrap(TracingLogger::default())
+        .app_data(app)
+        .app_data(web::PayloadConfig::new(max_body))
+        .route("/", web::get().guard(guard::fn_guard(wants_a_socket)).to(ws::upgrade))
+        .route("/ws", web::get().to(ws::upgrade))
+        .configure(http::routes)
+}
+
+/// `GET /` is a page, unless the client asks for an upgrade.
+fn wants_a_socket(context: &GuardContext<'_>) -> bool {
+    let upgrade = context.head().headers().get(UPGRADE);
+    upgrade.is_some_and(|protocol| protocol.as_bytes().eq_ignore_ascii_case(b"websocket"))
+}
+
+fn cors(config: &Config) -> Cors {
+    let cors = Cors::default()
+        .allowed_methods(["GET", "POST", "PUT", "PATCH", "DELETE"])
+        .allow_any_header()
+        .expose_headers([RETRY_AFTER])
+        .max_age(3600);
+    if config.origins().any(|origin| origin == "*") {
+        return cors.allow_any_origin();
+    }
+    config.origins().fold(cors, Cors::allowed_origin)
+}
+
+/// What every accepted connection is set to.
+fn tune(stream: &TcpStream, _: &mut Extensions) {
+    // Frames are small and somebody waits for each.
+    let _ = stream.set_nodelay(true);
+    #[cfg(target_os = "linux")]
+    let _ = SockRef::from(stream).set_tcp_user_timeout(Some(UNREAD_FOR_AT_MOST));
+}

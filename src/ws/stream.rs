@@ -1,0 +1,190 @@
+//! The bytes of one socket, both ways. An idle one holds no buffer: what comes is read into the
+//! stack, and what goes is written straight out of the frames that all receivers share.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use actix_web::rt::net::TcpStream;
+use actix_web::rt::time::{Instant, timeout};
+use bytes::{Buf as _, Bytes};
+use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
+
+use super::incoming::{Incoming, Message};
+use crate::delivery::outbox::Outbox;
+use crate::wire::close::Close;
+
+/// Most bytes that are read at once.
+const READ_AT_ONCE: usize = 8192;
+/// Most frames that are written at once.
+const WRITTEN_AT_ONCE: usize = 64;
+/// Longest wait for a client that is told goodbye to take what was said before it.
+const FLUSH: Duration = Duration::from_secs(30);
+/// Longest wait for the client to agree that the connection is closed.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// One socket's bytes.
+pub(super) struct Stream {
+    tcp: TcpStream,
+    incoming: Incoming,
+    /// When the client was last heard of, by as little as one byte.
+    heard: Instant,
+    /// What was taken out of the outbox and is not written yet.
+    unwritten: VecDeque<Bytes>,
+}
+
+/// What has happened on a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Traffic {
+    /// Something has come, there is room for replies again, or the connection was asked to close.
+    Moved,
+    /// The client is gone.
+    Gone,
+}
+
+impl Stream {
+    /// `begun` came behind the request for the upgrade; a message has at most `max_frame_bytes`.
+    pub(super) fn new(tcp: TcpStream, begun: &[u8], max_frame_bytes: usize) -> Self {
+        let incoming = Incoming::new(begun.to_vec(), max_frame_bytes);
+        Self { tcp, incoming, heard: Instant::now(), unwritten: VecDeque::new() }
+    }
+
+    /// When the client was last heard of.
+    pub(super) fn heard(&self) -> Instant {
+        self.heard
+    }
+
+    /// Counts as hearing of the client: who is not listened to is not silent.
+    pub(super) fn excuse(&mut self) {
+        self.heard = Instant::now();
+    }
+
+    /// The next message of those that have come.
+    ///
+    /// # Errors
+    /// As [`Incoming::next`].
+    pub(super) fn message(&mut self) -> Result<Option<Message<'_>>, Close> {
+        self.incoming.next()
+    }
+
+    /// Writes what waits and, where it is to read, waits for more. Writes only once there is nothing
+    /// to read, so that the replies to a burst leave together. Dropping the future loses nothing.
+    pub(super) async fn traffic(&mut self, outbox: &Outbox, reads: bool) -> Traffic {
+        poll_fn(|context| {
+            if reads && let Poll::Ready(read) = self.poll_read(context) {
+                return Poll::Ready(if matches!(read, Ok(true)) { Traffic::Moved } else { Traffic::Gone });
+            }
+            let had_room = outbox.has_room();
+            if let Poll::Ready(Err(_)) = self.poll_write(context, outbox) {
+                return Poll::Ready(Traffic::Gone);
+            }
+            outbox.watch(context);
+            let moved = outbox.asked_to_close().is_some() || !had_room && outbox.has_room();
+            if moved { Poll::Ready(Traffic::Moved) } else { Poll::Pending }
+        })
+        .await
+    }
+
+    /// Writes what waits, the reason last, and waits a moment for the client's goodbye, so that the
+    /// close code is not lost with a reset connection.
+    pub(super) async fn say_goodbye(mut self, outbox: &Outbox, close: Close) {
+        outbox.finish(close);
+        let mut agreed = close == Close::Bye;
+        let mut readable = true;
+        let flushed = poll_fn(|context| {
+            // A client that is still sending cannot read before it has got rid of that.
+            while readable && let Poll::Ready(read) = self.poll_read(context) {
+                readable = matches!(read, Ok(true));
+                agreed |= self.hears_goodbye(close);
+            }
+            self.poll_flush(context, outbox)
+        });
+        if !matches!(timeout(FLUSH, flushed).await, Ok(Ok(()))) {
+            return;
+        }
+        let goodbye = poll_fn(|context| {
+            while readable && !agreed {
+                readable = matches!(ready!(self.poll_read(context)), Ok(true));
+                agreed |= self.hears_goodbye(close);
+            }
+            Poll::Ready(())
+        });
+        let _ = timeout(FAREWELL, goodbye).await;
+    }
+
+    /// Whether the client says goodbye in what has come, where that can be read at all.
+    fn hears_goodbye(&mut self, close: Close) -> bool {
+        if matches!(close, Close::TooLarge | Close::NotUtf8 | Close::Protocol) {
+            self.incoming.forget();
+            return false;
+        }
+        loop {
+            match self.incoming.next() {
+                Ok(Some(Message::Close)) => return true,
+                Ok(Some(_)) => {}
+                Ok(None) => return false,
+                Err(_) => {
+                    self.incoming.forget();
+                    return false;
+                }
+            }
+        }
+    }
+
+    /// Reads what is there; false where the client has ended.
+    fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        let mut room = [MaybeUninit::uninit(); READ_AT_ONCE];
+        let mut read = ReadBuf::uninit(&mut room);
+        ready!(Pin::new(&mut self.tcp).poll_read(context, &mut read))?;
+        self.heard = Instant::now();
+        self.incoming.add(read.filled());
+        Poll::Ready(Ok(!read.filled().is_empty()))
+    }
+
+    /// Writes as long as something waits and the client takes it. Never ready but with an error.
+    fn poll_write(&mut self, context: &mut Context<'_>, outbox: &Outbox) -> Poll<io::Result<()>> {
+        loop {
+            if self.unwritten.is_empty() {
+                self.unwritten = VecDeque::new();
+                ready!(outbox.poll_take(context, &mut self.unwritten));
+            }
+            ready!(self.poll_write_once(context))?;
+        }
+    }
+
+    /// Ready once all that waits is written.
+    fn poll_flush(&mut self, context: &mut Context<'_>, outbox: &Outbox) -> Poll<io::Result<()>> {
+        loop {
+            if self.unwritten.is_empty() && outbox.poll_take(context, &mut self.unwritten).is_pending() {
+                return Poll::Ready(Ok(()));
+            }
+            ready!(self.poll_write_once(context))?;
+        }
+    }
+
+    fn poll_write_once(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut slices = [IoSlice::new(&[]); WRITTEN_AT_ONCE];
+        let mut count = 0;
+        for (slice, frame) in slices.iter_mut().zip(&self.unwritten) {
+            *slice = IoSlice::new(frame);
+            count += 1;
+        }
+        let mut written = ready!(Pin::new(&mut self.tcp).poll_write_vectored(context, &slices[..count]))?;
+        if written == 0 {
+            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+        }
+        while let Some(first) = self.unwritten.front_mut() {
+            if written < first.len() {
+                first.advance(written);
+                break;
+            }
+            written -= first.len();
+            self.unwritten.pop_front();
+        }
+        Poll::Ready(Ok(()))
+    }
+}
