@@ -20,7 +20,16 @@ pub(super) fn complete(log: &Log<'_>) -> Ruling {
         }
         let Some(mut state) = State::at(log, &handed_out, synced.user, synced.cursor) else { continue };
         synced.changes.iter().for_each(|change| state.fold(change));
-        Comparison { log, hearing: &mut hearing, synced, state: &state, spans: &spans, steps: &steps }.make();
+        Comparison {
+            log,
+            hearing: &mut hearing,
+            synced,
+            state: &state,
+            handed_out: &handed_out,
+            spans: &spans,
+            steps: &steps,
+        }
+        .make();
     }
     for asked in log.asked.iter().filter(|asked| asked.kind == "sync" && asked.is_done()) {
         if let Err(what) =
@@ -117,6 +126,7 @@ struct Comparison<'a, 'b> {
     hearing: &'b mut Hearing<'a>,
     synced: &'a Synced<'a>,
     state: &'b State,
+    handed_out: &'b HashMap<(UserId, &'a str), &'a Asked>,
     spans: &'b BTreeMap<(i64, UserId), Vec<Span>>,
     steps: &'b BTreeMap<(i64, UserId), Vec<Step>>,
 }
@@ -138,8 +148,10 @@ impl Comparison<'_, '_> {
     }
 
     fn wrong(&mut self, what: &str, entry: usize) {
-        let what = format!("from cursor {} {}: {what}", self.synced.cursor, self.synced.user);
-        self.hearing.wrong(what, [entry, self.synced.entry]);
+        let (user, cursor) = (self.synced.user, self.synced.cursor);
+        let what = format!("{user} asks what came after {cursor}: {what}");
+        let given = self.handed_out.get(&(user, cursor)).map(|reply| reply.shown());
+        self.hearing.wrong(what, given.into_iter().flatten().chain([entry, self.synced.entry]));
     }
 
     /// From when on everything of a place is to be known; None where that cannot be said.

@@ -10,7 +10,7 @@ use crate::certify::record::{
 };
 
 /// Longest piece of an entry that a verdict shows.
-const SHOWN_CHARS: usize = 600;
+const SHOWN_CHARS: usize = 300;
 
 /// What the rules ask.
 pub(super) struct Log<'a> {
