@@ -133,6 +133,9 @@ pub(super) fn nobody_is_disconnected(log: &Log<'_>) -> Ruling {
                 hearing.wrong(what, [window.entry, closed.entry]);
             }
             let end = closed.map_or(log.quiet, |closed| closed.at);
+            if end > over {
+                hearing.saw();
+            }
             let mut sends = log.sends().filter(|send| send.socket == *number && send.at > over && send.at < end);
             let mut later = sends.by_ref().filter(|send| send.answered_at().is_some()).peekable();
             // Another fault may have come by then.
