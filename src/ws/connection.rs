@@ -8,15 +8,16 @@ use std::time::Duration;
 use actix_web::rt;
 use actix_web::rt::time::{Instant, sleep_until, timeout};
 use actix_ws::{AggregatedMessage, AggregatedMessageStream, ProtocolError};
-use futures_util::future::{FutureExt as _, ready};
+use futures_util::future::{BoxFuture, FutureExt as _, ready};
 use serde_json::value::RawValue;
+use tokio::time::timeout_at;
 
 use super::in_flight::{Answered, InFlight, Pace};
 use super::limit::Heard;
 use super::rate::{Rate, Verdict};
 use crate::app::App;
 use crate::auth::tokens;
-use crate::commands::{Command, Context, Pages};
+use crate::commands::{Command, Context, Outcome, Pages};
 use crate::delivery::hub::Registration;
 use crate::delivery::outbox::Outbox;
 use crate::delivery::socket::Socket;
@@ -31,6 +32,9 @@ const FINISH_WITHIN: Duration = Duration::from_millis(500);
 const FINISH_WITHIN_AT_STOP: Duration = Duration::from_secs(3);
 /// What takes longer goes on without the connection: others are to hear of it.
 const FINISH_AFTERWARDS_WITHIN: Duration = Duration::from_secs(30);
+/// Longest wait for an answer, what a request waits behind others included. A database that hangs says
+/// nothing, and what is behind one hanging query must not hang with it. Longer than a write may take.
+const ANSWER_WITHIN: Duration = Duration::from_secs(12);
 /// Longest wait for the client to agree that the connection is closed.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -202,6 +206,7 @@ impl Connection {
             pages: Arc::clone(&self.pages),
         };
         let outcome = command.apply(context, Arc::clone(&self.socket));
+        let outcome = in_time(outcome, pace, Arc::clone(&self.app));
         let Request { kind, id, .. } = request;
         let id = id.map(RawValue::to_owned);
         let answer = async move {
@@ -248,6 +253,33 @@ impl Connection {
             self.socket.outbox.sign_of_life(&Frame::ping());
         }
         None
+    }
+}
+
+/// The outcome of a command, or `overloaded` once it is due. It may come to its end nevertheless, and
+/// then others hear of it.
+fn in_time(
+    mut outcome: BoxFuture<'static, Result<Outcome, Error>>,
+    pace: Pace,
+    app: Arc<App>,
+) -> impl Future<Output = Result<Outcome, Error>> + Send {
+    let due = Instant::now() + ANSWER_WITHIN;
+    async move {
+        // What has waited for so long behind others is not begun any more.
+        if pace == Pace::Alone && Instant::now() >= due {
+            return Err(Error::unavailable("the requests before this one took too long"));
+        }
+        match timeout_at(due, &mut outcome).await {
+            Ok(outcome) => outcome,
+            Err(late) => {
+                rt::spawn(async move {
+                    if let Ok(Ok(outcome)) = timeout(FINISH_AFTERWARDS_WITHIN, outcome).await {
+                        outcome.events.iter().for_each(|event| app.delivery.publish(event));
+                    }
+                });
+                Err(Error::unavailable(late))
+            }
+        }
     }
 }
 

@@ -16,7 +16,7 @@ use super::people::World;
 use super::process::hark::Hark;
 use super::process::postgres::Postgres;
 use super::process::signals;
-use super::ready::wait_until_ready;
+use super::ready::{clock_of, wait_until_ready};
 use super::record::{Phase, Seen};
 use super::recorder::Recorder;
 
@@ -25,6 +25,8 @@ const FULL_DISK_LEAVES: u64 = 48;
 const DISK_HAS_AGAIN: u64 = 2 << 20;
 /// Jumps of the clock, in seconds from the true time.
 const JUMPS: [i64; 6] = [3600, -3600, 40_000, -40_000, 90, 0];
+/// How exactly a server's `Date` tells its clock, in seconds.
+const CLOCK_IS_WITHIN: i64 = 5;
 
 /// A kind of harm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, ValueEnum)]
@@ -110,47 +112,31 @@ impl Targets {
     ) -> Result<(), String> {
         let name = fault.name();
         let note = |phase| recorder.fault(&name, phase);
-        if fault.lane() == Lane::Clients {
-            note(Phase::Begun);
-            match fault {
-                Fault::CutFrame => world.cut_sockets(),
-                Fault::SlowReader => hostile::slow_reader(world, rng).await,
-                _ => hostile::garbage(world, rng).await,
-            }
-            note(Phase::Over);
-            return Ok(());
-        }
         match fault {
-            Fault::KillServer | Fault::KillOneOfTwo | Fault::RestartServer => {
-                let server = self.servers.choose(rng).ok_or("the server is not ours")?;
+            Fault::CutFrame => {
                 note(Phase::Begun);
-                let mut server = server.lock().await;
+                world.cut_sockets();
+            }
+            Fault::SlowReader => {
+                note(Phase::Begun);
+                hostile::slow_reader(world, rng).await;
+            }
+            Fault::Garbage => {
+                note(Phase::Begun);
+                hostile::garbage(world, rng).await;
+            }
+            Fault::KillServer | Fault::KillOneOfTwo | Fault::RestartServer => {
+                let mut server = self.servers.choose(rng).ok_or("the server is not ours")?.lock().await;
+                note(Phase::Begun);
                 if fault == Fault::RestartServer {
-                    server.stop().await?
+                    server.stop().await?;
                 } else {
-                    server.kill().await
+                    server.kill().await;
                 }
                 pause(rng, 0..1500).await;
                 server.spawn().await?;
             }
-            Fault::KillPostgres => match &self.postgres {
-                Some(postgres) => {
-                    let mut postgres = postgres.lock().await;
-                    note(Phase::Begun);
-                    postgres.kill().await;
-                    note(Phase::Away);
-                    pause(rng, 200..4000).await;
-                    note(Phase::Back);
-                    postgres.spawn().await?;
-                }
-                None => {
-                    // The server starts its own again by itself. Only while it is up: not amid its own restart.
-                    let server = self.servers.first().ok_or("PostgreSQL is not ours")?.lock().await;
-                    let postmaster = server.postmaster().ok_or("there is no PostgreSQL of the server's own")?;
-                    note(Phase::Begun);
-                    signals::send(postmaster, Signal::KILL);
-                }
-            },
+            Fault::KillPostgres => self.kill_postgres(note, rng).await?,
             Fault::KillBackend => {
                 let postgres = self.postgres.as_ref().ok_or("PostgreSQL is not ours")?.lock().await;
                 let backend = *postgres.backends().choose(rng).ok_or("PostgreSQL serves no connection")?;
@@ -162,46 +148,54 @@ impl Targets {
                 note(Phase::Begun);
                 // The postmaster first, which starts no more of them then.
                 let stopped = postgres.processes();
-                stopped.iter().for_each(|pid| signals::send(*pid, Signal::STOP));
+                signals::send_all(&stopped, Signal::STOP);
                 note(Phase::Away);
                 sleep(self.stop_for).await;
                 note(Phase::Back);
-                stopped.iter().for_each(|pid| signals::send(*pid, Signal::CONT));
+                signals::send_all(&stopped, Signal::CONT);
             }
-            Fault::FullDisk => self.fill_disk(recorder, rng).await?,
-            Fault::ClockJump => {
-                let clock = self.clock.as_ref().ok_or("libfaketime is not installed")?;
-                note(Phase::Begun);
-                let jump = JUMPS.choose(rng).copied().unwrap_or_default();
-                set_clock(clock, jump).map_err(|error| error.to_string())?;
-                // As long as the library keeps what it has read.
-                pause(rng, 1200..2500).await;
-            }
-            Fault::CutFrame | Fault::SlowReader | Fault::Garbage => unreachable!("what clients do is done above"),
+            Fault::FullDisk => self.fill_disk(note, recorder, rng).await?,
+            Fault::ClockJump => self.jump(note, &world.servers, rng).await?,
         }
-        // Of a database that was just killed a server may not know yet.
-        pause(rng, 100..200).await;
-        wait_until_ready(&world.servers).await?;
+        if fault.lane() != Lane::Clients {
+            // Of a database that was just killed a server may not know yet.
+            pause(rng, 100..200).await;
+            wait_until_ready(&world.servers).await?;
+        }
         note(Phase::Over);
         Ok(())
     }
 
+    async fn kill_postgres(&self, note: impl Fn(Phase), rng: &mut StdRng) -> Result<(), String> {
+        let Some(postgres) = &self.postgres else {
+            // The server starts its own again by itself. Only while it is up: not amid its own restart.
+            let server = self.servers.first().ok_or("PostgreSQL is not ours")?.lock().await;
+            let postmaster = server.postmaster().ok_or("there is no PostgreSQL of the server's own")?;
+            note(Phase::Begun);
+            signals::send(postmaster, Signal::KILL);
+            return Ok(());
+        };
+        let mut postgres = postgres.lock().await;
+        note(Phase::Begun);
+        postgres.kill().await;
+        note(Phase::Away);
+        pause(rng, 200..4000).await;
+        note(Phase::Back);
+        postgres.spawn().await
+    }
+
     /// Leaves PostgreSQL no room to write, for some seconds.
-    async fn fill_disk(&self, recorder: &Recorder, rng: &mut StdRng) -> Result<(), String> {
-        let name = Fault::FullDisk.name();
+    async fn fill_disk(&self, note: impl Fn(Phase), recorder: &Recorder, rng: &mut StdRng) -> Result<(), String> {
         let mut postgres = self.postgres.as_ref().ok_or("PostgreSQL is not ours")?.lock().await;
-        recorder.fault(&name, Phase::Begun);
+        note(Phase::Begun);
         if let (true, Some(folder)) = (postgres.has_disk(), &self.folder) {
             folder.leave_room(FULL_DISK_LEAVES).await?;
             pause(rng, 1500..4000).await;
             folder.leave_room(DISK_HAS_AGAIN).await?;
         } else {
             // Files that cannot grow are what is nearest to it without a file system of one's own.
-            recorder.note(Seen::NotMade {
-                fault: name,
-                why: "a file system of its own needs root; in its place PostgreSQL's files may not grow (RLIMIT_FSIZE)"
-                    .to_owned(),
-            });
+            let why = "a file system of its own needs root; instead PostgreSQL's files could not grow (RLIMIT_FSIZE)";
+            recorder.note(Seen::NotMade { fault: Fault::FullDisk.name(), why: why.to_owned() });
             postgres.limit_files(Some(0)).await?;
             pause(rng, 1500..4000).await;
             postgres.limit_files(None).await?;
@@ -209,6 +203,25 @@ impl Targets {
         // It gives up where it cannot write its log.
         if postgres.pid().is_none() {
             postgres.spawn().await?;
+        }
+        Ok(())
+    }
+
+    /// Sets the clock forward or back, and looks whether the servers go by it.
+    async fn jump(&self, note: impl Fn(Phase), servers: &[String], rng: &mut StdRng) -> Result<(), String> {
+        let clock = self.clock.as_ref().ok_or("libfaketime is not installed")?;
+        note(Phase::Begun);
+        let jump = JUMPS.choose(rng).copied().unwrap_or_default();
+        set_clock(clock, jump).map_err(|error| error.to_string())?;
+        // A server writes its Date anew every half second.
+        pause(rng, 1200..2500).await;
+        for server in servers {
+            // One that is not there has no clock.
+            if let Ok(off) = clock_of(server).await
+                && (off - jump).abs() > CLOCK_IS_WITHIN
+            {
+                return Err(format!("the clock is off by {off} s, and was to be by {jump} s"));
+            }
         }
         Ok(())
     }

@@ -62,7 +62,7 @@ pub(crate) struct Run {
 /// Settings of `watch`.
 #[derive(Debug, Args)]
 pub(crate) struct Watch {
-    /// The server's address, such as http://127.0.0.1:3000; several, separated by commas, are nodes on one database
+    /// The server's address, such as `http://127.0.0.1:3000`; several, separated by commas, are nodes on one database
     #[arg(long, value_delimiter = ',', required = true, value_name = "URL")]
     pub(crate) server: Vec<String>,
     /// What clients do to it, separated by commas: cut-frame, slow-reader, garbage; left out, all three

@@ -14,7 +14,7 @@ use super::recorder::Recorder;
 /// How long an answer may take.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
 /// How long a server may take to work again after something was done to it.
-const READY_WITHIN: Duration = Duration::from_secs(60);
+const READY_WITHIN: Duration = Duration::from_mins(1);
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// Waits until all servers say that they work.
@@ -52,6 +52,17 @@ pub(crate) async fn watch(servers: Vec<String>, targets: Arc<Targets>, recorder:
             }
         }
     }
+}
+
+/// How far a server's clock is from ours, in seconds, as the `Date` of its answers says.
+///
+/// # Errors
+/// Where it does not answer, or without a date.
+pub(crate) async fn clock_of(server: &str) -> Result<i64, String> {
+    let answer = client()?.get(format!("{server}/healthz")).send().await.map_err(|error| error.to_string())?;
+    let date = answer.headers().get("date").and_then(|date| date.to_str().ok()).ok_or("no Date")?;
+    let theirs = chrono::DateTime::parse_from_rfc2822(date).map_err(|error| error.to_string())?;
+    Ok(theirs.timestamp() - chrono::Utc::now().timestamp())
 }
 
 fn client() -> Result<Client, String> {

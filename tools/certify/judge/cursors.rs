@@ -19,7 +19,7 @@ pub(super) fn complete(log: &Log<'_>) -> Ruling {
             continue;
         }
         let Some(mut state) = State::at(log, &handed_out, synced.user, synced.cursor) else { continue };
-        synced.changes.iter().for_each(|change| state.fold(change));
+        state.fold_all(synced.changes);
         Comparison {
             log,
             hearing: &mut hearing,
@@ -84,9 +84,15 @@ impl State {
         let mut state = Self { me: user, ..Self::default() };
         for reply in way.into_iter().rev() {
             let changes = Change::read_all(user, &reply.answer.as_ref()?.frame).ok()?;
-            changes.iter().for_each(|change| state.fold(change));
+            state.fold_all(&changes);
         }
         Some(state)
+    }
+
+    fn fold_all(&mut self, changes: &[Change]) {
+        for change in changes {
+            self.fold(change);
+        }
     }
 
     fn fold(&mut self, change: &Change) {

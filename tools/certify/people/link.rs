@@ -183,7 +183,7 @@ fn masked(payload: &[u8]) -> Vec<u8> {
     match payload.len() {
         short @ 0..126 => frame.push(0x80 | u8::try_from(short).expect("below 126")),
         long => {
-            frame.push(0x80 | 126);
+            frame.push(0x80 | 0x7e);
             frame.extend(u16::try_from(long).expect("requests are short").to_be_bytes());
         }
     }

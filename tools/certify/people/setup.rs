@@ -18,7 +18,7 @@ use crate::certify::recorder::Recorder;
 /// How long each step may take.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// How long to try to sign up where the server's limits are on.
-const SIGNS_UP_WITHIN: Duration = Duration::from_secs(300);
+const SIGNS_UP_WITHIN: Duration = Duration::from_mins(5);
 
 /// Makes `number` people and their groups. `name` tells the accounts of one round from those of others.
 ///

@@ -12,7 +12,7 @@ use crate::certify::record::{Change, Chat, Member, Message, Place, Seen};
 use crate::certify::recorder::Recorder;
 
 /// How long one question may go unanswered before the truth is called untold.
-const TELLS_WITHIN: Duration = Duration::from_secs(60);
+const TELLS_WITHIN: Duration = Duration::from_mins(1);
 /// Rows of a page.
 const PAGE: usize = 100;
 /// So many of a person's cursors are tried in the end, the first and the last among them.

@@ -15,7 +15,7 @@ use super::postgres::die_with_us;
 use super::signals;
 
 /// How long a start may take: a database that was killed replays its log first.
-const READY_WITHIN: Duration = Duration::from_secs(60);
+const READY_WITHIN: Duration = Duration::from_mins(1);
 /// How long a stop in order may take before it is one no more.
 const STOPS_WITHIN: Duration = Duration::from_secs(20);
 /// What signs the tokens of a run.

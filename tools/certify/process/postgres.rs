@@ -12,7 +12,7 @@ use super::folder::{Folder, run};
 use super::{signals, wait_for};
 
 /// How long a start may take: after a crash it replays its log.
-const READY_WITHIN: Duration = Duration::from_secs(60);
+const READY_WITHIN: Duration = Duration::from_mins(1);
 /// How long the processes of a killed postmaster may take to see that it is gone.
 const GONE_WITHIN: Duration = Duration::from_secs(5);
 /// The whole of a file system that can be filled up, in MiB.
@@ -123,7 +123,7 @@ impl Postgres {
         }
         let gone = || !processes.iter().any(|pid| signals::is_alive(*pid));
         if !wait_for(GONE_WITHIN, gone).await {
-            processes.iter().for_each(|pid| signals::send(*pid, Signal::KILL));
+            signals::send_all(&processes, Signal::KILL);
             wait_for(GONE_WITHIN, gone).await;
         }
     }
@@ -171,8 +171,8 @@ impl Drop for Postgres {
     fn drop(&mut self) {
         let processes = self.processes();
         // One that is stopped would not hear of its end.
-        processes.iter().for_each(|pid| signals::send(*pid, Signal::CONT));
-        processes.iter().for_each(|pid| signals::send(*pid, Signal::KILL));
+        signals::send_all(&processes, Signal::CONT);
+        signals::send_all(&processes, Signal::KILL);
     }
 }
 

@@ -13,6 +13,13 @@ pub(crate) fn send(pid: u32, signal: Signal) {
     }
 }
 
+/// Sends a signal to each.
+pub(crate) fn send_all(pids: &[u32], signal: Signal) {
+    for pid in pids {
+        send(*pid, signal);
+    }
+}
+
 /// Whether a process is there and not a zombie.
 pub(crate) fn is_alive(pid: u32) -> bool {
     raw(pid).is_some_and(|pid| test_kill_process(pid) != Err(rustix::io::Errno::SRCH)) && state(pid) != Some('Z')

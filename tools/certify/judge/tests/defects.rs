@@ -23,17 +23,23 @@ const ADDED: &str = "who was added before a message gets it";
 /// What is planted, the rule that it breaks, and how.
 pub(super) const DEFECTS: &[(&str, &str, Plant)] = &[
     ("a loss", LOST, |entries| change_histories(entries, |rows| rows.pop().map(drop))),
-    ("another sender", LOST, |entries| change_histories(entries, |rows| Some(rows.last_mut()?.sender += 100))),
+    ("another sender", LOST, |entries| {
+        change_histories(entries, |rows| {
+            rows.last_mut()?.sender += 100;
+            Some(())
+        })
+    }),
     ("a double", TWICE, |entries| {
         change_histories(entries, |rows| {
             let copy = rows.iter().rfind(|row| !row.deleted)?.clone();
-            rows.push(Message { id: 77, seq: rows.len() as i64 + 1, ..copy });
+            let seq = rows.last()?.seq + 1;
+            rows.push(Message { id: 77, seq, ..copy });
             Some(())
         })
     }),
     ("a message of nobody", TWICE, |entries| {
         change_histories(entries, |rows| {
-            let seq = rows.len() as i64 + 1;
+            let seq = rows.last()?.seq + 1;
             rows.push(Message { id: 77, seq, content: "unheard of".to_owned(), ..rows.last()?.clone() });
             Some(())
         })

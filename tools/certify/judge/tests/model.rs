@@ -95,14 +95,15 @@ impl Model {
         for (socket, user) in (0..).zip(PEOPLE) {
             model.note(Seen::Opened { socket, user, server: 0 });
         }
-        for who in 0..3 {
-            model.call(who, "sync", json!({}), json!({ "item": { "cursor": "0", "more": false, "complete": true } }));
-            model.cursors.entry(PEOPLE[who]).or_default().push(0);
+        let first = json!({ "item": { "cursor": "0", "more": false, "complete": true } });
+        for (who, user) in PEOPLE.into_iter().enumerate() {
+            model.call(who, "sync", &json!({}), &first);
+            model.cursors.entry(user).or_default().push(0);
         }
         model.change += 1;
         model.events.extend([(model.change, 1, true), (model.change, 2, true)]);
         let params = json!({ "groupName": "Group", "userIds": [2] });
-        model.call(0, "newGroup", params, json!({ "item": { "groupId": GROUP } }));
+        model.call(0, "newGroup", &params, &json!({ "item": { "groupId": GROUP } }));
         model.note(Seen::Round(Round { name: "model".to_owned(), seed: 0 }));
         model
     }
@@ -124,9 +125,14 @@ impl Model {
         self.note(Seen::Reply { socket: self.sockets[who], frame: frame_of(&frame) });
     }
 
-    fn call(&mut self, who: usize, kind: &str, params: Value, answer: Value) {
-        self.ask(who, kind, &params);
-        self.reply(who, kind, &answer);
+    fn call(&mut self, who: usize, kind: &str, params: &Value, answer: &Value) {
+        self.ask(who, kind, params);
+        self.reply(who, kind, answer);
+    }
+
+    /// `seq` of the newest message, 0 where there is none.
+    fn newest(&self, place: Place) -> i64 {
+        self.places.get(&place).and_then(|kept| kept.last()).map_or(0, |kept| kept.message.seq)
     }
 
     fn members(&self, place: Place) -> Vec<UserId> {
@@ -169,7 +175,7 @@ impl Model {
             return self.note(Seen::Reply { socket: self.sockets[who], frame: frame_of(&frame) });
         }
         self.change += 1;
-        let seq = self.places.get(&place).map_or(0, Vec::len) as i64 + 1;
+        let seq = self.newest(place) + 1;
         let content = format!("{name} hello");
         let message = Message { id, seq, sender: user, content, deleted: false, reactions: Vec::new() };
         self.places.entry(place).or_default().push(Kept { message: message.clone(), name, change: self.change });
@@ -200,7 +206,7 @@ impl Model {
             kept.message.reactions.clear();
         }
         kept.change = self.change;
-        self.call(who, kind, params, json!({ "item": {} }));
+        self.call(who, kind, &params, &json!({ "item": {} }));
     }
 
     fn react(&mut self, who: usize, what: Option<&str>) {
@@ -218,12 +224,12 @@ impl Model {
         kept.message.reactions.extend(what.map(|what| (user, what.to_owned())));
         kept.message.reactions.sort();
         let params = json!({ "messageId": kept.message.id, "reaction": what });
-        self.call(who, "reactToMessage", params, json!({}));
+        self.call(who, "reactToMessage", &params, &json!({}));
     }
 
     fn read(&mut self, who: usize, group: bool) {
         let (place, user) = (Self::place(who, group), PEOPLE[who]);
-        let newest = self.places.get(&place).map_or(0, Vec::len) as i64;
+        let newest = self.newest(place);
         if newest == 0 || !self.members(place).contains(&user) {
             return;
         }
@@ -233,7 +239,7 @@ impl Model {
         params["seq"] = json!(newest);
         let mut item = params.clone();
         item["userId"] = json!(user);
-        self.call(who, "readMessages", params, json!({ "item": item }));
+        self.call(who, "readMessages", &params, &json!({ "item": item }));
     }
 
     fn page(&mut self, who: usize) {
@@ -243,7 +249,7 @@ impl Model {
         }
         let newest = self.places.get(&place).into_iter().flatten().rev().take(20);
         let rows: Vec<Value> = newest.map(|kept| item(place, &kept.message)).collect();
-        self.call(who, "getlatestMessageGroup", place.target(user), json!({ "data": rows }));
+        self.call(who, "getlatestMessageGroup", &place.target(user), &json!({ "data": rows }));
     }
 
     fn sync(&mut self, who: usize) {
@@ -252,7 +258,7 @@ impl Model {
         let rows: Vec<Value> = self.since(user, cursor).iter().map(|change| row(user, change)).collect();
         let item = json!({ "cursor": self.change.to_string(), "more": false, "complete": true });
         let params = json!({ "cursor": cursor.to_string() });
-        self.call(who, "sync", params, json!({ "data": rows, "item": item }));
+        self.call(who, "sync", &params, &json!({ "data": rows, "item": item }));
         if cursor != self.change {
             let change = self.change;
             self.cursors.entry(user).or_default().push(change);
@@ -291,7 +297,7 @@ impl Model {
         // Who comes anew begins at the newest message.
         self.markers.remove(&(Place::Group(GROUP), 3));
         if self.is_in {
-            let newest = self.places.get(&Place::Group(GROUP)).map_or(0, Vec::len) as i64;
+            let newest = self.newest(Place::Group(GROUP));
             self.markers.insert((Place::Group(GROUP), 3), (newest, 0));
         }
         self.reply(0, kind, &json!({}));
@@ -331,7 +337,7 @@ impl Model {
         let kept = &self.places[&place];
         let read_seq = self.markers.get(&(place, user)).map_or(0, |(seq, _)| *seq);
         let unread = kept.iter().filter(|kept| kept.message.seq > read_seq && kept.message.sender != user).count();
-        Chat { place, last_seq: kept.len() as i64, read_seq, unread: unread as i64 }
+        Chat { place, last_seq: self.newest(place), read_seq, unread: unread.try_into().expect("few") }
     }
 }
 

@@ -1,0 +1,180 @@
+//! `hark-certify`, as its users run it: a short run of each fault. What the judge knows is tested
+//! beside the judge; here the faults are made, and the server loses nothing by them.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tokio::process::Command;
+use tokio::time::timeout;
+
+use crate::support::Process;
+
+/// Longest wait for one run.
+const RUNS_WITHIN: Duration = Duration::from_mins(2);
+/// Where libfaketime is, where it is.
+const FAKETIME: [&str; 3] = [
+    "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1",
+    "/usr/lib/aarch64-linux-gnu/faketime/libfaketime.so.1",
+    "/usr/lib/faketime/libfaketime.so.1",
+];
+
+/// What a run printed, and whether it found nothing wrong.
+struct Run {
+    text: String,
+    holds: bool,
+}
+
+impl Run {
+    /// Runs it to its end.
+    async fn of(arguments: &[&str]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_hark-certify"));
+        command.args(arguments).stdin(Stdio::null()).kill_on_drop(true);
+        let output = timeout(RUNS_WITHIN, command.output()).await.expect("an end in time").expect("it starts");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        Self { text, holds: output.status.success() }
+    }
+
+    /// A short round in which one thing is done to servers that it starts itself.
+    async fn with(fault: &str, more: &[&str]) -> Self {
+        let hark = env!("CARGO_BIN_EXE_hark");
+        let arguments = ["run", "--hark", hark, "--faults", fault, "--seconds", "4", "--people", "5", "--seed", "7"];
+        Self::of(&[&arguments, more].concat()).await
+    }
+
+    /// A verdict without a violation, of a round in which the fault was made at least once.
+    fn survived(&self, fault: &str) {
+        assert!(self.holds, "{}", self.text);
+        assert!(self.text.contains(&format!(" × {fault}\n")), "{fault} was not made: {}", self.text);
+        for rule in [
+            "no acknowledged message is lost",
+            "no message is stored twice",
+            "nothing is pushed that is not stored",
+            "seq has no gap, and all members see one order",
+            "a cursor misses nothing",
+            "unreadCount equals a count over the rows",
+        ] {
+            self.held(rule);
+        }
+    }
+
+    /// Something was seen of a rule, and it held.
+    fn held(&self, rule: &str) {
+        let line = self.text.lines().find(|line| line.contains(rule)).unwrap_or_else(|| panic!("{}", self.text));
+        assert!(line.contains("held"), "{line}\n{}", self.text);
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_is_killed_loses_nothing() {
+    Run::with("kill-server", &[]).await.survived("kill-server");
+}
+
+#[tokio::test]
+async fn a_server_that_is_restarted_loses_nothing() {
+    Run::with("restart-server", &[]).await.survived("restart-server");
+}
+
+#[tokio::test]
+async fn one_of_two_servers_that_is_killed_loses_nothing() {
+    Run::with("kill-one-of-two", &[]).await.survived("kill-one-of-two");
+}
+
+#[tokio::test]
+async fn a_postgresql_that_is_killed_loses_nothing() {
+    let run = Run::with("kill-postgres", &[]).await;
+    run.survived("kill-postgres");
+    run.held("nobody is disconnected because of PostgreSQL, and work goes on by itself");
+}
+
+#[tokio::test]
+async fn a_backend_that_is_killed_loses_nothing() {
+    Run::with("kill-backend", &[]).await.survived("kill-backend");
+}
+
+#[tokio::test]
+async fn a_postgresql_that_is_stopped_is_said_to_be_away_and_holds_up_nothing_for_long() {
+    // Longer than anybody may wait for an answer.
+    let run = Run::with("stop-postgres", &["--stop-seconds", "16"]).await;
+    run.survived("stop-postgres");
+    run.held("every request is answered within 15 s");
+    run.held("while PostgreSQL is away nothing is acknowledged, and /readyz says so");
+    run.held("nobody is disconnected because of PostgreSQL, and work goes on by itself");
+}
+
+#[tokio::test]
+async fn a_full_disk_loses_nothing() {
+    let run = Run::with("full-disk", &[]).await;
+    run.survived("full-disk");
+    let is_told = run.text.contains("not made here         full-disk: a file system of its own needs");
+    assert!(is_told || rustix::process::geteuid().is_root(), "what was done in its place is said: {}", run.text);
+}
+
+#[tokio::test]
+async fn a_clock_that_jumps_loses_nothing() {
+    let run = Run::with("clock-jump", &[]).await;
+    if FAKETIME.iter().any(|path| std::path::Path::new(path).exists()) {
+        run.survived("clock-jump");
+    } else {
+        assert!(run.holds, "{}", run.text);
+        let told = "not made here         clock-jump: libfaketime is not installed";
+        assert!(run.text.contains(told), "what was not made is said: {}", run.text);
+        assert!(!run.text.contains(" × clock-jump"), "and not counted: {}", run.text);
+    }
+}
+
+#[tokio::test]
+async fn sockets_that_are_cut_in_the_middle_of_a_frame_lose_nothing() {
+    Run::with("cut-frame", &[]).await.survived("cut-frame");
+}
+
+#[tokio::test]
+async fn a_reader_that_stops_reading_delays_nobody() {
+    let run = Run::with("slow-reader", &[]).await;
+    run.survived("slow-reader");
+    run.held("a slow or hostile client delays nobody");
+    run.held("the server's memory stays bounded");
+}
+
+#[tokio::test]
+async fn garbage_delays_nobody() {
+    let run = Run::with("garbage", &[]).await;
+    run.survived("garbage");
+    run.held("a slow or hostile client delays nobody");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deployment_that_runs_is_watched_and_the_record_is_judged_again() {
+    let data = TempDir::new().expect("a folder");
+    let process = Process::start(data.path()).await;
+    let (server, file) = (format!("http://{}", process.address), data.path().join("record"));
+    let file = file.to_str().expect("a path");
+    let run = Run::of(&["watch", "--server", &server, "--seconds", "4", "--people", "5", "--record", file]).await;
+    assert!(run.holds, "{}", run.text);
+    run.held("no acknowledged message is lost");
+    let verdict = |text: &str| text.split_once("\nverdict\n").expect("a verdict").1.to_owned();
+    let again = Run::of(&["judge", file]).await;
+    assert!(again.holds);
+    assert_eq!(verdict(&again.text), verdict(&run.text));
+
+    // Without the last message of a history it is another verdict.
+    let record = std::fs::read_to_string(file).expect("a record");
+    let lossy: Vec<String> = record
+        .lines()
+        .map(|line| match line.rfind(",{\"id\":").filter(|_| line.contains("\"history\"")) {
+            Some(last) => format!("{}]}}}}}}", &line[..last]),
+            None => line.to_owned(),
+        })
+        .collect();
+    std::fs::write(file, lossy.join("\n")).expect("room");
+    let lossy = Run::of(&["judge", file]).await;
+    assert!(!lossy.holds && lossy.text.contains("VIOLATED 1. no acknowledged message is lost"), "{}", lossy.text);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_cannot_begin_says_why() {
+    let run = Run::of(&["watch", "--server", "http://127.0.0.1:1", "--seconds", "1"]).await;
+    assert!(!run.holds && run.text.contains("hark-certify: the server does not answer"), "{}", run.text);
+    let run = Run::of(&["run", "--hark", "/nowhere/hark", "--faults", "garbage", "--seconds", "1"]).await;
+    assert!(!run.holds && run.text.contains("hark-certify: /nowhere/hark"), "{}", run.text);
+}
