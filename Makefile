@@ -1,4 +1,4 @@
-.PHONY: help run test sqlx
+.PHONY: help run test certify sqlx
 
 help: ## say what can be made
 	@sed -n 's/^\([a-z]*\): ## /  make \1\t/p' $(firstword $(MAKEFILE_LIST))
@@ -11,6 +11,11 @@ test: ## check the format, lint, and run every test
 	cargo fmt --all --check
 	cargo clippy --all-targets -- -D warnings
 	cargo test
+
+certify: ## hurt a server for ten minutes, and judge whether it lost anything
+	@scripts/ensure-postgres
+	cargo build --release --features tools --bin hark --bin hark-certify
+	target/release/hark-certify run --hark target/release/hark
 
 sqlx: ## write .sqlx/ anew, after a change of a query or a migration
 	@scripts/sqlx-prepare

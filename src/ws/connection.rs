@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use actix_web::rt;
 use actix_web::rt::time::{Instant, sleep_until, timeout};
-use futures_util::future::{FutureExt as _, ready};
+use futures_util::future::{BoxFuture, FutureExt as _, ready};
 use serde_json::value::RawValue;
+use tokio::time::timeout_at;
 
 use super::in_flight::{Answered, InFlight, Pace};
 use super::incoming::Message;
@@ -16,7 +17,7 @@ use super::rate::{Rate, Verdict};
 use super::stream::{Stream, Traffic};
 use crate::app::App;
 use crate::auth::tokens;
-use crate::commands::{Command, Context, Pages};
+use crate::commands::{Command, Context, Outcome, Pages};
 use crate::delivery::hub::Registration;
 use crate::delivery::socket::Socket;
 use crate::error::Error;
@@ -30,6 +31,11 @@ const FINISH_WITHIN: Duration = Duration::from_millis(500);
 const FINISH_WITHIN_AT_STOP: Duration = Duration::from_secs(3);
 /// What takes longer goes on without the connection: others are to hear of it.
 const FINISH_AFTERWARDS_WITHIN: Duration = Duration::from_secs(30);
+/// Longest wait for an answer: a database that hangs says nothing. Longer than a write may take.
+const ANSWER_WITHIN: Duration = Duration::from_secs(12);
+/// How long it takes to read what a client has sent meanwhile, which has waited as long and is refused:
+/// behind one hanging query nothing was read.
+const BACKLOG: Duration = Duration::from_millis(100);
 
 struct Connection {
     app: Arc<App>,
@@ -38,6 +44,8 @@ struct Connection {
     in_flight: InFlight,
     rate: Rate,
     ping_at: Instant,
+    /// A request was not answered in time: what is read before this moment has waited behind it.
+    late_until: Instant,
 }
 
 /// How a connection ends.
@@ -57,6 +65,7 @@ pub(super) async fn run(app: Arc<App>, registration: Registration, mut stream: S
         in_flight: InFlight::new(limits.max_in_flight),
         rate: Rate::new(limits),
         ping_at: Instant::now() + seconds(limits.ping_seconds),
+        late_until: Instant::now(),
         app: Arc::clone(&app),
     };
     let end = connection.serve(&mut stream).await;
@@ -126,7 +135,10 @@ impl Connection {
         }
     }
 
-    fn say(&self, answered: Answered) {
+    fn say(&mut self, answered: Answered) {
+        if answered.is_late {
+            self.late_until = Instant::now() + BACKLOG;
+        }
         self.socket.outbox.reply(&answered.reply);
         for event in answered.events {
             self.app.delivery.publish(&event);
@@ -186,6 +198,10 @@ impl Connection {
             Ok(command) => command,
             Err(error) => return self.answer_at_once(failure(&request.kind, error, request.id)),
         };
+        if Instant::now() < self.late_until {
+            let error = Error::unavailable("it has waited behind a request that was not answered in time");
+            return self.answer_at_once(failure(&request.kind, error, request.id));
+        }
         let pace = if command.is_send() { Pace::Overlaps } else { Pace::Alone };
         let context = Context {
             app: Arc::clone(&self.app),
@@ -194,22 +210,23 @@ impl Connection {
             pages: Arc::clone(&self.pages),
         };
         let outcome = command.apply(context, Arc::clone(&self.socket));
+        let outcome = in_time(outcome, Instant::now() + ANSWER_WITHIN, Arc::clone(&self.app));
         let Request { kind, id, .. } = request;
         let id = id.map(RawValue::to_owned);
         let answer = async move {
-            match outcome.await {
-                Ok(outcome) => {
-                    Answered { reply: reply::success(&kind, &outcome.reply, id.as_deref()), events: outcome.events }
-                }
-                Err(error) => Answered { reply: failure(&kind, error, id.as_deref()), events: Vec::new() },
-            }
+            let (outcome, is_late) = outcome.await;
+            let (reply, events) = match outcome {
+                Ok(outcome) => (reply::success(&kind, &outcome.reply, id.as_deref()), outcome.events),
+                Err(error) => (failure(&kind, error, id.as_deref()), Vec::new()),
+            };
+            Answered { reply, events, is_late }
         };
         self.in_flight.push(answer.boxed(), pace);
     }
 
     /// Behind the replies that are still to come, because replies keep the order of requests.
     fn answer_at_once(&mut self, reply: Frame) {
-        self.in_flight.push(ready(Answered { reply, events: Vec::new() }).boxed(), Pace::Overlaps);
+        self.in_flight.push(ready(Answered { reply, events: Vec::new(), is_late: false }).boxed(), Pace::Overlaps);
     }
 
     fn wakes_at(&self, stream: &Stream) -> Instant {
@@ -240,6 +257,26 @@ impl Connection {
             self.socket.outbox.sign_of_life(&Frame::ping());
         }
         None
+    }
+}
+
+/// The outcome of a command, or `overloaded` once it is due, and whether it was. It may come to its end
+/// nevertheless, and then others hear of it.
+async fn in_time(
+    mut outcome: BoxFuture<'static, Result<Outcome, Error>>,
+    due: Instant,
+    app: Arc<App>,
+) -> (Result<Outcome, Error>, bool) {
+    match timeout_at(due, &mut outcome).await {
+        Ok(outcome) => (outcome, false),
+        Err(late) => {
+            rt::spawn(async move {
+                if let Ok(Ok(outcome)) = timeout(FINISH_AFTERWARDS_WITHIN, outcome).await {
+                    outcome.events.iter().for_each(|event| app.delivery.publish(event));
+                }
+            });
+            (Err(Error::unavailable(late)), true)
+        }
     }
 }
 

@@ -8,6 +8,7 @@ mod accounts;
 mod admins;
 mod authorization;
 mod behind;
+mod certify;
 mod chat_lists;
 mod connection;
 mod contacts;

@@ -1,0 +1,150 @@
+//! `hark-certify`, as its users run it: a short run of each fault. What the judge knows is tested
+//! beside the judge; here the faults are made, and the server loses nothing by them.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tempfile::TempDir;
+use tokio::process::Command;
+use tokio::time::timeout;
+
+use crate::support::Process;
+
+/// Longest wait for one run.
+const RUNS_WITHIN: Duration = Duration::from_mins(2);
+/// Where libfaketime is, where it is.
+const FAKETIME: [&str; 3] = [
+    "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1",
+    "/usr/lib/aarch64-linux-gnu/faketime/libfaketime.so.1",
+    "/usr/lib/faketime/libfaketime.so.1",
+];
+
+/// What a run printed, and whether it found nothing wrong.
+struct Run {
+    text: String,
+    holds: bool,
+}
+
+impl Run {
+    /// Runs it to its end.
+    async fn of(arguments: &[&str]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_hark-certify"));
+        command.args(arguments).stdin(Stdio::null()).kill_on_drop(true);
+        let output = timeout(RUNS_WITHIN, command.output()).await.expect("an end in time").expect("it starts");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        Self { text, holds: output.status.success() }
+    }
+
+    /// A short round in which one thing is done to servers that it starts itself.
+    async fn with(fault: &str, more: &[&str]) -> Self {
+        let hark = env!("CARGO_BIN_EXE_hark");
+        let arguments = ["run", "--hark", hark, "--faults", fault, "--seconds", "4", "--people", "5", "--seed", "7"];
+        Self::of(&[&arguments, more].concat()).await
+    }
+
+    /// A verdict without a violation, of a round in which the fault was made at least once.
+    fn survived(&self, fault: &str) {
+        assert!(self.holds, "{}", self.text);
+        assert!(self.text.contains(&format!(" × {fault}\n")), "{fault} was not made: {}", self.text);
+        for rule in [
+            "no acknowledged message is lost",
+            "no message is stored twice",
+            "nothing is pushed that is not stored",
+            "seq has no gap, and all members see one order",
+            "a cursor misses nothing",
+            "unreadCount equals a count over the rows",
+        ] {
+            self.held(rule);
+        }
+    }
+
+    /// Something was seen of a rule, and it held.
+    fn held(&self, rule: &str) {
+        let line = self.text.lines().find(|line| line.contains(rule)).unwrap_or_else(|| panic!("{}", self.text));
+        assert!(line.contains("held"), "{line}\n{}", self.text);
+    }
+}
+
+// Runs wait for most of their time, so those of one kind go side by side.
+
+#[tokio::test]
+async fn what_is_done_to_the_server_loses_nothing() {
+    let faults = ["kill-server", "restart-server", "kill-one-of-two"];
+    for (fault, run) in faults.iter().zip(join_all(faults.map(|fault| Run::with(fault, &[]))).await) {
+        run.survived(fault);
+        run.held("the servers work again after each fault");
+    }
+}
+
+#[tokio::test]
+async fn what_is_done_to_postgresql_loses_nothing_and_disconnects_nobody() {
+    let faults = ["kill-postgres", "kill-backend", "full-disk", "clock-jump"];
+    // Stopped for longer than anybody may wait for an answer.
+    let stop = Run::with("stop-postgres", &["--stop-seconds", "17"]);
+    let (runs, stop) = tokio::join!(join_all(faults.map(|fault| Run::with(fault, &[]))), stop);
+    stop.held("every request is answered within 15 s");
+    stop.held("while PostgreSQL is away nothing is acknowledged, and /readyz says so");
+    for (fault, run) in faults.iter().zip(&runs).chain([(&"stop-postgres", &stop)]) {
+        let can_be_made = *fault != "clock-jump" || FAKETIME.iter().any(|path| std::path::Path::new(path).exists());
+        if can_be_made {
+            run.survived(fault);
+            run.held("nobody is disconnected because of PostgreSQL, and work goes on by itself");
+        } else {
+            assert!(run.holds, "{}", run.text);
+            let told = "not made here         clock-jump: libfaketime is not installed";
+            assert!(run.text.contains(told), "what was not made is said: {}", run.text);
+            assert!(!run.text.contains(" × clock-jump"), "and not counted: {}", run.text);
+        }
+        // A disk of one's own needs root. What was done in its place is said, and that it was.
+        let told = run.text.contains("not made here         full-disk: a file system of its own needs root");
+        let may_mount = rustix::process::geteuid().is_root();
+        assert!(*fault != "full-disk" || told || may_mount, "{}", run.text);
+    }
+}
+
+#[tokio::test]
+async fn what_clients_do_loses_nothing_and_delays_nobody() {
+    let faults = ["cut-frame", "slow-reader", "garbage"];
+    for (fault, run) in faults.iter().zip(join_all(faults.map(|fault| Run::with(fault, &[]))).await) {
+        run.survived(fault);
+        run.held("a slow or hostile client delays nobody");
+        run.held("the server's memory stays bounded");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deployment_that_runs_is_watched_and_the_record_is_judged_again() {
+    let data = TempDir::new().expect("a folder");
+    let process = Process::start(data.path()).await;
+    let (server, file) = (format!("http://{}", process.address), data.path().join("record"));
+    let file = file.to_str().expect("a path");
+    let run = Run::of(&["watch", "--server", &server, "--seconds", "4", "--people", "5", "--record", file]).await;
+    assert!(run.holds, "{}", run.text);
+    run.held("no acknowledged message is lost");
+    let verdict = |text: &str| text.split_once("\nverdict\n").expect("a verdict").1.to_owned();
+    let again = Run::of(&["judge", file]).await;
+    assert!(again.holds);
+    assert_eq!(verdict(&again.text), verdict(&run.text));
+
+    // Without the last message of a history it is another verdict.
+    let record = std::fs::read_to_string(file).expect("a record");
+    let lossy: Vec<String> = record
+        .lines()
+        .map(|line| match line.rfind(",{\"id\":").filter(|_| line.contains("\"history\"")) {
+            Some(last) => format!("{}]}}}}}}", &line[..last]),
+            None => line.to_owned(),
+        })
+        .collect();
+    std::fs::write(file, lossy.join("\n")).expect("room");
+    let lossy = Run::of(&["judge", file]).await;
+    assert!(!lossy.holds && lossy.text.contains("VIOLATED 1. no acknowledged message is lost"), "{}", lossy.text);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_cannot_begin_says_why() {
+    let run = Run::of(&["watch", "--server", "http://127.0.0.1:1", "--seconds", "1"]).await;
+    assert!(!run.holds && run.text.contains("hark-certify: the server does not answer"), "{}", run.text);
+    let run = Run::of(&["run", "--hark", "/nowhere/hark", "--faults", "garbage", "--seconds", "1"]).await;
+    assert!(!run.holds && run.text.contains("hark-certify: /nowhere/hark"), "{}", run.text);
+}

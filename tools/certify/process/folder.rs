@@ -1,0 +1,87 @@
+//! The folder of a round, which goes with it.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use tokio::process::Command;
+
+/// A new folder in the system's place for temporary ones, removed when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Folder {
+    path: PathBuf,
+    keep: bool,
+    /// A file system of its own is mounted here.
+    mounted: Option<PathBuf>,
+}
+
+impl Folder {
+    /// Makes one that other accounts can pass through: PostgreSQL does not run as root.
+    pub(crate) fn new(keep: bool) -> std::io::Result<Self> {
+        let name = format!("hark-certify-{}-{:08x}", std::process::id(), rand::random::<u32>());
+        let path = std::env::temp_dir().join(name);
+        fs::create_dir(&path)?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
+        Ok(Self { path, keep, mounted: None })
+    }
+
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Puts a file system in memory, of at most `mib` MiB, on a folder in it, for `owner`.
+    ///
+    /// # Errors
+    /// Why that cannot be done here.
+    pub(crate) async fn mount(&mut self, name: &str, owner: u32, mib: u64) -> Result<(), String> {
+        let path = self.path.join(name);
+        fs::create_dir_all(&path).map_err(|error| error.to_string())?;
+        let options = format!("size={mib}m,mode=700,uid={owner}");
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", &options, "hark-certify"]).arg(&path);
+        run(mount).await?;
+        self.mounted = Some(path);
+        Ok(())
+    }
+
+    /// Leaves the mounted file system so much room, in KiB, besides what is in it.
+    ///
+    /// # Errors
+    /// Why that cannot be done here.
+    pub(crate) async fn leave_room(&self, kib: u64) -> Result<(), String> {
+        let path = self.mounted.as_ref().ok_or("nothing is mounted")?;
+        let stat = rustix::fs::statvfs(path).map_err(|error| error.to_string())?;
+        let used_kib = (stat.f_blocks - stat.f_bfree) * stat.f_frsize / 1024;
+        let mut mount = Command::new("mount");
+        mount.args(["-o", &format!("remount,size={}k", used_kib + kib)]).arg(path);
+        run(mount).await
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if let Some(path) = &self.mounted {
+            let _ = std::process::Command::new("umount").arg("--lazy").arg(path).status();
+        }
+        if self.keep {
+            println!("kept: {}", self.path.display());
+        } else {
+            let _ = fs::remove_dir_all(&self.path);
+        }
+    }
+}
+
+/// Runs a command to its end.
+///
+/// # Errors
+/// What it says where it fails.
+pub(crate) async fn run(mut command: Command) -> Result<(), String> {
+    let name = command.as_std().get_program().display().to_string();
+    let output = command.output().await.map_err(|error| format!("{name}: {error}"))?;
+    if output.status.success() {
+        Ok(())
+    } else {
+        Err(format!("{name}: {}", String::from_utf8_lossy(&output.stderr).trim()))
+    }
+}
