@@ -1,14 +1,14 @@
 //! People for the tools: signed up and logged in over HTTP, as anybody is.
 
 use reqwest::{Client, StatusCode};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 /// Nobody's real password: the accounts are made for one run.
 const PASSWORD: &str = "not-a-secret-but-long";
 
 /// Somebody who is signed up and logged in.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct Account {
     /// The user's id.
     pub(crate) id: i64,
@@ -35,7 +35,12 @@ pub(crate) enum NoAccount {
 ///
 /// # Errors
 /// The server is away or refuses: for instance because its limits on sign-ups are on.
-pub(crate) async fn sign_up(client: &Client, server: &str, email: &str, first_name: &str) -> Result<Account, NoAccount> {
+pub(crate) async fn sign_up(
+    client: &Client,
+    server: &str,
+    email: &str,
+    first_name: &str,
+) -> Result<Account, NoAccount> {
     let person = json!({ "email": email, "password": PASSWORD, "firstName": first_name });
     taken(client.post(format!("{server}/api/v1/auth/sign-up")).json(&person).send().await?).await?;
     log_in(client, server, email).await
