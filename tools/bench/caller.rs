@@ -16,6 +16,8 @@ use super::talker::code_of;
 /// Longest wait for a reply.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 const READ_BYTES: usize = 64 * 1024;
+/// Ids of requests begin here: no row has such a one.
+pub(crate) const FIRST_ID: u64 = 1 << 40;
 
 /// A socket that asks and waits.
 pub(crate) struct Caller {
@@ -41,18 +43,11 @@ pub(crate) enum NoAnswer {
     Ended(String, io::Error),
 }
 
-impl NoAnswer {
-    /// Whether the server does not know the frame.
-    pub(crate) fn is_unknown_type(&self) -> bool {
-        matches!(self, Self::Refused(_, code) if code == "unknown_type" || code == "There is no such type")
-    }
-}
-
 impl Caller {
     pub(crate) fn new(mut open: Open) -> Self {
         let (inbox, heard, scanner) = (Inbox::default(), VecDeque::new(), Scanner::default());
         let early = open.take_early();
-        let mut caller = Self { open, inbox, heard, buffer: vec![0; READ_BYTES], scanner, asked: 0 };
+        let mut caller = Self { open, inbox, heard, buffer: vec![0; READ_BYTES], scanner, asked: FIRST_ID };
         // What is no frame will be found at the first read.
         let _ = caller.take(&early);
         caller
@@ -104,7 +99,7 @@ impl Caller {
     async fn answer(&mut self, id: u64) -> io::Result<Vec<u8>> {
         loop {
             while let Some(frame) = self.heard.pop_front() {
-                if self.scanner.reply(&frame).id == Some(id) {
+                if self.scanner.answers(&frame, id) {
                     return Ok(frame);
                 }
             }

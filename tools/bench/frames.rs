@@ -14,6 +14,10 @@ const CLOSE: u8 = 0x8;
 const PING: u8 = 0x9;
 const PONG: u8 = 0xa;
 
+/// In place of a length: it follows, in two bytes, or in eight.
+const IN_TWO_BYTES: u8 = 0x7e;
+const IN_EIGHT_BYTES: u8 = 0x7f;
+
 /// What a server says, without its framing.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Heard<'a> {
@@ -43,14 +47,14 @@ pub(crate) fn write_pong(payload: &[u8], out: &mut Vec<u8>) {
 fn write(opcode: u8, payload: &[u8], out: &mut Vec<u8>) {
     out.push(FINAL | opcode);
     if let Ok(short) = u8::try_from(payload.len())
-        && short < 126
+        && short < IN_TWO_BYTES
     {
         out.push(MASKED | short);
     } else if let Ok(medium) = u16::try_from(payload.len()) {
-        out.push(MASKED | 126);
+        out.push(MASKED | IN_TWO_BYTES);
         out.extend_from_slice(&medium.to_be_bytes());
     } else {
-        out.push(MASKED | 127);
+        out.push(MASKED | IN_EIGHT_BYTES);
         out.extend_from_slice(&(payload.len() as u64).to_be_bytes());
     }
     out.extend_from_slice(&MASK);
@@ -133,11 +137,11 @@ impl Header {
             return Err(NoFrame);
         }
         let (start, length): (usize, usize) = match second {
-            126 => match rest.first_chunk() {
+            &IN_TWO_BYTES => match rest.first_chunk() {
                 Some(length) => (4, usize::from(u16::from_be_bytes(*length))),
                 None => return Ok(None),
             },
-            127 => match rest.first_chunk() {
+            &IN_EIGHT_BYTES => match rest.first_chunk() {
                 Some(length) => (10, usize::try_from(u64::from_be_bytes(*length)).map_err(|_| NoFrame)?),
                 None => return Ok(None),
             },

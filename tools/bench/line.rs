@@ -7,6 +7,8 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Poll, ready};
 use std::time::Duration;
 
@@ -20,7 +22,7 @@ use super::frames::{Heard, Inbox, write_pong, write_text};
 use super::run::Run;
 
 /// Longest wait for a connection and the answer to its upgrade.
-const OPEN_WITHIN: Duration = Duration::from_secs(60);
+const OPEN_WITHIN: Duration = Duration::from_mins(1);
 /// An answer to an upgrade is shorter.
 const MAX_ANSWER_BYTES: usize = 16 * 1024;
 /// Sockets from one address, when there are several: well below the ports that it has.
@@ -33,7 +35,7 @@ pub(crate) struct Door {
     pub(crate) address: SocketAddr,
     /// Path of the upgrade.
     pub(crate) path: String,
-    opened: Rc<Cell<usize>>,
+    opened: Arc<AtomicUsize>,
 }
 
 /// Why a socket is not open.
@@ -52,7 +54,7 @@ pub(crate) enum NotOpened {
 
 impl Door {
     pub(crate) fn new(address: SocketAddr, path: String) -> Self {
-        Self { address, path, opened: Rc::default() }
+        Self { address, path, opened: Arc::default() }
     }
 
     /// Opens a socket.
@@ -91,7 +93,7 @@ impl Door {
     }
 
     async fn connect(&self) -> io::Result<TcpStream> {
-        let nth = self.opened.replace(self.opened.get() + 1);
+        let nth = self.opened.fetch_add(1, Ordering::Relaxed);
         let socket = if self.address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
         // An address has some 28,000 ports, and a closed connection keeps its own for a minute. Loopback
         // has as many addresses as anybody likes.

@@ -11,9 +11,9 @@ use super::caller::Caller;
 use super::judge::Wrongs;
 use super::line::{Door, NotOpened, Open};
 use super::pacer::{due_at, pace};
-use super::results::Results;
+use super::results::{Results, float};
 use super::run::Run;
-use super::talker::{Manner, Mouth, SharedMouth, Talker, Target};
+use super::talker::{Manner, Mouth, SharedMouth, Stream, Talker, Target};
 use super::{Bench, Failure};
 use crate::accounts::Account;
 
@@ -43,7 +43,8 @@ impl Load {
         let listening = opened.split_off(pairs);
         let mut load = Self::new(&bench.run);
         for ((number, receiver), (speaks, hears)) in (0..).zip(receivers).zip(opened.into_iter().zip(listening)) {
-            let mouth = Mouth::new(number, number, Target::User(receiver), manner, &speaks.line);
+            let stream = Stream::new(number, number, Target::User(receiver), manner);
+            let mouth = Mouth::new(stream, &speaks.line);
             load.mouths.push(Rc::clone(&mouth));
             load.listen(speaks, Some(Rc::clone(&mouth)), Vec::new());
             load.listen(hears, None, vec![mouth]);
@@ -65,7 +66,8 @@ impl Load {
         let group = make_group(&bench.door, people).await?;
         let opened = open_all(&bench.door, people).await?;
         let mut load = Self::new(&bench.run);
-        let speak = |(stream, open): (u32, &Open)| Mouth::new(0, stream, Target::Group(group), manner, &open.line);
+        let speak =
+            |(nth, open): (u32, &Open)| Mouth::new(Stream::new(0, nth, Target::Group(group), manner), &open.line);
         load.mouths = (0..).zip(&opened).take(writers).map(speak).collect();
         let mouths = load.mouths.clone();
         for (nth, open) in opened.into_iter().enumerate() {
@@ -122,17 +124,17 @@ impl Load {
         if let Some(pacer) = self.pacer.take() {
             pacer.abort();
         }
-        let answered = || self.mouths.iter().all(|mouth| mouth.borrow().is_answered());
+        let answered = || self.mouths.iter().all(|mouth| mouth.borrow().waiting() == 0);
         self.run.settle(PATIENCE, || answered() && self.wrongs().lost == 0).await;
         results.wrongs = Some(self.wrongs());
         results.refused = self.run.refused.take();
         results.ended = self.run.ended.take();
         for (name, count) in [
-            ("messages acknowledged", self.mouths.iter().map(|mouth| mouth.borrow().sent.acknowledged()).sum()),
+            ("messages acknowledged", self.mouths.iter().map(|mouth| mouth.borrow().stream.sent.acknowledged()).sum()),
             ("messages without an answer", self.mouths.iter().map(|mouth| mouth.borrow().waiting()).sum()),
             ("replies out of order", self.run.replies_out_of_order.get()),
         ] {
-            results.figure(name, super::results::float(count));
+            results.figure(name, float(count));
         }
     }
 
@@ -164,7 +166,7 @@ pub(crate) async fn open_all<'a>(
 }
 
 /// A group of all of them, made by the first.
-async fn make_group(door: &Door, members: &[Account]) -> Result<i64, Failure> {
+pub(crate) async fn make_group(door: &Door, members: &[Account]) -> Result<i64, Failure> {
     let mut admin = Caller::new(door.open(&members[0].token).await?);
     let made = admin.ask("newGroup", &json!({ "groupName": "Load" })).await?;
     let made: serde_json::Value = serde_json::from_slice(&made)?;

@@ -3,6 +3,7 @@
 //! `frames` and `scan` (the wire), `run` and `results` (what is measured).
 
 pub(crate) mod caller;
+pub(crate) mod crowd;
 pub(crate) mod frames;
 pub(crate) mod judge;
 pub(crate) mod line;
@@ -10,6 +11,7 @@ pub(crate) mod load;
 pub(crate) mod options;
 pub(crate) mod pacer;
 pub(crate) mod people;
+pub(crate) mod person;
 pub(crate) mod processor;
 pub(crate) mod results;
 pub(crate) mod run;

@@ -79,8 +79,18 @@ pub(crate) enum Scenario {
     Private(Private),
     /// One group, few who write and many who read
     Group(Group),
+    /// People with chats and groups who write, read, look at their lists and type
+    Mixed(Mixed),
+    /// Chat lists and histories, at their beginning and far down
+    Pages(Pages),
     /// Sockets that are opened and held
     Idle(Idle),
+    /// Many sockets that are dropped all together and come back, while others send
+    Storm(Storm),
+    /// Messages while others log in
+    Logins(Logins),
+    /// No load: sign up people and keep them in `--accounts`
+    People(SignUps),
 }
 
 /// Pairs of people.
@@ -124,6 +134,73 @@ pub(crate) struct Idle {
     /// How many of them one user has
     #[arg(long, default_value_t = 20, value_parser = at_least_one)]
     pub(crate) a_user: usize,
+}
+
+/// People who do what people do.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Mixed {
+    /// How many
+    #[arg(long, default_value_t = 200, value_parser = at_least_one)]
+    pub(crate) people: usize,
+    /// What all of them together do a second
+    #[arg(long, default_value_t = 1000.0, value_parser = rate)]
+    pub(crate) rate: f64,
+}
+
+/// Chat lists and histories.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Pages {
+    /// Rows of a page
+    #[arg(long, default_value_t = 20, value_parser = at_least_one)]
+    pub(crate) limit: usize,
+    /// The page that is far down
+    #[arg(long, default_value_t = 500, value_parser = at_least_one)]
+    pub(crate) page: usize,
+    /// Whose dialog with the reader is read; else the newest. The reader is the first of `--accounts`
+    #[arg(long)]
+    pub(crate) receiver_id: Option<i64>,
+    /// Which group is read; else the newest of the reader
+    #[arg(long)]
+    pub(crate) group_id: Option<i64>,
+}
+
+/// Sockets that come back.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Storm {
+    /// How many
+    #[arg(long, default_value_t = 10_000, value_parser = at_least_one)]
+    pub(crate) sockets: usize,
+    /// How many of them one user has
+    #[arg(long, default_value_t = 10, value_parser = at_least_one)]
+    pub(crate) a_user: usize,
+    /// How many others send
+    #[arg(long, default_value_t = 50, value_parser = at_least_one)]
+    pub(crate) senders: usize,
+    /// Messages a second of all of these
+    #[arg(long, default_value_t = 500.0, value_parser = rate)]
+    pub(crate) rate: f64,
+}
+
+/// Messages and logins.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Logins {
+    /// Logins a second
+    #[arg(long, default_value_t = 40.0, value_parser = rate)]
+    pub(crate) logins: f64,
+    /// How many send
+    #[arg(long, default_value_t = 50, value_parser = at_least_one)]
+    pub(crate) senders: usize,
+    /// Messages a second of all of them
+    #[arg(long, default_value_t = 500.0, value_parser = rate)]
+    pub(crate) rate: f64,
+}
+
+/// People for later.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct SignUps {
+    /// How many there are to be
+    #[arg(long, value_parser = at_least_one)]
+    pub(crate) count: usize,
 }
 
 fn at_least_one(text: &str) -> Result<usize, String> {

@@ -82,7 +82,7 @@ impl People {
                 .buffered(AT_ONCE);
             while let Some(account) = signed_up.next().await {
                 self.known.push(account?);
-                if self.known.len() % 50 == 0 || self.known.len() == count {
+                if self.known.len().is_multiple_of(50) || self.known.len() == count {
                     say_progress(&format!("signed up {} of {count}", self.known.len()));
                 }
             }

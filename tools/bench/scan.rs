@@ -8,6 +8,10 @@ use memchr::memmem;
 /// Begins the marker in a message's content. JSON writes none of its characters in another way.
 const MARK: &[u8] = b"~hb:";
 const MARK_ENDS: u8 = b'~';
+const ID: &[u8] = b"\"id\"";
+
+/// What fills a content up to its length.
+const WORDS: &str = " and what people say to each other all day, so that it has the length of a message";
 
 /// What a load writes into a message, so that whoever receives it can tell which one it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +32,6 @@ impl Marker {
         let begin = out.len();
         write!(out, "~hb:{}:{}:{}:{}~", self.place, self.stream, self.number, self.sent)
             .expect("a String takes every write");
-        const WORDS: &str = " and what people say to each other all day, so that it has the length of a message";
         while out.len() - begin < bytes {
             let room = bytes - (out.len() - begin);
             out.push_str(&WORDS[..room.min(WORDS.len())]);
@@ -67,7 +70,8 @@ pub(crate) struct Scanner {
     mark: memmem::Finder<'static>,
     seq: memmem::Finder<'static>,
     success: memmem::Finder<'static>,
-    id: memmem::FinderRev<'static>,
+    id: memmem::Finder<'static>,
+    last_id: memmem::FinderRev<'static>,
 }
 
 impl Default for Scanner {
@@ -76,7 +80,8 @@ impl Default for Scanner {
             mark: memmem::Finder::new(MARK),
             seq: memmem::Finder::new(b"\"seq\""),
             success: memmem::Finder::new(b"\"success\""),
-            id: memmem::FinderRev::new(b"\"id\""),
+            id: memmem::Finder::new(ID),
+            last_id: memmem::FinderRev::new(ID),
         }
     }
 }
@@ -92,8 +97,15 @@ impl Scanner {
 
     /// What a frame says if it is the reply to a send. One that has no id may be a push.
     pub(crate) fn reply(&self, frame: &[u8]) -> Reply {
-        let id = self.id.rfind(frame).and_then(|found| value(&frame[found + self.id.needle().len()..]));
+        let id = self.last_id.rfind(frame).and_then(|found| value(&frame[found + ID.len()..]));
         Reply { id, is_error: self.is_error(frame) }
+    }
+
+    /// Whether a frame is the reply to the request with this id, which no row of a page may have as its
+    /// own: some servers write the id in front of the rows, and some behind them.
+    pub(crate) fn answers(&self, frame: &[u8], id: u64) -> bool {
+        let has = |found: Option<usize>| found.and_then(|found| value(&frame[found + ID.len()..])) == Some(id);
+        has(self.last_id.rfind(frame)) || has(self.id.find(frame))
     }
 
     /// Whether a reply is a refusal.
@@ -174,6 +186,16 @@ mod tests {
         assert_eq!(scanner.reply(refusal.as_bytes()), Reply { id: Some(19), is_error: true });
         let notice = r#"{"type":"addUserInGroup","success":true,"params":{"message":"User A added in group."}}"#;
         assert_eq!(scanner.reply(notice.as_bytes()), Reply { id: None, is_error: false });
+    }
+
+    #[test]
+    fn the_reply_to_a_request_is_found_wherever_its_id_stands() {
+        let scanner = Scanner::default();
+        let rows = r#""params":{"data":[{"id":1,"content":"~hb:1:2:3:4~"},{"id":2}]}"#;
+        for frame in [format!(r#"{{"id":900,{rows}}}"#), format!(r#"{{{rows},"id": 900}}"#)] {
+            assert!(scanner.answers(frame.as_bytes(), 900));
+            assert!(!scanner.answers(frame.as_bytes(), 901));
+        }
     }
 
     #[test]

@@ -32,16 +32,50 @@ pub(crate) struct Manner {
     pub(crate) is_closed: bool,
 }
 
-/// A sender, shared by the socket that hears its replies and by who says when it sends.
-pub(crate) type SharedMouth = Rc<RefCell<Mouth>>;
-
-/// A sender in one conversation.
-pub(crate) struct Mouth {
+/// The messages of one sender into one conversation.
+pub(crate) struct Stream {
+    /// The conversation, by the load's own count.
     pub(crate) place: u32,
-    pub(crate) stream: u32,
+    /// This stream, by the load's own count.
+    pub(crate) number: u32,
     pub(crate) sent: Sent,
     target: Target,
     manner: Manner,
+}
+
+impl Stream {
+    pub(crate) fn new(place: u32, number: u32, target: Target, manner: Manner) -> Self {
+        Self { place, number, sent: Sent::default(), target, manner }
+    }
+
+    /// Writes the request that sends the next message, and says its number. `intended` is when it should
+    /// be sent, or should have been; `id` makes the request's id of the number.
+    pub(crate) fn write(&mut self, intended: u64, id: impl FnOnce(u64) -> u64, text: &mut String) -> u64 {
+        let number = self.sent.issue();
+        let (kind, to, target) = match self.target {
+            Target::User(user) => ("privateMessage", "receiverId", user),
+            Target::Group(group) => ("messageInGroup", "groupId", group),
+        };
+        text.clear();
+        let written = write!(text, r#"{{"type":"{kind}","params":{{"{to}":{target},"content":""#);
+        Marker { place: self.place, stream: self.number, number, sent: intended }.write(self.manner.bytes, text);
+        text.push('"');
+        let written = written.and_then(|()| {
+            let wanted = self.manner.client_ids;
+            if wanted { write!(text, r#","clientMessageId":"{intended}-{}-{number}""#, self.number) } else { Ok(()) }
+        });
+        let written = written.and_then(|()| write!(text, r#"}},"id":{}}}"#, id(number)));
+        written.expect("a String takes every write");
+        number
+    }
+}
+
+/// A sender, shared by the socket that hears its replies and by who says when it sends.
+pub(crate) type SharedMouth = Rc<RefCell<Mouth>>;
+
+/// A sender with one conversation.
+pub(crate) struct Mouth {
+    pub(crate) stream: Stream,
     line: Rc<Line>,
     /// Numbers of the messages that no reply came for yet, each with its intended time.
     waiting: VecDeque<(u64, u64)>,
@@ -49,41 +83,21 @@ pub(crate) struct Mouth {
 }
 
 impl Mouth {
-    pub(crate) fn new(place: u32, stream: u32, target: Target, manner: Manner, line: &Rc<Line>) -> SharedMouth {
-        let (sent, waiting, text) = (Sent::default(), VecDeque::new(), String::new());
-        Rc::new(RefCell::new(Self { place, stream, sent, target, manner, line: Rc::clone(line), waiting, text }))
+    pub(crate) fn new(stream: Stream, line: &Rc<Line>) -> SharedMouth {
+        let (waiting, text) = (VecDeque::new(), String::new());
+        Rc::new(RefCell::new(Self { stream, line: Rc::clone(line), waiting, text }))
     }
 
     /// Puts the next message into the next write. `intended` is when it should be sent, or should have been.
     pub(crate) fn say(&mut self, intended: u64) {
-        let number = self.sent.issue();
-        let text = &mut self.text;
-        text.clear();
-        text.push_str(match self.target {
-            Target::User(_) => r#"{"type":"privateMessage","params":{"receiverId":"#,
-            Target::Group(_) => r#"{"type":"messageInGroup","params":{"groupId":"#,
-        });
-        let (Target::User(id) | Target::Group(id)) = self.target;
-        write!(text, r#"{id},"content":""#).expect("a String takes every write");
-        Marker { place: self.place, stream: self.stream, number, sent: intended }.write(self.manner.bytes, text);
-        text.push('"');
-        if self.manner.client_ids {
-            write!(text, r#","clientMessageId":"{intended}-{}-{number}""#, self.stream)
-                .expect("a String takes every write");
-        }
-        write!(text, r#"}},"id":{number}}}"#).expect("a String takes every write");
-        self.line.say(text);
+        let number = self.stream.write(intended, |number| number, &mut self.text);
+        self.line.say(&self.text);
         self.waiting.push_back((number, intended));
     }
 
     /// Writes what was said.
     pub(crate) fn flush(&self) {
         self.line.flush();
-    }
-
-    /// Whether every message has its reply.
-    pub(crate) fn is_answered(&self) -> bool {
-        self.waiting.is_empty()
     }
 
     /// How many messages wait for their reply.
@@ -93,7 +107,7 @@ impl Mouth {
 
     fn hear_reply(&mut self, frame: &[u8], now: u64, run: &Run) {
         let reply = run.scanner.reply(frame);
-        // A server that does not echo the id is held to the order.
+        // A server that does not echo the id of an error is held to the order.
         let place = match reply.id {
             Some(id) => self.waiting.iter().position(|(number, _)| *number == id),
             None if reply.is_error => Some(0),
@@ -105,10 +119,10 @@ impl Mouth {
         if reply.is_error {
             Run::count(&run.refused, &code_of(frame));
         } else {
-            self.sent.acknowledge(number);
+            self.stream.sent.acknowledge(number);
             run.replies.record(run, intended, now);
         }
-        if self.manner.is_closed && run.goes_on.get() {
+        if self.stream.manner.is_closed && run.goes_on.get() {
             self.say(now);
         }
     }
@@ -139,8 +153,8 @@ impl Talker {
         let ears = self.ears.borrow();
         let is_own = |mouth: &&SharedMouth| self.mouth.as_ref().is_some_and(|own| Rc::ptr_eq(own, mouth));
         let lost = mouths.iter().filter(|mouth| !is_own(mouth)).map(|mouth| {
-            let mouth = mouth.borrow();
-            ears.lost(mouth.place, mouth.stream, &mouth.sent)
+            let stream = &mouth.borrow().stream;
+            ears.lost(stream.place, stream.number, &stream.sent)
         });
         Wrongs { lost: lost.sum(), ..ears.wrongs() }
     }

@@ -1,22 +1,12 @@
 //! `idle`: what a socket costs that nobody uses.
 
-use std::rc::Rc;
 use std::time::Instant;
 
-use tokio::task::spawn_local;
-
-use super::super::line::Talk;
+use super::super::crowd::hold;
 use super::super::load::open_all;
 use super::super::options::Idle;
 use super::super::results::{Results, float};
 use super::super::{Bench, Failure};
-
-/// Hears, and has nothing to say.
-pub(super) struct Nobody;
-
-impl Talk for Nobody {
-    fn hear(&mut self, _frame: &[u8], _now: u64) {}
-}
 
 /// Opens sockets and holds them.
 pub(super) async fn run(bench: &mut Bench, asked: &Idle) -> Result<Results, Failure> {
@@ -30,7 +20,7 @@ pub(super) async fn run(bench: &mut Bench, asked: &Idle) -> Result<Results, Fail
     let opened = open_all(&bench.door, everybody).await?;
     results.figure("sockets opened a second", float(asked.sockets as u64) / begun.elapsed().as_secs_f64());
     for open in opened {
-        spawn_local(open.listen_to_the_end(Rc::clone(&bench.run), Nobody));
+        hold(open, &bench.run);
     }
     bench.run.wait("idle: warming up", bench.options.warm_up()).await;
     results.processor = bench.run.measure("idle", bench.options.length()).await;

@@ -1,7 +1,11 @@
 //! What can be done to a server, a file each.
 
 mod idle;
+mod logins;
 mod messages;
+mod mixed;
+mod pages;
+mod storm;
 
 use super::options::Scenario;
 use super::results::Results;
@@ -15,7 +19,16 @@ pub(crate) async fn run(bench: &mut Bench, scenario: &Scenario) -> Result<Result
     let mut results = match scenario {
         Scenario::Private(options) => messages::private(bench, options).await?,
         Scenario::Group(options) => messages::group(bench, options).await?,
+        Scenario::Mixed(options) => mixed::run(bench, options).await?,
+        Scenario::Pages(options) => pages::run(bench, options).await?,
         Scenario::Idle(options) => idle::run(bench, options).await?,
+        Scenario::Storm(options) => storm::run(bench, options).await?,
+        Scenario::Logins(options) => logins::run(bench, options).await?,
+        Scenario::People(options) => {
+            let mut results = Results::of("people");
+            results.setting("count", bench.people.get(options.count).await?.len());
+            results
+        }
     };
     results.setting("seconds", bench.options.seconds);
     Ok(results)
