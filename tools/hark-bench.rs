@@ -4,14 +4,15 @@ mod accounts;
 mod bench;
 
 use std::fs;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser as _;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::task::LocalSet;
 
-use bench::options::Cli;
-use bench::{Bench, Failure, scenarios};
+use bench::options::{Cli, Command};
+use bench::{Bench, Failure, plot, report, scenarios};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -34,11 +35,20 @@ fn main() -> ExitCode {
 }
 
 async fn run(cli: Cli) -> Result<(), Failure> {
+    let scenario = match cli.command {
+        Command::Scenario(scenario) => scenario,
+        Command::Report(asked) => return report::write(&asked.results, &asked.page),
+    };
     let mut bench = Bench::prepare(cli.options).await?;
-    let results = scenarios::run(&mut bench, &cli.scenario).await?;
+    let results = scenarios::run(&mut bench, &scenario).await?;
     println!("\n{results}");
+    let write =
+        |file: &PathBuf, text: String| fs::write(file, text).map_err(|error| Failure::File(file.clone(), error));
     if let Some(file) = &bench.options.json {
-        fs::write(file, serde_json::to_string_pretty(&results)?).map_err(|error| Failure::File(file.clone(), error))?;
+        write(file, serde_json::to_string_pretty(&results)?)?;
+    }
+    if let Some(file) = &bench.options.svg {
+        write(file, plot::latencies(&results.title(), &results.measurements.iter().collect::<Vec<_>>()))?;
     }
     Ok(())
 }

@@ -1,18 +1,21 @@
 //! The load tool. In reading order: `options` (what can be asked for), `scenarios` (what is done),
 //! `load` (people who send to each other), `talker` (one of them), `judge` (what went wrong), `line`,
-//! `frames` and `scan` (the wire), `run` and `results` (what is measured).
+//! `frames` and `scan` (the wire), `run` and `results` (what is measured), `report` (the page of it).
 
 pub(crate) mod caller;
 pub(crate) mod crowd;
 pub(crate) mod frames;
 pub(crate) mod judge;
+pub(crate) mod limits;
 pub(crate) mod line;
 pub(crate) mod load;
 pub(crate) mod options;
 pub(crate) mod pacer;
 pub(crate) mod people;
 pub(crate) mod person;
+pub(crate) mod plot;
 pub(crate) mod processor;
+pub(crate) mod report;
 pub(crate) mod results;
 pub(crate) mod run;
 pub(crate) mod scan;
@@ -56,8 +59,10 @@ pub(crate) enum Failure {
     NoGroup,
     #[error("the server sends what is no JSON: {0}")]
     NoJson(#[from] serde_json::Error),
-    #[error("cannot write {0}: {1}")]
+    #[error("cannot read or write {0}: {1}")]
     File(PathBuf, io::Error),
+    #[error("{0} has no markers between which the tables go")]
+    NoMarkers(PathBuf),
     #[error("{0}")]
     Asked(String),
 }

@@ -14,7 +14,7 @@ use super::talker::Manner;
     HARK_REQUESTS_PER_SECOND=0 HARK_SIGN_UPS_PER_MINUTE=0 HARK_LOGINS_PER_MINUTE=0 hark")]
 pub(crate) struct Cli {
     #[command(subcommand)]
-    pub(crate) scenario: Scenario,
+    pub(crate) command: Command,
     #[command(flatten)]
     pub(crate) options: Options,
 }
@@ -73,6 +73,15 @@ impl Options {
 }
 
 /// What is done.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum Command {
+    #[command(flatten)]
+    Scenario(Scenario),
+    /// No load: write the tables and plots of a page out of what benches/standard has measured
+    Report(Report),
+}
+
+/// What is done to a server.
 #[derive(Clone, Debug, Subcommand)]
 pub(crate) enum Scenario {
     /// Pairs of people, of whom one sends to the other
@@ -201,6 +210,17 @@ pub(crate) struct SignUps {
     /// How many there are to be
     #[arg(long, value_parser = at_least_one)]
     pub(crate) count: usize,
+}
+
+/// The page of a standard run.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Report {
+    /// Folder of what was measured
+    #[arg(long)]
+    pub(crate) results: PathBuf,
+    /// The page; its plots go into a folder of its name
+    #[arg(long)]
+    pub(crate) page: PathBuf,
 }
 
 fn at_least_one(text: &str) -> Result<usize, String> {

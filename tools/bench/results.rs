@@ -94,9 +94,17 @@ impl Results {
         self.settings.insert(name.to_owned(), value.into());
     }
 
-    /// Notes a number.
+    /// Notes a number, if it is one: a ratio to nothing is none, and JSON has no word for it.
     pub(crate) fn figure(&mut self, name: &str, value: f64) {
-        self.figures.insert(name.to_owned(), value);
+        if value.is_finite() {
+            self.figures.insert(name.to_owned(), value);
+        }
+    }
+
+    /// What was run, in one line.
+    pub(crate) fn title(&self) -> String {
+        let settings: Vec<String> = self.settings.iter().map(|(name, value)| format!("{name} {value}")).collect();
+        format!("{} ({})", self.scenario, settings.join(", "))
     }
 
     /// The measurement of this name.
@@ -119,8 +127,7 @@ impl Results {
 
 impl fmt::Display for Results {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let settings: Vec<String> = self.settings.iter().map(|(name, value)| format!("{name} {value}")).collect();
-        writeln!(f, "{} ({})", self.scenario, settings.join(", "))?;
+        writeln!(f, "{}", self.title())?;
         let width = self.measurements.iter().map(|of| of.name.len()).max().unwrap_or_default();
         for of in &self.measurements {
             writeln!(
@@ -162,4 +169,25 @@ fn milliseconds(nanoseconds: u64) -> f64 {
 #[expect(clippy::cast_precision_loss, reason = "counts and nanoseconds of a run are far below 2^53")]
 pub(crate) fn float(count: u64) -> f64 {
     count as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_survive_a_file() {
+        let mut histogram = Histogram::new(3).unwrap();
+        histogram.record(2_000_000).unwrap();
+        let mut results = Results::of("storm");
+        results.measurements = vec![Measurement::of("reply", &histogram, 50, 2.0)];
+        results.figure("p99 meanwhile / p99 before", 1.0 / 0.0);
+        results.figure("seconds until all were back", 1.5);
+        let text = serde_json::to_string(&results).unwrap();
+        let read: Results = serde_json::from_str(&text).unwrap();
+        assert_eq!(read.figures.len(), 1, "infinity is no number");
+        let reply = read.measurement("reply").unwrap();
+        assert_eq!((reply.count, reply.per_second), (1, 25.0));
+        assert!((reply.p50 - 2.0).abs() < 0.01, "{}", reply.p50);
+    }
 }

@@ -251,10 +251,12 @@ impl Times {
     }
 }
 
-/// One line that changes on a terminal, and lines elsewhere.
+/// One line that changes, where somebody is looking.
 pub(crate) fn say_progress(line: &str) {
     let mut out = std::io::stderr().lock();
-    // Nobody may be reading; the load goes on.
-    let _ = if out.is_terminal() { write!(out, "\r\x1b[K{line}") } else { writeln!(out, "{line}") };
-    let _ = out.flush();
+    if out.is_terminal() {
+        // The load goes on, whether it can be written or not.
+        let _ = write!(out, "\r\x1b[K{line}");
+        let _ = out.flush();
+    }
 }

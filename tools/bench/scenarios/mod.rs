@@ -30,6 +30,8 @@ pub(crate) async fn run(bench: &mut Bench, scenario: &Scenario) -> Result<Result
             results
         }
     };
-    results.setting("seconds", bench.options.seconds);
+    if !results.measurements.is_empty() {
+        results.setting("seconds", bench.options.seconds);
+    }
     Ok(results)
 }
