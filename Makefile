@@ -1,4 +1,4 @@
-.PHONY: help run test certify sqlx
+.PHONY: help run test bench certify sqlx
 
 help: ## say what can be made
 	@sed -n 's/^\([a-z]*\): ## /  make \1\t/p' $(firstword $(MAKEFILE_LIST))
@@ -11,6 +11,9 @@ test: ## check the format, lint, and run every test
 	cargo fmt --all --check
 	cargo clippy --all-targets -- -D warnings
 	cargo test
+
+bench: ## measure, beside PostgreSQL alone, and write docs/performance.md (under ten minutes)
+	@scripts/ensure-postgres && benches/standard
 
 certify: ## hurt a server for ten minutes, and judge whether it lost anything
 	@scripts/ensure-postgres

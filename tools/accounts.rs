@@ -1,14 +1,14 @@
 //! People for the tools: signed up and logged in over HTTP, as anybody is.
 
 use reqwest::{Client, StatusCode};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 /// Nobody's real password: the accounts are made for one run.
 const PASSWORD: &str = "not-a-secret-but-long";
 
 /// Somebody who is signed up and logged in.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct Account {
     /// The user's id.
     pub(crate) id: i64,

@@ -24,6 +24,7 @@ mod histories;
 mod hostile;
 mod house;
 mod http_conversations;
+mod load;
 mod messages;
 mod model;
 mod notifications;

@@ -1,0 +1,10 @@
+-- The same 256 messages through the function that Hark's writers call, with all that it looks at.
+\set first :client_id * 64
+select count(*) from write_messages(
+    (select array_agg(2 * (:first + 1 + nth % 64) - 1) from generate_series(0, 255) nth)::bigint[],
+    array_fill(null::bigint, array[256]),
+    (select array_agg(2 * (:first + 1 + nth % 64)) from generate_series(0, 255) nth)::bigint[],
+    array_fill(repeat('m', 100), array[256]),
+    array_fill(null::text, array[256]),
+    array_fill(null::bigint, array[256]),
+    array_fill(null::bigint, array[256]));
