@@ -17,7 +17,7 @@ use super::process::hark::Hark;
 use super::process::postgres::Postgres;
 use super::process::signals;
 use super::ready::{clock_of, wait_until_ready};
-use super::record::{Phase, Seen};
+use super::record::Phase;
 use super::recorder::Recorder;
 
 /// Room that a full disk has left, in KiB, and that it gets back.
@@ -43,6 +43,8 @@ pub(crate) enum Fault {
     StopPostgres,
     /// No room left on PostgreSQL's disk
     FullDisk,
+    /// PostgreSQL's writes to files fail
+    FailingWrites,
     /// The clock of the server and of PostgreSQL jumps
     ClockJump,
     /// SIGKILL to one of two servers on one database
@@ -76,9 +78,12 @@ impl Fault {
     pub(crate) fn lane(self) -> Lane {
         match self {
             Self::KillServer | Self::RestartServer | Self::KillOneOfTwo => Lane::Server,
-            Self::KillPostgres | Self::KillBackend | Self::StopPostgres | Self::FullDisk | Self::ClockJump => {
-                Lane::Database
-            }
+            Self::KillPostgres
+            | Self::KillBackend
+            | Self::StopPostgres
+            | Self::FullDisk
+            | Self::FailingWrites
+            | Self::ClockJump => Lane::Database,
             Self::CutFrame | Self::SlowReader | Self::Garbage => Lane::Clients,
         }
     }
@@ -154,7 +159,8 @@ impl Targets {
                 note(Phase::Back);
                 signals::send_all(&stopped, Signal::CONT);
             }
-            Fault::FullDisk => self.fill_disk(note, recorder, rng).await?,
+            Fault::FullDisk => self.fill_disk(note, rng).await?,
+            Fault::FailingWrites => self.fail_writes(note, rng).await?,
             Fault::ClockJump => self.jump(note, &world.servers, rng).await?,
         }
         if fault.lane() != Lane::Clients {
@@ -184,27 +190,26 @@ impl Targets {
         postgres.spawn().await
     }
 
-    /// Leaves PostgreSQL no room to write, for some seconds.
-    async fn fill_disk(&self, note: impl Fn(Phase), recorder: &Recorder, rng: &mut StdRng) -> Result<(), String> {
+    /// Leaves PostgreSQL no room on its disk, for some seconds.
+    async fn fill_disk(&self, note: impl Fn(Phase), rng: &mut StdRng) -> Result<(), String> {
+        let mut postgres = self.postgres.as_ref().ok_or("PostgreSQL is not ours")?.lock().await;
+        let folder = self.folder.as_ref().filter(|_| postgres.has_disk());
+        let folder = folder.ok_or("it takes root, and the right to mount a small file system")?;
+        note(Phase::Begun);
+        folder.leave_room(FULL_DISK_LEAVES).await?;
+        pause(rng, 1500..4000).await;
+        folder.leave_room(DISK_HAS_AGAIN).await?;
+        spawn_if_it_ended(&mut postgres).await
+    }
+
+    /// Lets no file of PostgreSQL be written to beyond its first byte, for some seconds, its log included.
+    async fn fail_writes(&self, note: impl Fn(Phase), rng: &mut StdRng) -> Result<(), String> {
         let mut postgres = self.postgres.as_ref().ok_or("PostgreSQL is not ours")?.lock().await;
         note(Phase::Begun);
-        if let (true, Some(folder)) = (postgres.has_disk(), &self.folder) {
-            folder.leave_room(FULL_DISK_LEAVES).await?;
-            pause(rng, 1500..4000).await;
-            folder.leave_room(DISK_HAS_AGAIN).await?;
-        } else {
-            // Files that cannot grow are what is nearest to it without a file system of one's own.
-            let why = "a file system of its own needs root; instead PostgreSQL's files could not grow (RLIMIT_FSIZE)";
-            recorder.note(Seen::NotMade { fault: Fault::FullDisk.name(), why: why.to_owned() });
-            postgres.limit_files(Some(0)).await?;
-            pause(rng, 1500..4000).await;
-            postgres.limit_files(None).await?;
-        }
-        // It gives up where it cannot write its log.
-        if postgres.pid().is_none() {
-            postgres.spawn().await?;
-        }
-        Ok(())
+        postgres.limit_files(Some(0)).await?;
+        pause(rng, 1500..4000).await;
+        postgres.limit_files(None).await?;
+        spawn_if_it_ended(&mut postgres).await
     }
 
     /// Sets the clock forward or back, and looks whether the servers go by it.
@@ -225,6 +230,11 @@ impl Targets {
         }
         Ok(())
     }
+}
+
+/// PostgreSQL gives up where it cannot write its log.
+async fn spawn_if_it_ended(postgres: &mut Postgres) -> Result<(), String> {
+    if postgres.pid().is_none() { postgres.spawn().await } else { Ok(()) }
 }
 
 /// Sets the clock of what looks at `file`.
