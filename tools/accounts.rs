@@ -35,7 +35,12 @@ pub(crate) enum NoAccount {
 ///
 /// # Errors
 /// The server is away or refuses: for instance because its limits on sign-ups are on.
-pub(crate) async fn sign_up(client: &Client, server: &str, email: &str, first_name: &str) -> Result<Account, NoAccount> {
+pub(crate) async fn sign_up(
+    client: &Client,
+    server: &str,
+    email: &str,
+    first_name: &str,
+) -> Result<Account, NoAccount> {
     let person = json!({ "email": email, "password": PASSWORD, "firstName": first_name });
     taken(client.post(format!("{server}/api/v1/auth/sign-up")).json(&person).send().await?).await?;
     log_in(client, server, email).await
