@@ -37,7 +37,7 @@ pub struct Hub {
     open: AtomicUsize,
     closing: Mutex<bool>,
     order: Order,
-    metrics: Metrics,
+    pub(super) metrics: Metrics,
     max_sockets_per_user: usize,
     outbox_bytes: usize,
 }

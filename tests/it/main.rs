@@ -25,6 +25,7 @@ mod house;
 mod http_conversations;
 mod messages;
 mod model;
+mod nodes;
 mod notifications;
 mod people;
 mod presence;

@@ -89,6 +89,7 @@ impl Listening {
             return None;
         };
         if payload.from == self.delivery.bus.node {
+            self.delivery.bus.is_heard.store(true, Ordering::Release);
             if payload.is_beat() {
                 self.beat(payload.horizon);
             }
@@ -105,7 +106,10 @@ impl Listening {
         if !node.is_here {
             self.welcome(payload.from);
         }
-        self.asks_again |= missed.is_some();
+        if missed.is_some() {
+            self.asks_again = true;
+            self.delivery.hub.metrics.missed();
+        }
         match body.map(|body| Word::read(&body)) {
             Some(Ok(said)) => said.into_iter().for_each(|said| self.act(payload.from, said)),
             Some(Err(_)) => self.warn("a node says something that this one cannot read; it is ignored"),
@@ -116,7 +120,6 @@ impl Listening {
 
     /// Time passes by the beats of this node, as it hears them.
     fn beat(&mut self, horizon: i64) {
-        self.delivery.bus.is_heard.store(true, Ordering::Release);
         self.horizons.push_back(horizon);
         if self.horizons.len() > HORIZONS {
             self.horizons.pop_front();
@@ -167,6 +170,7 @@ impl Listening {
             node.is_here = true;
         }
         tracing::info!(node = %id, "another node is there");
+        self.delivery.hub.metrics.node_came();
         let bus = &self.delivery.bus;
         if bus.others.fetch_add(1, Ordering::AcqRel) == 0 {
             // What it said to nobody may concern people who are connected there.
@@ -182,6 +186,7 @@ impl Listening {
         if std::mem::take(&mut node.has_answered) {
             self.delivery.bus.answered.fetch_sub(1, Ordering::AcqRel);
         }
+        self.delivery.hub.metrics.node_went();
         self.delivery.presence.lost(id, node.heard_at);
         self.delivery.bus.others.fetch_sub(1, Ordering::AcqRel);
     }

@@ -9,7 +9,7 @@ use hark::server::{Server, listen};
 use hark::store::users::{self, NewUser};
 use hark::store::{Address, sessions};
 
-use super::{Client, database};
+use super::{Client, Process, database};
 
 const SECRET: &str = "a secret for tests, 32 bytes long";
 
@@ -49,6 +49,11 @@ impl TestServer {
     /// A second node beside this one, on the same database.
     pub async fn second_node(&self) -> Self {
         Self::on(self.database.clone(), |_| {}).await
+    }
+
+    /// A node in a process of its own, on the same database.
+    pub async fn process(&self) -> Process {
+        Process::on(&database::url(&self.database), SECRET).await
     }
 
     /// The same database after a stop and a start.
@@ -135,6 +140,16 @@ impl TestServer {
         let contacts = sqlx::query("insert into contacts (user_id, contact_id) values ($1, $2)");
         let done = contacts.bind(user.id).bind(contact.id).execute(&mut self.sql().await).await;
         done.expect("the contact is new");
+    }
+
+    /// Lets nobody connect to the database any more, or again; who is connected stays so.
+    pub async fn allow_connections(&self, allowed: bool) {
+        database::allow_connections(&self.database, allowed).await;
+    }
+
+    /// One more connection, that can listen.
+    pub async fn pool(&self) -> sqlx::PgPool {
+        database::pool(&self.database).await
     }
 
     /// A connection to the database, for what a test does behind the server's back.
