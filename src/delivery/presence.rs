@@ -203,7 +203,9 @@ impl Presence {
         let is_left = |user: &UserId, here: &Here| here.on(node).is_some() && !present.contains(user);
         let left: Vec<UserId> =
             lock.lock().iter().filter(|(user, here)| is_left(user, here)).map(|(user, _)| *user).collect();
-        left.into_iter().for_each(|user| self.is_elsewhere(node, user, None, false));
+        for user in left {
+            self.is_elsewhere(node, user, None, false);
+        }
         for (user, active) in people {
             self.is_elsewhere(node, *user, Some(*active), false);
             if !is_news && let Some(here) = self.shard(*user).lock().get_mut(user) {

@@ -18,8 +18,9 @@ use crate::store::{Address, Db};
 const BEAT_EVERY: Duration = Duration::from_secs(2);
 /// Who hears nothing for so long, not even its own sign of life, has lost its connection.
 const DEAF_AFTER: Duration = Duration::from_secs(7);
-/// Between two tries to connect, or to say something.
-const AGAIN_AFTER: Duration = Duration::from_millis(500);
+/// Between two tries to listen, or to say something: at first, and at most. Each wait is twice the one before.
+const AGAIN_AFTER: Duration = Duration::from_millis(100);
+const AGAIN_AFTER_AT_MOST: Duration = Duration::from_secs(2);
 /// A node that starts waits so long, at most, until the others know of it.
 const JOIN_WITHIN: Duration = Duration::from_secs(2);
 const LOOK_EVERY: Duration = Duration::from_millis(10);
@@ -89,11 +90,8 @@ async fn say(delivery: Delivery, db: Db, channel: String, mut horizon: i64, stop
             biased;
             () = stop.cancelled() => break,
             _ = beat.tick() => {
-                match bus::horizon(&db).await {
-                    Ok(number) => horizon = number,
-                    // Said in the log; an older one is as good.
-                    Err(error) => drop(error.into_answer()),
-                }
+                // An older one is as good.
+                horizon = bus::horizon(&db).await.unwrap_or(horizon);
                 delivery.bus.beat()
             }
             batch = delivery.bus.next() => batch,
@@ -110,9 +108,9 @@ async fn say(delivery: Delivery, db: Db, channel: String, mut horizon: i64, stop
 /// A batch that may have been said is said again: its number tells.
 async fn say_until_said(batch: &Batch, db: &Db, channel: &str, horizon: i64) {
     let payloads = batch.payloads(horizon);
+    let mut trouble = Trouble::default();
     while let Err(error) = bus::notify(db, channel, &payloads).await {
-        drop(error.into_answer());
-        sleep(AGAIN_AFTER).await;
+        trouble.again(error).await;
     }
 }
 
@@ -124,19 +122,28 @@ async fn hear(
     channel: String,
     missed: UnboundedSender<Missed>,
 ) {
+    let mut trouble = Trouble::default();
+    let mut has_hinted = false;
     loop {
         match Listener::start(&address, &channel).await {
             Ok(listener) => {
+                trouble = Trouble::default();
                 listening.hello();
                 hear_from(listener, &mut listening, &missed).await;
-                tracing::warn!(
-                    "other nodes cannot be heard for now; behind a pooler of transactions they never can: set HARK_BUS=false there"
-                );
+                if delivery.bus.is_heard() {
+                    tracing::warn!("the connection that listens is lost; other nodes cannot be heard for now");
+                } else if !has_hinted {
+                    has_hinted = true;
+                    tracing::warn!(
+                        "this node does not hear what it says itself: is there a pooler of transactions before the \
+                         database? Connect without it, or run one node and set HARK_BUS=false"
+                    );
+                }
+                delivery.bus.deafened();
+                sleep(AGAIN_AFTER).await;
             }
-            Err(error) => drop(error.into_answer()),
+            Err(error) => trouble.again(error).await,
         }
-        delivery.bus.deafened();
-        sleep(AGAIN_AFTER).await;
     }
 }
 
@@ -149,6 +156,24 @@ async fn hear_from(mut listener: Listener, listening: &mut Listening, missed: &U
     }
 }
 
+/// Tries that fail one after the other: one line in the log, and longer waits.
+#[derive(Default)]
+struct Trouble {
+    waited: Option<Duration>,
+}
+
+impl Trouble {
+    /// Returns when it is time to try again.
+    async fn again(&mut self, error: Error) {
+        if self.waited.is_none() {
+            drop(error.into_answer());
+        }
+        let wait = self.waited.map_or(AGAIN_AFTER, |waited| (waited * 2).min(AGAIN_AFTER_AT_MOST));
+        self.waited = Some(wait);
+        sleep(wait).await;
+    }
+}
+
 /// Tells the sockets of this node that they are behind wherever they may have missed something.
 async fn catch_up(delivery: Delivery, db: Db, mut misses: UnboundedReceiver<Missed>) {
     while let Some(mut missed) = misses.recv().await {
@@ -156,10 +181,9 @@ async fn catch_up(delivery: Delivery, db: Db, mut misses: UnboundedReceiver<Miss
         while let Ok(more) = misses.try_recv() {
             missed.since = missed.since.min(more.since);
         }
+        let mut trouble = Trouble::default();
         while let Err(error) = tell_behind(&delivery, &db, missed).await {
-            // Said in the log.
-            drop(error.into_answer());
-            sleep(CATCH_UP_EVERY).await;
+            trouble.again(error).await;
         }
         tracing::info!("something that other nodes said was missed; who may be concerned was told to look");
         sleep(CATCH_UP_EVERY.max(begun.elapsed())).await;

@@ -257,3 +257,136 @@ impl Node {
         Some(std::mem::take(&mut self.pieces).text)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::delivery::Event;
+    use crate::delivery::bus::Bus;
+    use crate::delivery::hub::Hub;
+    use crate::model::{GroupId, UserId};
+    use crate::telemetry::Metrics;
+
+    const EVENT: Event = Event::Left { user: UserId(1), group: GroupId(1) };
+
+    /// A node that has sockets.
+    fn node() -> Listening {
+        let listening = Listening::new(Delivery::new(Hub::new(Metrics::default(), 1, 1)), 100);
+        listening.delivery.bus.serve();
+        listening
+    }
+
+    fn beat(listening: &mut Listening, horizon: i64) {
+        let beats = listening.delivery.bus.beat().payloads(horizon);
+        beats.iter().for_each(|beat| assert_eq!(listening.hear(beat), None));
+    }
+
+    /// What a node says next.
+    fn said(bus: &Bus) -> Vec<String> {
+        bus.publish(&EVENT);
+        bus.take().expect("a batch").payloads(0)
+    }
+
+    fn hear(listening: &mut Listening, payloads: &[String]) -> Option<i64> {
+        payloads.iter().filter_map(|payload| listening.hear(payload)).map(|missed| missed.since).min()
+    }
+
+    #[test]
+    fn who_hears_everything_misses_nothing() {
+        let (mut here, there) = (node(), Bus::default());
+        for _ in 0..5 {
+            assert_eq!(hear(&mut here, &said(&there)), None);
+        }
+        assert!(!here.delivery.bus.is_alone());
+    }
+
+    #[test]
+    fn what_was_not_heard_is_missed_since_before() {
+        let (mut here, there) = (node(), Bus::default());
+        assert_eq!(hear(&mut here, &said(&there)), None);
+        (101..120).for_each(|horizon| beat(&mut here, horizon));
+        drop(said(&there));
+        assert_eq!(hear(&mut here, &said(&there)), Some(100), "as of the last word that was heard");
+        assert_eq!(hear(&mut here, &said(&there)), None);
+        there.skip();
+        assert_eq!(hear(&mut here, &said(&there)), Some(114), "some beats ago");
+    }
+
+    #[test]
+    fn a_batch_that_is_said_twice_is_heard_once() {
+        let (mut here, there) = (node(), Bus::default());
+        let once = said(&there);
+        assert_eq!(hear(&mut here, &once), None);
+        assert_eq!(hear(&mut here, &once), None);
+        assert_eq!(hear(&mut here, &said(&there)), None);
+    }
+
+    #[test]
+    fn a_batch_is_whole_or_missed() {
+        let there = Bus::default();
+        let long = || {
+            (0..1_000).for_each(|_| there.publish(&EVENT));
+            let payloads = there.take().expect("a batch").payloads(0);
+            assert!(payloads.len() > 2);
+            payloads
+        };
+        let mut here = node();
+        assert_eq!(hear(&mut here, &long()), None);
+        let cut = long();
+        assert_eq!(hear(&mut here, &cut[..cut.len() - 1]), None, "the rest may follow");
+        assert_eq!(hear(&mut here, &long()), Some(100));
+        let headless = long();
+        assert_eq!(hear(&mut here, &headless[1..]), Some(100));
+        assert_eq!(hear(&mut here, &long()), None);
+    }
+
+    #[test]
+    fn who_comes_later_has_missed_what_was_said_before() {
+        let there = Bus::default();
+        drop(said(&there));
+        assert_eq!(hear(&mut node(), &said(&there)), Some(100));
+        let mut fresh = Listening::new(Delivery::new(Hub::new(Metrics::default(), 1, 1)), 100);
+        assert_eq!(hear(&mut fresh, &said(&there)), None, "it has no sockets yet");
+    }
+
+    #[test]
+    fn a_silent_node_is_gone_and_may_come_back() {
+        let (mut here, there) = (node(), Bus::default());
+        hear(&mut here, &said(&there));
+        for _ in 0..SILENT_BEATS {
+            beat(&mut here, 101);
+        }
+        assert!(!here.delivery.bus.is_alone());
+        beat(&mut here, 101);
+        assert!(here.delivery.bus.is_alone());
+        let before = here.delivery.bus.beat().number;
+        assert_eq!(hear(&mut here, &said(&there)), None, "it has said nothing meanwhile");
+        assert!(!here.delivery.bus.is_alone());
+        let after = here.delivery.bus.take().expect("a hello").number;
+        assert_eq!(after, before + 2, "and is shown that it may have missed something");
+        there.say_goodbye();
+        hear(&mut here, &there.take().expect("a goodbye").payloads(0));
+        assert!(here.delivery.bus.is_alone());
+    }
+
+    #[test]
+    fn two_nodes_find_each_other_and_know_who_is_there() {
+        let (mut one, mut two) = (node(), node());
+        one.delivery.presence.came(UserId(1));
+        two.delivery.presence.came(UserId(2));
+        one.hello();
+        let mut rounds = 0;
+        while let Some(batch) = one.delivery.bus.take().or_else(|| two.delivery.bus.take()) {
+            for payload in batch.payloads(0) {
+                assert_eq!((one.hear(&payload), two.hear(&payload)), (None, None));
+            }
+            rounds += 1;
+            assert!(rounds < 10, "they come to an end");
+        }
+        for node in [&one, &two] {
+            let is_online = |user| node.delivery.presence.of(UserId(user)).is_online;
+            assert!(is_online(1) && is_online(2));
+            assert_eq!(node.delivery.bus.answered(), 1);
+        }
+    }
+}

@@ -104,7 +104,7 @@ impl Word {
     pub(super) fn write(&self, frames: &[&Frame]) -> String {
         let mut text = serde_json::to_string(self).expect("words have string keys and finite numbers");
         text.push('\n');
-        frames.iter().for_each(|frame| text.push_str(text_of(frame)));
+        text.extend(frames.iter().map(|frame| text_of(frame)));
         text
     }
 
