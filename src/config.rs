@@ -78,6 +78,10 @@ pub struct Config {
     #[arg(long, global = true, env = "HARK_MIGRATE", value_name = "HARK_MIGRATE", default_value_t = true, action = clap::ArgAction::Set, value_parser = clap::builder::BoolishValueParser::new())]
     pub migrate: bool,
 
+    /// Deliver to the sockets of other nodes on the same database too, over LISTEN and NOTIFY; false behind a pooler of transactions, with one node
+    #[arg(long, global = true, env = "HARK_BUS", value_name = "HARK_BUS", default_value_t = true, action = clap::ArgAction::Set, value_parser = clap::builder::BoolishValueParser::new())]
+    pub bus: bool,
+
     /// Connections to the database for everything but sends
     #[arg(long, global = true, env = "HARK_DATABASE_CONNECTIONS", value_name = "HARK_DATABASE_CONNECTIONS", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub database_connections: u32,

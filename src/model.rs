@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use chrono::{DateTime, SecondsFormat, Utc};
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 
 pub use self::lists::{ConversationFilter, HistoryPage, ListStart, MovingStart, Page, Place, Start};
 pub use self::texts::{
@@ -24,7 +24,7 @@ pub type Refusal = Cow<'static, str>;
 macro_rules! ids {
     ($($(#[$doc:meta])* $name:ident)*) => {$(
         $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
         #[serde(transparent)]
         pub struct $name(pub i64);
 
@@ -86,7 +86,7 @@ impl Serialize for Timestamp {
 }
 
 /// To whom a message goes, as its sender names it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Target {
     /// The dialog with this user; oneself for notes.
     User(UserId),
@@ -115,7 +115,7 @@ impl Target {
 }
 
 /// Who caused something, and on which of their sockets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Origin {
     /// Who.
     pub user: UserId,
@@ -124,7 +124,7 @@ pub struct Origin {
 }
 
 /// A socket, among all that there ever were on any node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct SocketId(pub u64);
 
 impl SocketId {

@@ -1,6 +1,7 @@
 //! The composition root: puts a server together, runs it, and stops it in order. What a process needs
 //! around a server is in [`process`].
 
+mod bus;
 mod chores;
 mod listener;
 pub mod process;
@@ -20,7 +21,6 @@ use crate::auth::tokens::Tokens;
 use crate::commands::{messages, presence};
 use crate::config::{Config, Secret};
 use crate::delivery::Delivery;
-use crate::delivery::bus::InProcess;
 use crate::delivery::hub::Hub;
 use crate::store::writer::Writer;
 use crate::store::{Address, Db};
@@ -72,11 +72,13 @@ pub struct Server {
     http: JoinHandle<std::io::Result<()>>,
     chores: JoinSet<()>,
     writer_db: Db,
+    /// `None` where the settings say that it is alone.
+    bus: Option<bus::Place>,
 }
 
 impl Server {
     /// Starts a server on a listener, with a database that answers, and returns once it serves.
-    /// Nodes that share a `bus` deliver to each other's sockets.
+    /// The nodes of one database find each other.
     ///
     /// # Errors
     /// Where the database cannot be used or the system refuses.
@@ -85,7 +87,6 @@ impl Server {
         database: &Address,
         secret: &Secret,
         listener: TcpListener,
-        bus: InProcess,
     ) -> Result<Self, StartError> {
         let db = connect(database, config.database_connections).await?;
         if config.migrate {
@@ -99,7 +100,14 @@ impl Server {
         let metrics = Metrics::default();
         let limits = &config.limits;
         let hub = Hub::new(metrics.clone(), limits.max_sockets_per_user, limits.outbox_bytes);
-        let delivery = Delivery::new(hub, bus);
+        let delivery = Delivery::new(hub);
+        let bus = if config.bus {
+            let place = bus::Place::take(&delivery, &db, database).await;
+            Some(place.map_err(|error| StartError::Database(error.causes()))?)
+        } else {
+            tracing::info!("HARK_BUS is off: pushes reach the sockets of this node alone");
+            None
+        };
         let announce_to = delivery.clone();
         let writer = Writer::start(&writer_db, config.writers, config.write_queue, &metrics, move |committed| {
             messages::announce(&committed, &announce_to);
@@ -118,7 +126,7 @@ impl Server {
         let address = listener.local_addr()?;
         let http = listener::serve(&app, listener)?;
         let handle = http.handle();
-        Ok(Self { chores: chores::start(&app), http: tokio::spawn(http), app, address, handle, writer_db })
+        Ok(Self { chores: chores::start(&app), http: tokio::spawn(http), app, address, handle, writer_db, bus })
     }
 
     /// Where it listens.
@@ -134,7 +142,7 @@ impl Server {
     }
 
     /// Stops in order, within five seconds: no new connections, the sockets are told, the writers
-    /// drain, the pools close. Whatever was acknowledged is committed.
+    /// drain, the other nodes hear goodbye, the pools close. Whatever was acknowledged is committed.
     pub async fn stop(self) {
         // First, because the workers take the connections that they opened with them.
         drop(self.chores);
@@ -144,10 +152,13 @@ impl Server {
         let _ = self.http.await;
         let closed = async {
             self.app.writer.drain().await;
-            // Nobody is here any more; those on other nodes are told, and when it was stays.
+            // Nobody is here any more; when it was stays. Other nodes tell their own sockets.
             let news = self.app.delivery.presence().news(true);
             if let Err(error) = presence::announce(&self.writer_db, &self.app.delivery, &news).await {
                 drop(error.into_answer());
+            }
+            if let Some(bus) = self.bus {
+                bus.leave().await;
             }
             self.app.db.close().await;
             self.writer_db.close().await;

@@ -41,6 +41,8 @@ pub struct Metrics {
     batch_messages: Histogram,
     batch_seconds: Histogram,
     pushes: Counter<u64, AtomicU64>,
+    other_nodes: Gauge,
+    missed: Counter,
 }
 
 impl Default for Metrics {
@@ -60,6 +62,10 @@ impl Default for Metrics {
         registry.register_with_unit("batch", "Time of one write transaction", Unit::Seconds, batch_seconds.clone());
         let pushes = Counter::default();
         registry.register("pushes", "Frames pushed to sockets of this node", pushes.clone());
+        let other_nodes = Gauge::default();
+        registry.register("other_nodes", "Other nodes that this one hears", other_nodes.clone());
+        let missed = Counter::default();
+        registry.register("missed", "Times that something of what another node said was missed", missed.clone());
         Self {
             registry: Arc::new(registry),
             sockets,
@@ -69,6 +75,8 @@ impl Default for Metrics {
             batch_messages,
             batch_seconds,
             pushes,
+            other_nodes,
+            missed,
         }
     }
 }
@@ -108,6 +116,21 @@ impl Metrics {
     /// So many frames went to sockets.
     pub fn pushed(&self, frames: usize) {
         self.pushes.inc_by(frames as u64);
+    }
+
+    /// Another node is there.
+    pub fn node_came(&self) {
+        self.other_nodes.inc();
+    }
+
+    /// Another node has stopped or is silent.
+    pub fn node_went(&self) {
+        self.other_nodes.dec();
+    }
+
+    /// Something that another node said was not heard.
+    pub fn missed(&self) {
+        self.missed.inc();
     }
 
     /// All of it, in the text form that Prometheus reads.

@@ -104,15 +104,18 @@ pub(super) async fn get_online_info(params: GetOnlineInfo, context: Context) -> 
     Ok(Body::rows(&rows).into())
 }
 
-/// Tells of those who came, went or turned to something else, and notes when those who went were
-/// last here. To be called every so often; what it costs grows with those who are told.
+/// Tells the sockets of this node of those who came, went or turned to something else, and notes when
+/// those who went were last here. To be called every so often, on every node; what it costs grows with
+/// those who are told.
 ///
 /// # Errors
 /// Only where the database fails; who was to be told is not, and may ask.
 pub async fn announce(db: &Db, delivery: &Delivery, news: &[News]) -> Result<(), Error> {
     // Also of those who came: a server that is killed has no time to say when they went.
-    let seen: Vec<_> = news.iter().map(|news| (news.user, news.seen)).collect();
-    presence::set_last_seen(db, &seen).await?;
+    let seen: Vec<_> = news.iter().filter(|news| news.is_ours).map(|news| (news.user, news.seen)).collect();
+    if !seen.is_empty() {
+        presence::set_last_seen(db, &seen).await?;
+    }
     let users: Vec<UserId> = news.iter().map(|news| news.user).collect();
     let mut acquaintances = presence::acquaintances(db, &users).await?;
     for news in news.iter().filter(|news| news.is_known) {
@@ -123,7 +126,7 @@ pub async fn announce(db: &Db, delivery: &Delivery, news: &[News]) -> Result<(),
             active: news.status.active,
             last_seen_at: Some(news.seen),
         };
-        delivery.publish(&push(&item, told));
+        delivery.publish_here(&push(&item, told));
     }
     Ok(())
 }

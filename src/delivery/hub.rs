@@ -15,7 +15,7 @@ use super::presence::Presence;
 use super::socket::Socket;
 use super::typing::{Typing, Writing};
 use super::{Audience, Event, Push, WhenSlow, Where};
-use crate::model::{GroupId, SessionId, Target, Topic, UserId};
+use crate::model::{GroupId, Seq, SessionId, Target, Topic, UserId};
 use crate::telemetry::Metrics;
 use crate::wire::close::Close;
 
@@ -37,7 +37,7 @@ pub struct Hub {
     open: AtomicUsize,
     closing: Mutex<bool>,
     order: Order,
-    metrics: Metrics,
+    pub(super) metrics: Metrics,
     max_sockets_per_user: usize,
     outbox_bytes: usize,
 }
@@ -141,7 +141,11 @@ impl Hub {
         match event {
             Event::Push(push) => match &push.message {
                 // One node hands over in order by itself.
-                Some(message) if !alone => self.order.admit(message.place, push, |push| self.deliver(push)),
+                Some(message) if !alone => {
+                    if let Some(seq) = self.order.admit(message.place, push, |push| self.deliver(push)) {
+                        self.say_behind(push, seq);
+                    }
+                }
                 _ => self.deliver(push),
             },
             Event::Typing(typing) => {
@@ -156,6 +160,19 @@ impl Hub {
             }
             Event::SessionEnded { user, session } => self.close_sessions(*user, |open| open == *session),
             Event::SessionsEnded { user, keep } => self.close_sessions(*user, |open| Some(open) != *keep),
+        }
+    }
+
+    /// Everybody who has a socket here.
+    #[must_use]
+    pub fn users(&self) -> Vec<UserId> {
+        self.shards.iter().flat_map(|shard| shard.lock().keys().copied().collect::<Vec<_>>()).collect()
+    }
+
+    /// Pushes of a conversation did not come as far as this node: its word, up to `seq`, stands for them.
+    pub fn fall_behind(&self, user: UserId, conversation: Where, seq: Seq) {
+        for socket in self.shard(user).lock().get(&user).into_iter().flatten() {
+            socket.outbox.fall_behind(conversation, seq);
         }
     }
 
@@ -251,6 +268,18 @@ impl Hub {
             }
         }
         pushed
+    }
+
+    /// To those who were to get a message that can no longer be pushed in order.
+    fn say_behind(&self, push: &Push, seq: Seq) {
+        let (Audience::Users(users), WhenSlow::Behind(conversation, _)) = (&push.to, push.when_slow) else { return };
+        for user in users.iter() {
+            let sockets = self.sockets_of(*user);
+            sockets
+                .iter()
+                .filter(|socket| socket.wants(push))
+                .for_each(|socket| socket.outbox.fall_behind(conversation, seq));
+        }
     }
 
     /// To those who have the conversation open.

@@ -11,6 +11,8 @@ pub mod typing;
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::model::{ConversationId, GroupId, Origin, Seq, SessionId, Target, Topic, UserId};
 use crate::wire::reply::Frame;
 
@@ -80,7 +82,7 @@ pub struct Message {
 }
 
 /// Who gets a push.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Audience {
     /// These, on every socket.
     Users(Arc<[UserId]>),
@@ -104,7 +106,7 @@ impl Audience {
 }
 
 /// What becomes of a push for a socket whose budget is used up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum WhenSlow {
     /// One `behind` for all of a conversation.
     Behind(Where, Seq),
@@ -115,7 +117,7 @@ pub enum WhenSlow {
 }
 
 /// A conversation, as no side in particular names it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Where {
     /// The dialog of two people; both the same in notes.
     Dialog(UserId, UserId),
@@ -144,7 +146,7 @@ impl Where {
 }
 
 /// What only the latest push of is worth having.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Subject {
     /// How far somebody has read.
     Read(Where, UserId),
@@ -157,7 +159,7 @@ pub enum Subject {
 }
 
 /// A message's place in its conversation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MessagePlace {
     /// Which conversation.
     pub conversation: ConversationId,
@@ -172,32 +174,42 @@ pub struct MessagePlace {
 pub struct Delivery {
     /// The sockets of this node.
     pub hub: Arc<hub::Hub>,
-    bus: bus::InProcess,
+    presence: Arc<presence::Presence>,
+    /// The way to the other nodes.
+    pub bus: Arc<bus::Bus>,
 }
 
 impl Delivery {
-    /// Puts a node's hub on the bus.
+    /// A node that knows of no other one yet.
     #[must_use]
-    pub fn new(hub: hub::Hub, bus: bus::InProcess) -> Self {
-        let hub = Arc::new(hub);
-        bus.join(&hub);
-        Self { hub, bus }
+    pub fn new(hub: hub::Hub) -> Self {
+        let bus = Arc::<bus::Bus>::default();
+        Self { hub: Arc::new(hub), presence: Arc::new(presence::Presence::new(Arc::clone(&bus))), bus }
     }
 
     /// Tells every node. Never waits.
     pub fn publish(&self, event: &Event) {
-        self.bus.publish(event);
+        let alone = self.bus.is_alone();
+        if !alone {
+            self.bus.publish(event);
+        }
+        self.hub.receive(event, alone);
+    }
+
+    /// Tells the sockets of this node, where the other ones tell theirs.
+    pub fn publish_here(&self, event: &Event) {
+        self.hub.receive(event, true);
     }
 
     /// Takes a socket in; see [`hub::Registration`].
     #[must_use]
     pub fn register(&self, user: UserId, session: SessionId, expires_at: i64) -> hub::Registration {
-        self.hub.register(user, session, expires_at, Arc::clone(self.bus.presence()))
+        self.hub.register(user, session, expires_at, Arc::clone(&self.presence))
     }
 
     /// Who is there, on any node.
     #[must_use]
     pub fn presence(&self) -> &presence::Presence {
-        self.bus.presence()
+        &self.presence
     }
 }

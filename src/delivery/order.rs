@@ -43,8 +43,9 @@ impl Default for Order {
 }
 
 impl Order {
-    /// Delivers a message, and those that waited for it; or lets it wait for the one before it.
-    pub(super) fn admit(&self, place: MessagePlace, push: &Push, mut deliver: impl FnMut(&Push)) {
+    /// Delivers a message, and those that waited for it; or lets it wait for the one before it. Gives
+    /// back how far the conversation has come where the message comes too late to be delivered.
+    pub(super) fn admit(&self, place: MessagePlace, push: &Push, mut deliver: impl FnMut(&Push)) -> Option<Seq> {
         let MessagePlace { conversation, seq, close_to_previous } = place;
         let nth = conversation.0.unsigned_abs() % SHARDS as u64;
         let shard = &self.shards[usize::try_from(nth).expect("less than the number of shards")];
@@ -57,7 +58,8 @@ impl Order {
         }
         match lane.next {
             Some(next) if seq < next => {
-                tracing::warn!(%conversation, seq, next, "a message came too late to be pushed in order; its members find it in the history");
+                tracing::debug!(%conversation, seq, next, "a message came too late to be pushed in order");
+                return Some(next - 1);
             }
             Some(next) if seq == next => {
                 deliver(push);
@@ -74,6 +76,7 @@ impl Order {
                 }
             }
         }
+        None
     }
 
     /// Gives up waiting where it took too long, and forgets silent conversations.
@@ -141,7 +144,7 @@ mod tests {
         let mut delivered = Vec::new();
         for seq in seqs {
             let (place, push) = message(*seq);
-            order.admit(place, &push, |push| delivered.push(seq_of(push)));
+            let _ = order.admit(place, &push, |push| delivered.push(seq_of(push)));
         }
         delivered
     }
@@ -177,6 +180,8 @@ mod tests {
             order.sweep(|push| late.push(seq_of(push)));
         }
         assert_eq!(late, [3, 4]);
-        assert_eq!(delivered(&order, &[2, 5]), [5]);
+        let (place, push) = message(2);
+        assert_eq!(order.admit(place, &push, |_| panic!("out of order")), Some(4));
+        assert_eq!(delivered(&order, &[5]), [5]);
     }
 }

@@ -7,7 +7,7 @@ use std::mem;
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 use super::{Subject, WhenSlow, Where};
 use crate::model::{Seq, UserId};
@@ -82,6 +82,11 @@ impl State {
         }
     }
 
+    fn fall_behind(&mut self, conversation: Where, seq: Seq) {
+        let up_to = self.behind.entry(conversation).or_insert(0);
+        *up_to = seq.max(*up_to);
+    }
+
     fn take_first(&mut self) -> Option<Waiting> {
         let first = self.waiting.pop_front()?;
         self.taken += 1;
@@ -141,12 +146,25 @@ impl Outbox {
         match when_slow {
             WhenSlow::Latest(subject) => state.add_latest(frame, subject),
             WhenSlow::Behind(conversation, seq) if is_full || state.behind.contains_key(&conversation) => {
-                let up_to = state.behind.entry(conversation).or_insert(0);
-                *up_to = seq.max(*up_to);
+                state.fall_behind(conversation, seq);
             }
             WhenSlow::Drop if is_full => {}
             WhenSlow::Behind(..) | WhenSlow::Drop => state.add(frame, true),
         }
+        self.settle(state);
+    }
+
+    /// What a conversation had to say did not come this far: its word stands for it.
+    pub fn fall_behind(&self, conversation: Where, seq: Seq) {
+        let mut state = self.state.lock();
+        if !state.over {
+            state.fall_behind(conversation, seq);
+            self.settle(state);
+        }
+    }
+
+    /// After a push: somebody is to take it, unless there is no end of what the socket is behind in.
+    fn settle(&self, mut state: MutexGuard<'_, State>) {
         if state.behind.len() > MOST_BEHIND {
             state.drop_waiting();
             state.over = true;
@@ -316,6 +334,14 @@ mod tests {
         assert_eq!(take(&outbox).as_deref(), Some(large().bytes().as_ref()));
         outbox.push(&Frame::ping(), WhenSlow::Behind(DIALOG, 4));
         assert_eq!(take_all(&outbox), [large().bytes().as_ref(), behind(4).bytes()].concat());
+    }
+
+    #[test]
+    fn what_did_not_come_this_far_is_told_at_once() {
+        let outbox = outbox(1000);
+        outbox.fall_behind(DIALOG, 5);
+        outbox.fall_behind(DIALOG, 4);
+        assert_eq!(take_all(&outbox), behind(5).bytes().as_ref());
     }
 
     #[test]

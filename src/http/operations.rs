@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 use super::asyncapi::asyncapi;
 use super::error::{ErrorBody, HttpError};
 use crate::app::App;
+use crate::error::Error;
 
 #[derive(Serialize, ToSchema)]
 pub(super) struct Status {
@@ -23,13 +24,16 @@ pub(super) async fn health() -> Json<Status> {
     OK
 }
 
-/// Whether the database can be reached
+/// Whether the database can be reached, and the other nodes heard
 #[utoipa::path(get, path = "/readyz", tag = "operations", responses(
     (status = 200, body = Status, description = "Done"),
-    (status = 503, body = ErrorBody, description = "The database cannot be reached"),
+    (status = 503, body = ErrorBody, description = "The database cannot be reached, or the other nodes not heard"),
 ))]
 pub(super) async fn readiness(app: Data<App>) -> Result<Json<Status>, HttpError> {
     app.db.ping().await?;
+    if app.config.bus && !app.delivery.bus.is_heard() {
+        return Err(Error::unavailable("this node does not hear what it says itself").into());
+    }
     Ok(OK)
 }
 

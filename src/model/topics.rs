@@ -1,7 +1,9 @@
 //! What a socket asks to be told.
 
+use serde::{Deserialize, Serialize};
+
 /// What a socket may ask to be told besides the pushes that every client knows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Topic {
     /// Who has read, and whom messages have reached.
     Receipts,

@@ -10,7 +10,6 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{Server, StartError, connect, listen};
 use crate::config::{Config, MIN_SECRET_BYTES, Secret};
-use crate::delivery::bus::InProcess;
 use crate::embedded_postgres::{EmbeddedPostgres, Options};
 use crate::store::Address;
 
@@ -53,7 +52,7 @@ async fn start(config: Config, listener: TcpListener) -> Result<(Server, Option<
         Some(secret) => secret.clone(),
         None => kept_secret(&config.data_dir)?,
     };
-    let server = Server::start(config, &database, &secret, listener, InProcess::default()).await?;
+    let server = Server::start(config, &database, &secret, listener).await?;
     Ok((server, postgres))
 }
 

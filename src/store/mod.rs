@@ -4,6 +4,7 @@
 
 pub mod accounts;
 pub mod admins;
+pub mod bus;
 pub mod chat_list;
 mod columns;
 pub mod contacts;
@@ -135,7 +136,7 @@ impl Db {
     /// Where the address is wrong or nothing answers there.
     pub async fn connect(address: &Address, connections: u32) -> Result<Self, Error> {
         let member_lists = member_lists::MemberLists::new();
-        let pool = pool(address, connections).await?;
+        let pool = pool(address.options()?, connections).await?;
         Ok(Self { pool, member_lists, searches: Arc::new(Semaphore::new(SEARCHES_AT_ONCE)) })
     }
 
@@ -144,7 +145,7 @@ impl Db {
     /// # Errors
     /// Where nothing answers there.
     pub async fn beside(&self, address: &Address, connections: u32) -> Result<Self, Error> {
-        Ok(Self { pool: pool(address, connections).await?, ..self.clone() })
+        Ok(Self { pool: pool(address.options()?, connections).await?, ..self.clone() })
     }
 
     /// Applies the migrations that are missing. Several nodes may do so at once.
@@ -177,7 +178,7 @@ impl Db {
     }
 }
 
-async fn pool(address: &Address, connections: u32) -> Result<PgPool, Error> {
+async fn pool(options: PgConnectOptions, connections: u32) -> Result<PgPool, Error> {
     let pool = PgPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(ACQUIRE_TIMEOUT)
@@ -190,7 +191,7 @@ async fn pool(address: &Address, connections: u32) -> Result<PgPool, Error> {
                 Ok(true)
             })
         })
-        .connect_with(address.options()?)
+        .connect_with(options)
         .await?;
     Ok(pool)
 }

@@ -367,7 +367,7 @@ pub struct UserItem<'a> {
     pub user_name: Cow<'a, str>,
 }
 
-/// What a client has missed of one conversation, because it read too slowly.
+/// What a client has missed of one conversation, because it read too slowly or nodes could not hear each other.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct BehindItem {

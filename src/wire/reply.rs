@@ -18,9 +18,15 @@ impl Frame {
         &self.0
     }
 
+    /// A frame that holds this text.
+    #[must_use]
+    pub fn of_text(text: &str) -> Self {
+        with_header(TEXT, text.as_bytes())
+    }
+
     /// The text in it, where it is a text frame.
-    #[cfg(test)]
-    fn text(&self) -> Option<&str> {
+    #[must_use]
+    pub fn text(&self) -> Option<&str> {
         let header = match self.0.get(1)? {
             126 => 4,
             127 => 10,
@@ -191,7 +197,7 @@ mod tests {
     fn a_header_says_the_length_of_its_payload() {
         for (length, header) in [(0, 2), (125, 2), (126, 4), (65_535, 4), (65_536, 10)] {
             let text = "x".repeat(length);
-            let frame = with_header(TEXT, text.as_bytes());
+            let frame = Frame::of_text(&text);
             assert_eq!(frame.bytes().len(), header + length);
             assert_eq!(frame.text(), Some(text.as_str()));
         }

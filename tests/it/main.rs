@@ -27,6 +27,7 @@ mod http_conversations;
 mod load;
 mod messages;
 mod model;
+mod nodes;
 mod notifications;
 mod people;
 mod presence;

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::support::{Client, TestServer};
+use crate::support::{Client, TestServer, User};
 
 const NOTHING: [&str; 0] = [];
 
@@ -80,15 +80,19 @@ async fn typing_ends_by_itself() {
         client.done("openConversation", json!({ "receiverId": cleo.id })).await;
     }
     let to_ann = json!({ "receiverId": ann.id });
+    let typing = |user: &User, is_typing| json!({ "receiverId": user.id, "userId": user.id, "isTyping": is_typing });
     // Cleo stops by herself; hers is no end that could come later.
-    types(&mut cleo_client, &to_ann, true).await;
-    types(&mut cleo_client, &to_ann, false).await;
+    for is_typing in [true, false] {
+        types(&mut cleo_client, &to_ann, is_typing).await;
+        for client in [&mut here, &mut there] {
+            assert_eq!(client.pushed("typing").await["item"], typing(&cleo, is_typing));
+        }
+    }
     let began = Instant::now();
     types(&mut bob_client, &to_ann, true).await;
     for client in [&mut here, &mut there] {
-        for (user, is_typing) in [(&cleo, true), (&cleo, false), (&bob, true), (&bob, false)] {
-            let item = client.pushed("typing").await["item"].take();
-            assert_eq!(item, json!({ "receiverId": user.id, "userId": user.id, "isTyping": is_typing }));
+        for is_typing in [true, false] {
+            assert_eq!(client.pushed("typing").await["item"], typing(&bob, is_typing));
         }
     }
     let lasted = began.elapsed();

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use hark::config::Secret;
 use hark::embedded_postgres::{Connection, EmbeddedPostgres, Options};
 use hark::store::Address;
-use sqlx::postgres::PgConnectOptions;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{AssertSqlSafe, ConnectOptions, Executor};
 use tokio::sync::OnceCell;
 
@@ -42,6 +42,24 @@ pub async fn create_empty() -> Address {
 pub async fn connect(database: &Address) -> sqlx::PgConnection {
     let Address::Socket { database, .. } = database else { unreachable!("tests use the private PostgreSQL") };
     options(database).connect().await.expect("the database answers")
+}
+
+/// A pool of one connection, from which one can listen.
+pub async fn pool(database: &Address) -> sqlx::PgPool {
+    let Address::Socket { database, .. } = database else { unreachable!("as above") };
+    PgPoolOptions::new().max_connections(1).connect_with(options(database)).await.expect("the database answers")
+}
+
+/// Lets nobody connect to a database any more, or again; who is connected stays so.
+pub async fn allow_connections(database: &Address, allowed: bool) {
+    let Address::Socket { database, .. } = database else { unreachable!("as above") };
+    run("hark", &format!("alter database {database} allow_connections {allowed}")).await;
+}
+
+/// What `DATABASE_URL` has to be for another process.
+pub fn url(database: &Address) -> String {
+    let Address::Socket { dir, port, user, password, database } = database else { unreachable!("as above") };
+    format!("postgres://{user}:{}@localhost:{port}/{database}?host={}", password.expose(), dir.display())
 }
 
 async fn make_template() {

@@ -32,7 +32,18 @@ pub struct Process {
 impl Process {
     /// Starts it on this data folder and waits for its greeting.
     pub async fn start(data_dir: &Path) -> Self {
-        let mut child = Command::from(hark(data_dir)).kill_on_drop(true).spawn().expect("the binary starts");
+        Self::run(hark(data_dir)).await
+    }
+
+    /// Starts it on a database that others use too, who sign their tokens with this secret.
+    pub async fn on(database_url: &str, secret: &str) -> Self {
+        let mut command = hark(Path::new("/nowhere"));
+        command.env("DATABASE_URL", database_url).env("HARK_JWT_SECRET", secret);
+        Self::run(command).await
+    }
+
+    async fn run(command: std::process::Command) -> Self {
+        let mut child = Command::from(command).kill_on_drop(true).spawn().expect("the binary starts");
         let mut output = BufReader::new(child.stdout.take().expect("a pipe")).lines();
         let address = timeout(DEADLINE, async {
             loop {

@@ -4,13 +4,12 @@ use std::net::SocketAddr;
 
 use clap::Parser;
 use hark::config::{Cli, Config, Secret};
-use hark::delivery::bus::InProcess;
 use hark::model::{SessionId, UserId};
 use hark::server::{Server, listen};
 use hark::store::users::{self, NewUser};
 use hark::store::{Address, sessions};
 
-use super::{Client, database};
+use super::{Client, Process, database};
 
 const SECRET: &str = "a secret for tests, 32 bytes long";
 
@@ -18,7 +17,6 @@ const SECRET: &str = "a secret for tests, 32 bytes long";
 pub struct TestServer {
     pub server: Server,
     pub database: Address,
-    pub bus: InProcess,
 }
 
 /// Somebody who is signed in.
@@ -38,28 +36,33 @@ impl TestServer {
 
     /// With other settings.
     pub async fn with(change: impl FnOnce(&mut Config)) -> Self {
-        Self::on(database::create().await, InProcess::default(), change).await
+        Self::on(database::create().await, change).await
     }
 
     /// Two nodes that start at once on a database without a schema.
     pub async fn two_on_an_empty_database() -> (Self, Self) {
-        let (database, bus) = (database::create_empty().await, InProcess::default());
-        let start = || Self::on(database.clone(), bus.clone(), |config| config.migrate = true);
+        let database = database::create_empty().await;
+        let start = || Self::on(database.clone(), |config| config.migrate = true);
         tokio::join!(start(), start())
     }
 
-    /// A second node beside this one: the same database, the same bus.
+    /// A second node beside this one, on the same database.
     pub async fn second_node(&self) -> Self {
-        Self::on(self.database.clone(), self.bus.clone(), |_| {}).await
+        Self::on(self.database.clone(), |_| {}).await
+    }
+
+    /// A node in a process of its own, on the same database.
+    pub async fn process(&self) -> Process {
+        Process::on(&database::url(&self.database), SECRET).await
     }
 
     /// The same database after a stop and a start.
     pub async fn restarted(self) -> Self {
         self.server.stop().await;
-        Self::on(self.database, InProcess::default(), |_| {}).await
+        Self::on(self.database, |_| {}).await
     }
 
-    async fn on(database: Address, bus: InProcess, change: impl FnOnce(&mut Config)) -> Self {
+    async fn on(database: Address, change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Cli::parse_from(["hark"]).config;
         config.database_connections = 4;
         config.migrate = false;
@@ -68,10 +71,9 @@ impl TestServer {
         config.limits.logins_per_minute = 0;
         change(&mut config);
         let listener = listen(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a free port");
-        let server = Server::start(config, &database, &Secret::from(SECRET), listener, bus.clone())
-            .await
-            .expect("the server starts");
-        Self { server, database, bus }
+        let server =
+            Server::start(config, &database, &Secret::from(SECRET), listener).await.expect("the server starts");
+        Self { server, database }
     }
 
     /// `http://…` and a path that begins with a slash.
@@ -138,6 +140,16 @@ impl TestServer {
         let contacts = sqlx::query("insert into contacts (user_id, contact_id) values ($1, $2)");
         let done = contacts.bind(user.id).bind(contact.id).execute(&mut self.sql().await).await;
         done.expect("the contact is new");
+    }
+
+    /// Lets nobody connect to the database any more, or again; who is connected stays so.
+    pub async fn allow_connections(&self, allowed: bool) {
+        database::allow_connections(&self.database, allowed).await;
+    }
+
+    /// One more connection, that can listen.
+    pub async fn pool(&self) -> sqlx::PgPool {
+        database::pool(&self.database).await
     }
 
     /// A connection to the database, for what a test does behind the server's back.
