@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use serde_json::json;
 use tokio::task::{AbortHandle, spawn_local};
+use tokio::time::sleep;
 
 use super::caller::Caller;
 use super::judge::Wrongs;
@@ -21,6 +22,8 @@ use crate::accounts::Account;
 const OPENING_AT_ONCE: usize = 64;
 /// So long without anything new, and what has not come is lost.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long is listened when all is there: what comes then came twice.
+const AFTERWARDS: Duration = Duration::from_millis(200);
 
 /// Sockets that are open, and those of them that send.
 pub(crate) struct Load {
@@ -126,6 +129,7 @@ impl Load {
         }
         let answered = || self.mouths.iter().all(|mouth| mouth.borrow().waiting() == 0);
         self.run.settle(PATIENCE, || answered() && self.wrongs().lost == 0).await;
+        sleep(AFTERWARDS).await;
         results.wrongs = Some(self.wrongs());
         results.refused = self.run.refused.take();
         results.ended = self.run.ended.take();
