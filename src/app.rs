@@ -1,10 +1,13 @@
 //! What every request needs, in one shared value.
 
+use std::sync::Arc;
+
 use crate::auth::attempts::Attempts;
 use crate::auth::passwords::Passwords;
 use crate::auth::tokens::{Claims, Tokens};
 use crate::config::Config;
 use crate::delivery::Delivery;
+use crate::delivery::byte_pool::BytePool;
 use crate::error::Error;
 use crate::model::{SessionId, UserId};
 use crate::store::writer::Writer;
@@ -30,6 +33,8 @@ pub struct App {
     pub sign_ups: Attempts,
     /// Logins by address.
     pub logins: Attempts,
+    /// What requests and their replies may take of this node's memory.
+    pub pool: Arc<BytePool>,
     /// The counts of this server.
     pub metrics: Metrics,
 }

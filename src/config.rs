@@ -141,6 +141,10 @@ pub struct Limits {
     #[arg(long, global = true, env = "HARK_OUTBOX_BYTES", value_name = "HARK_OUTBOX_BYTES", default_value_t = 1_048_576, value_parser = at_least_one)]
     pub outbox_bytes: usize,
 
+    /// Bytes that requests and their replies may take on this node, all clients together; past that, whoever has more than 32 KiB of it is not read
+    #[arg(long, global = true, env = "HARK_REQUEST_MEMORY_BYTES", value_name = "HARK_REQUEST_MEMORY_BYTES", default_value_t = 268_435_456, value_parser = at_least_one)]
+    pub request_memory_bytes: usize,
+
     /// Hours that a token lives
     #[arg(long, global = true, env = "HARK_TOKEN_HOURS", value_name = "HARK_TOKEN_HOURS", default_value_t = 24, value_parser = clap::value_parser!(u32).range(1..=87_600))]
     pub token_hours: u32,

@@ -13,6 +13,7 @@ use actix_cors::Cors;
 use actix_web::dev::ServerHandle;
 use actix_web::guard::GuardContext;
 use actix_web::http::header::{RETRY_AFTER, UPGRADE};
+use actix_web::middleware::from_fn;
 use actix_web::web::{self, Data};
 use actix_web::{App as HttpApp, HttpServer, guard};
 use socket2::SockRef;
@@ -28,6 +29,7 @@ use crate::commands::{messages, presence};
 use crate::config::{Config, Secret};
 use crate::delivery::Delivery;
 use crate::delivery::bus::InProcess;
+use crate::delivery::byte_pool::BytePool;
 use crate::delivery::hub::Hub;
 use crate::store::writer::Writer;
 use crate::store::{Address, Db};
@@ -113,7 +115,8 @@ impl Server {
 
         let metrics = Metrics::default();
         let limits = &config.limits;
-        let hub = Hub::new(metrics.clone(), limits.max_sockets_per_user, limits.outbox_bytes);
+        let pool = BytePool::new(limits.request_memory_bytes, metrics.request_memory());
+        let hub = Hub::new(metrics.clone(), limits.max_sockets_per_user, limits.outbox_bytes, Arc::clone(&pool));
         let delivery = Delivery::new(hub, bus);
         let announce_to = delivery.clone();
         let writer = Writer::start(&writer_db, config.writers, config.write_queue, &metrics, move |committed| {
@@ -127,6 +130,7 @@ impl Server {
             passwords: Passwords::new().map_err(|error| StartError::Database(error.causes()))?,
             sign_ups: Attempts::per_minute(limits.sign_ups_per_minute),
             logins: Attempts::per_minute(limits.logins_per_minute),
+            pool,
             metrics,
             config,
         });
@@ -182,6 +186,7 @@ fn http_server(app: &Arc<App>, listener: TcpListener) -> std::io::Result<actix_w
     let max_body = app.config.limits.max_frame_bytes;
     let server = HttpServer::new(move || {
         HttpApp::new()
+            .wrap(from_fn(http::within_memory))
             .wrap(cors(&data.config))
             .wrap(TracingLogger::default())
             .app_data(data.clone())

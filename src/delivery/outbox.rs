@@ -4,12 +4,14 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::mem;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use super::byte_pool::Share;
 use super::{Subject, WhenSlow, Where};
 use crate::model::{Seq, UserId};
 use crate::wire::close::Close;
@@ -34,6 +36,8 @@ pub struct Outbox {
     user: UserId,
     /// For pushes. Replies have their own: a connection stops reading requests while they wait.
     budget: usize,
+    /// Of the node's memory, which replies take from.
+    share: Arc<Share>,
     state: Mutex<State>,
     /// Tells the connection that it was asked to close, or that there is room again.
     changed: Notify,
@@ -52,6 +56,8 @@ struct State {
     cut: bool,
     push_bytes: usize,
     reply_bytes: usize,
+    /// Of those, what has been taken from the share.
+    taken_bytes: usize,
     taker: Option<Waker>,
     asked_to_close: Option<Close>,
     phase: Phase,
@@ -141,8 +147,8 @@ impl State {
 impl Outbox {
     /// An outbox of a user's socket that holds `budget` bytes of pushes, and the one that goes over it.
     #[must_use]
-    pub fn new(user: UserId, budget: usize) -> Self {
-        Self { user, budget, state: Mutex::default(), changed: Notify::new() }
+    pub fn new(user: UserId, budget: usize, share: Arc<Share>) -> Self {
+        Self { user, budget, share, state: Mutex::default(), changed: Notify::new() }
     }
 
     /// Adds what somebody else has to say, or what stands for it where the budget is used up.
@@ -163,6 +169,7 @@ impl Outbox {
         }
         if state.behind.len() > MOST_BEHIND {
             state.drop_waiting();
+            self.settle(&mut state);
             state.phase = Phase::Finished;
             state.asked_to_close.get_or_insert(Close::Overloaded);
             self.changed.notify_one();
@@ -176,6 +183,7 @@ impl Outbox {
         let mut state = self.state.lock();
         if state.phase == Phase::Open {
             state.add(frame, false);
+            self.settle(&mut state);
             state.wake_taker();
         }
     }
@@ -186,6 +194,7 @@ impl Outbox {
         let mut state = self.state.lock();
         if state.phase == Phase::Open && state.waiting.is_empty() {
             state.add(frame, false);
+            self.settle(&mut state);
             state.wake_taker();
         }
     }
@@ -218,6 +227,7 @@ impl Outbox {
         let mut state = self.state.lock();
         state.phase = state.phase.max(Phase::Finished);
         state.add(&close.frame(), false);
+        self.settle(&mut state);
         state.wake_taker();
     }
 
@@ -241,6 +251,16 @@ impl Outbox {
         self.state.lock().phase == Phase::Agreed
     }
 
+    /// Takes from the share what replies that wait have become more, or gives back what less.
+    fn settle(&self, state: &mut State) {
+        let before = mem::replace(&mut state.taken_bytes, state.reply_bytes);
+        match state.reply_bytes.checked_sub(before) {
+            Some(0) => {}
+            Some(more) => self.share.take(more),
+            None => self.share.give_back(before - state.reply_bytes),
+        }
+    }
+
     /// Nobody takes any more: the connection is gone. What waits is dropped, and the connection's
     /// task, which may be waiting for room, finds out.
     pub fn abandon(&self) {
@@ -248,6 +268,7 @@ impl Outbox {
         state.phase = state.phase.max(Phase::Finished);
         state.cut = false;
         state.drop_waiting();
+        self.settle(&mut state);
         self.changed.notify_one();
     }
 
@@ -270,6 +291,7 @@ impl Outbox {
         let done_with = slice.len() + if state.cut { 0 } else { BOOKKEEPING };
         let counted = state.counted(first.is_push);
         *counted = counted.saturating_sub(done_with);
+        self.settle(&mut state);
         if state.cut {
             state.waiting.push_front(Waiting { subject: None, ..first });
             state.taken -= 1;
@@ -283,8 +305,10 @@ impl Outbox {
 
 #[cfg(test)]
 mod tests {
+    use super::super::byte_pool::BytePool;
     use super::*;
     use crate::model::{GroupId, Target};
+    use prometheus_client::metrics::gauge::Gauge;
 
     fn take(outbox: &Outbox) -> Poll<Option<Bytes>> {
         outbox.poll_take(&mut Context::from_waker(Waker::noop()))
@@ -308,7 +332,8 @@ mod tests {
     const MESSAGE: WhenSlow = WhenSlow::Behind(DIALOG, 7);
 
     fn outbox(budget: usize) -> Outbox {
-        Outbox::new(ANN, budget)
+        let pool = BytePool::new(1_000_000, Gauge::default());
+        Outbox::new(ANN, budget, Arc::new(pool.share()))
     }
 
     fn behind(seq: Seq) -> Frame {

@@ -71,6 +71,12 @@ impl<T: FromFields + 'static> FromRequest for Body<T> {
         let bytes = Bytes::from_request(request, payload);
         Box::pin(async move {
             let limits = &app.config.limits;
+            // As much as it may become: those who send slowly hold what they have sent.
+            let share = app.pool.share();
+            if !share.has_room_for(limits.max_frame_bytes) {
+                return Err(Error::overloaded().into());
+            }
+            share.take(limits.max_frame_bytes);
             let late =
                 || Error::new(Code::BadJson, format!("The body must be there within {} s", BODY_WITHIN.as_secs()));
             let bytes =

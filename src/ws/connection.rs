@@ -16,7 +16,8 @@ use super::limit::Heard;
 use super::rate::{Rate, Verdict};
 use crate::app::App;
 use crate::auth::tokens;
-use crate::commands::{Command, Context, Pages};
+use crate::commands::{Command, Context, Outcome, Pages};
+use crate::delivery::byte_pool::{ALWAYS, Taken};
 use crate::delivery::hub::Registration;
 use crate::delivery::outbox::Outbox;
 use crate::delivery::socket::Socket;
@@ -102,7 +103,9 @@ impl Connection {
             }
             let reads = self.in_flight.takes_more() && self.socket.outbox.has_room();
             if !reads {
-                // Who is not listened to is not silent.
+                self.heard.excuse();
+            } else if !self.socket.share.has_room_for(0) {
+                // Not listened to either, but it has to come to the end of its message.
                 self.heard.renew();
             }
             let wakes_at = self.wakes_at();
@@ -170,6 +173,7 @@ impl Connection {
     /// Takes a request in. Whatever is wrong with it is answered in its turn.
     fn request(&mut self, text: &str) -> Option<End> {
         self.app.metrics.request();
+        let taken = Taken::of(&self.socket.share, text.len());
         let verdict = self.rate.count();
         let parsed = frame::parse(text);
         let (kind, id) = match &parsed {
@@ -182,17 +186,19 @@ impl Connection {
             Verdict::Go => None,
         };
         match (refusal, parsed) {
-            (Some(refusal), _) => self.answer_at_once(refusal),
-            (None, Ok(request)) => self.carry_out(request),
-            (None, Err(malformed)) => self.answer_at_once(failure(&malformed.kind, malformed.error, malformed.id)),
+            (Some(refusal), _) => self.answer_at_once(refusal, taken),
+            (None, Ok(request)) => self.carry_out(request, taken),
+            (None, Err(malformed)) => {
+                self.answer_at_once(failure(&malformed.kind, malformed.error, malformed.id), taken);
+            }
         }
         None
     }
 
-    fn carry_out(&mut self, request: Request<'_>) {
+    fn carry_out(&mut self, request: Request<'_>, taken: Taken) {
         let command = match Command::parse(&request, &self.app.config.limits) {
             Ok(command) => command,
-            Err(error) => return self.answer_at_once(failure(&request.kind, error, request.id)),
+            Err(error) => return self.answer_at_once(failure(&request.kind, error, request.id), taken),
         };
         let pace = if command.is_send() { Pace::Overlaps } else { Pace::Alone };
         let context = Context {
@@ -204,20 +210,26 @@ impl Connection {
         let outcome = command.apply(context, Arc::clone(&self.socket));
         let Request { kind, id, .. } = request;
         let id = id.map(RawValue::to_owned);
+        let share = Arc::clone(&self.socket.share);
         let answer = async move {
-            match outcome.await {
-                Ok(outcome) => {
-                    Answered { reply: reply::success(&kind, &outcome.reply, id.as_deref()), events: outcome.events }
-                }
-                Err(error) => Answered { reply: failure(&kind, error, id.as_deref()), events: Vec::new() },
+            let Outcome { reply, events } = match outcome.await {
+                Ok(outcome) => outcome,
+                Err(error) => return Answered { reply: failure(&kind, error, id.as_deref()), events: Vec::new() },
+            };
+            let mut reply = reply::success(&kind, &reply, id.as_deref());
+            let length = reply.bytes().len();
+            // A page can be asked for again; what was sent must not be.
+            if pace == Pace::Alone && length > ALWAYS && !share.has_room_for(length) {
+                reply = failure(&kind, Error::overloaded(), id.as_deref());
             }
+            Answered { reply, events }
         };
-        self.in_flight.push(answer.boxed(), pace);
+        self.in_flight.push(answer.boxed(), pace, taken);
     }
 
     /// Behind the replies that are still to come, because replies keep the order of requests.
-    fn answer_at_once(&mut self, reply: Frame) {
-        self.in_flight.push(ready(Answered { reply, events: Vec::new() }).boxed(), Pace::Overlaps);
+    fn answer_at_once(&mut self, reply: Frame, taken: Taken) {
+        self.in_flight.push(ready(Answered { reply, events: Vec::new() }).boxed(), Pace::Overlaps, taken);
     }
 
     fn wakes_at(&self) -> Instant {
@@ -225,7 +237,7 @@ impl Connection {
     }
 
     fn idle_at(&self) -> Instant {
-        self.heard.at() + seconds(self.app.config.limits.idle_seconds)
+        self.heard.silent_since() + seconds(self.app.config.limits.idle_seconds)
     }
 
     /// Asked anew each time: the clock may jump, and `authenticate` moves it.

@@ -15,6 +15,7 @@ use super::limit::{Heard, Limited};
 use crate::app::App;
 use crate::auth::tokens;
 use crate::config::Config;
+use crate::delivery::byte_pool::Share;
 use crate::delivery::hub::Registration;
 use crate::delivery::outbox::Outbox;
 use crate::error::{Code, Error};
@@ -116,19 +117,22 @@ async fn admit(app: &App, token: Option<&str>) -> Result<Registration, NotOpened
 }
 
 fn open(request: &HttpRequest, payload: Payload, app: Arc<App>, registration: Registration) -> Opened {
-    let outbox = Arc::clone(&registration.socket().outbox);
+    let socket = registration.socket();
+    let (outbox, share) = (Arc::clone(&socket.outbox), Arc::clone(&socket.share));
     let heard = Heard::now();
-    let (response, frames) = handshake(request, payload, outbox, heard.clone(), app.config.limits.max_frame_bytes)?;
+    let max_frame_bytes = app.config.limits.max_frame_bytes;
+    let (response, frames) = handshake(request, payload, outbox, share, heard.clone(), max_frame_bytes)?;
     let span = tracing::info_span!("connection", user = %registration.socket().user);
     rt::spawn(connection::run(app, registration, heard, frames).instrument(span));
     Ok(response)
 }
 
 fn open_and_close(request: &HttpRequest, payload: Payload, app: &App, close: Close) -> Opened {
-    let outbox = Arc::new(Outbox::new(UserId(0), FAREWELL_BUDGET));
-    let limits = &app.config.limits;
+    let share = Arc::new(app.pool.share());
+    let outbox = Arc::new(Outbox::new(UserId(0), FAREWELL_BUDGET, Arc::clone(&share)));
+    let max_frame_bytes = app.config.limits.max_frame_bytes;
     let (response, mut frames) =
-        handshake(request, payload, Arc::clone(&outbox), Heard::now(), limits.max_frame_bytes)?;
+        handshake(request, payload, Arc::clone(&outbox), share, Heard::now(), max_frame_bytes)?;
     app.metrics.socket_closed(close.code());
     rt::spawn(async move { connection::say_goodbye(&outbox, close, &mut frames).await });
     Ok(response)
@@ -139,10 +143,11 @@ fn handshake(
     request: &HttpRequest,
     payload: Payload,
     outbox: Arc<Outbox>,
+    share: Arc<Share>,
     heard: Heard,
     max_frame_bytes: usize,
 ) -> Result<(HttpResponse, AggregatedMessageStream), actix_web::Error> {
-    let limited = Limited::new(payload, max_frame_bytes, heard, Arc::clone(&outbox));
+    let limited = Limited::new(payload, max_frame_bytes, heard, Arc::clone(&outbox), share);
     let mut limited: dev::Payload = dev::Payload::Stream { payload: Box::pin(limited) };
     let payload = Payload::from_request(request, &mut limited).into_inner()?;
     // The library's handle for sending is of no use here: every frame goes through the outbox.

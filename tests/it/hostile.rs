@@ -1,5 +1,9 @@
 //! What one account must not be able to do to the others, or to the server.
 
+mod crowds;
+mod flood;
+mod memory;
+
 use std::time::Duration;
 
 use serde_json::{Value, json};
