@@ -17,6 +17,7 @@ pub const ALWAYS: usize = 32 * 1024;
 pub struct BytePool {
     size: usize,
     taken: Gauge,
+    /// There is room again. Wakes one of those who wait, who wakes the next.
     freed: Notify,
 }
 
@@ -30,7 +31,7 @@ impl BytePool {
     /// Nothing of it, as yet.
     #[must_use]
     pub fn share(self: &Arc<Self>) -> Share {
-        Share { pool: Arc::clone(self), taken: AtomicUsize::new(0) }
+        Share { pool: Arc::clone(self), taken: AtomicUsize::new(0), freed: Notify::new() }
     }
 
     fn has_room_for(&self, bytes: usize) -> bool {
@@ -43,6 +44,8 @@ impl BytePool {
 pub struct Share {
     pool: Arc<BytePool>,
     taken: AtomicUsize,
+    /// What is taken is little again.
+    freed: Notify,
 }
 
 impl Share {
@@ -54,11 +57,14 @@ impl Share {
 
     /// Gives bytes back that were taken.
     pub fn give_back(&self, bytes: usize) {
-        self.taken.fetch_sub(bytes, Ordering::Relaxed);
-        let had_room = self.pool.has_room_for(0);
-        self.pool.taken.dec_by(signed(bytes));
-        if !had_room && self.pool.has_room_for(0) {
-            self.pool.freed.notify_waiters();
+        let before = self.taken.fetch_sub(bytes, Ordering::Relaxed);
+        if before > ALWAYS && before - bytes <= ALWAYS {
+            self.freed.notify_one();
+        }
+        let before = self.pool.taken.dec_by(signed(bytes));
+        let size = signed(self.pool.size);
+        if before > size && before - signed(bytes) <= size {
+            self.pool.freed.notify_one();
         }
     }
 
@@ -70,13 +76,14 @@ impl Share {
 
     /// Returns once there is room.
     pub async fn room(&self) {
-        loop {
-            let freed = self.pool.freed.notified();
-            // What is freed from here on is heard of.
-            if self.has_room_for(0) {
-                return;
+        while !self.has_room_for(0) {
+            tokio::select! {
+                () = self.pool.freed.notified() => {}
+                () = self.freed.notified() => {}
             }
-            freed.await;
+        }
+        if self.pool.has_room_for(0) {
+            self.pool.freed.notify_one();
         }
     }
 }
@@ -153,15 +160,32 @@ mod tests {
     }
 
     #[test]
-    fn who_waits_for_room_is_woken_when_there_is_some() {
+    fn all_who_wait_for_room_are_woken_when_there_is_some() {
         let pool = BytePool::new(100_000, Gauge::default());
-        let (waiting, other) = (pool.share(), pool.share());
-        waiting.take(50_000);
-        other.take(60_000);
-        let mut room = pin!(waiting.room());
+        let (one, two, other) = (pool.share(), pool.share(), pool.share());
+        one.take(40_000);
+        two.take(40_000);
+        other.take(40_000);
+        let (mut first, mut second) = (pin!(one.room()), pin!(two.room()));
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(first.as_mut().poll(&mut context).is_pending());
+        assert!(second.as_mut().poll(&mut context).is_pending());
+        drop(other);
+        assert!(first.as_mut().poll(&mut context).is_ready());
+        assert!(second.as_mut().poll(&mut context).is_ready());
+    }
+
+    #[test]
+    fn who_has_little_again_waits_for_nobody() {
+        let pool = BytePool::new(100_000, Gauge::default());
+        let (modest, greedy) = (pool.share(), pool.share());
+        modest.take(40_000);
+        greedy.take(100_001);
+        let mut room = pin!(modest.room());
         let mut context = Context::from_waker(Waker::noop());
         assert!(room.as_mut().poll(&mut context).is_pending());
-        drop(other);
+        modest.give_back(40_000);
         assert!(room.as_mut().poll(&mut context).is_ready());
+        assert!(!greedy.has_room_for(0));
     }
 }
