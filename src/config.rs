@@ -119,7 +119,7 @@ pub struct Limits {
     #[arg(long, global = true, env = "HARK_MAX_IN_FLIGHT", value_name = "HARK_MAX_IN_FLIGHT", default_value_t = 64, value_parser = at_least_one)]
     pub max_in_flight: usize,
 
-    /// Requests a second of one socket; 0 turns the limit off
+    /// Requests a second of one socket, and of one user over HTTP; 0 turns the limit off
     #[arg(
         long,
         global = true,
@@ -129,7 +129,7 @@ pub struct Limits {
     )]
     pub requests_per_second: u32,
 
-    /// Requests of one socket at once before the rate counts
+    /// Requests of one socket, or of one user over HTTP, at once before the rate counts
     #[arg(long, global = true, env = "HARK_REQUEST_BURST", value_name = "HARK_REQUEST_BURST", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
     pub request_burst: u32,
 

@@ -130,6 +130,8 @@ impl Server {
             passwords: Passwords::new().map_err(|error| StartError::Database(error.causes()))?,
             sign_ups: Attempts::per_minute(limits.sign_ups_per_minute),
             logins: Attempts::per_minute(limits.logins_per_minute),
+            session_requests: Attempts::per_second(limits.requests_per_second, limits.request_burst),
+            user_requests: Attempts::per_second(limits.requests_per_second, limits.request_burst),
             pool,
             metrics,
             config,

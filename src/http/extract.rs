@@ -34,7 +34,7 @@ impl FromRequest for SignedIn {
             .map(str::to_owned);
         Box::pin(async move {
             let token = token.ok_or_else(Error::unauthorized)?;
-            Ok(Self(app.identify(&token).await?))
+            Ok(Self(app.identify_and_count(&token).await?))
         })
     }
 }

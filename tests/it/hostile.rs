@@ -2,6 +2,7 @@
 
 mod crowds;
 mod flood;
+mod http;
 mod memory;
 
 use std::time::Duration;
