@@ -1,10 +1,13 @@
 //! What every request needs, in one shared value.
 
-use crate::auth::attempts::Attempts;
+use std::sync::Arc;
+
+use crate::auth::attempts::{Attempts, Network};
 use crate::auth::passwords::Passwords;
 use crate::auth::tokens::{Claims, Tokens};
 use crate::config::Config;
 use crate::delivery::Delivery;
+use crate::delivery::byte_pool::BytePool;
 use crate::error::Error;
 use crate::model::{SessionId, UserId};
 use crate::store::writer::Writer;
@@ -27,9 +30,15 @@ pub struct App {
     /// Hashes and checks passwords.
     pub passwords: Passwords,
     /// Sign-ups by address.
-    pub sign_ups: Attempts,
+    pub sign_ups: Attempts<Network>,
     /// Logins by address.
-    pub logins: Attempts,
+    pub logins: Attempts<Network>,
+    /// Requests over HTTP by session, open or not.
+    pub session_requests: Attempts<SessionId>,
+    /// Requests over HTTP by user.
+    pub user_requests: Attempts<UserId>,
+    /// What requests and their replies may take of this node's memory.
+    pub pool: Arc<BytePool>,
     /// The counts of this server.
     pub metrics: Metrics,
 }
@@ -51,6 +60,19 @@ impl App {
     pub async fn identify(&self, token: &str) -> Result<Identity, Error> {
         let claims = self.tokens.read(token).ok_or_else(Error::unauthorized)?;
         self.check_session(&claims).await
+    }
+
+    /// Who holds this token and asks over HTTP, which counts.
+    ///
+    /// # Errors
+    /// `unauthorized` as [`identify`](Self::identify), `rate_limited` with the time to wait.
+    pub async fn identify_and_count(&self, token: &str) -> Result<Identity, Error> {
+        let claims = self.tokens.read(token).ok_or_else(Error::unauthorized)?;
+        // Before the database is asked, and so by session: a token that was revoked uses up nobody's rate.
+        self.session_requests.count(claims.session())?;
+        let me = self.check_session(&claims).await?;
+        self.user_requests.count(me.user)?;
+        Ok(me)
     }
 
     /// Whether the session that a token names is open.

@@ -123,7 +123,7 @@ pub struct Limits {
     #[arg(long, global = true, env = "HARK_MAX_IN_FLIGHT", value_name = "HARK_MAX_IN_FLIGHT", default_value_t = 64, value_parser = at_least_one)]
     pub max_in_flight: usize,
 
-    /// Requests a second of one socket; 0 turns the limit off
+    /// Requests a second of one socket, and of one user over HTTP; 0 turns the limit off
     #[arg(
         long,
         global = true,
@@ -133,7 +133,7 @@ pub struct Limits {
     )]
     pub requests_per_second: u32,
 
-    /// Requests of one socket at once before the rate counts
+    /// Requests of one socket, or of one user over HTTP, at once before the rate counts
     #[arg(long, global = true, env = "HARK_REQUEST_BURST", value_name = "HARK_REQUEST_BURST", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
     pub request_burst: u32,
 
@@ -144,6 +144,10 @@ pub struct Limits {
     /// Bytes that may wait for a socket that reads slowly
     #[arg(long, global = true, env = "HARK_OUTBOX_BYTES", value_name = "HARK_OUTBOX_BYTES", default_value_t = 1_048_576, value_parser = at_least_one)]
     pub outbox_bytes: usize,
+
+    /// Bytes that requests and their replies may take on this node, all clients together; past that, whoever has more than 32 KiB of it is not read
+    #[arg(long, global = true, env = "HARK_REQUEST_MEMORY_BYTES", value_name = "HARK_REQUEST_MEMORY_BYTES", default_value_t = 268_435_456, value_parser = at_least_one)]
+    pub request_memory_bytes: usize,
 
     /// Hours that a token lives
     #[arg(long, global = true, env = "HARK_TOKEN_HOURS", value_name = "HARK_TOKEN_HOURS", default_value_t = 24, value_parser = clap::value_parser!(u32).range(1..=87_600))]

@@ -21,6 +21,7 @@ use crate::auth::tokens::Tokens;
 use crate::commands::{messages, presence};
 use crate::config::{Config, Secret};
 use crate::delivery::Delivery;
+use crate::delivery::byte_pool::BytePool;
 use crate::delivery::hub::Hub;
 use crate::store::writer::Writer;
 use crate::store::{Address, Db};
@@ -99,7 +100,8 @@ impl Server {
 
         let metrics = Metrics::default();
         let limits = &config.limits;
-        let hub = Hub::new(metrics.clone(), limits.max_sockets_per_user, limits.outbox_bytes);
+        let pool = BytePool::new(limits.request_memory_bytes, metrics.request_memory());
+        let hub = Hub::new(metrics.clone(), limits.max_sockets_per_user, limits.outbox_bytes, Arc::clone(&pool));
         let delivery = Delivery::new(hub);
         let bus = if config.bus {
             let place = bus::Place::take(&delivery, &db, database).await;
@@ -120,6 +122,9 @@ impl Server {
             passwords: Passwords::new().map_err(|error| StartError::Database(error.causes()))?,
             sign_ups: Attempts::per_minute(limits.sign_ups_per_minute),
             logins: Attempts::per_minute(limits.logins_per_minute),
+            session_requests: Attempts::per_second(limits.requests_per_second, limits.request_burst),
+            user_requests: Attempts::per_second(limits.requests_per_second, limits.request_burst),
+            pool,
             metrics,
             config,
         });

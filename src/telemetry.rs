@@ -35,6 +35,7 @@ pub fn start_log(filter: &str, format: LogFormat) {
 pub struct Metrics {
     registry: Arc<Registry>,
     sockets: Gauge,
+    request_memory: Gauge,
     sockets_closed: Family<[(&'static str, String); 1], Counter>,
     requests: Counter,
     messages_stored: Counter,
@@ -50,6 +51,9 @@ impl Default for Metrics {
         let mut registry = Registry::with_prefix("hark");
         let sockets = Gauge::default();
         registry.register("sockets", "Open sockets", sockets.clone());
+        let request_memory = Gauge::default();
+        let help = "Bytes that requests and their replies take";
+        registry.register_with_unit("request_memory", help, Unit::Bytes, request_memory.clone());
         let sockets_closed = Family::default();
         registry.register("sockets_closed", "Sockets that the server closed, by close code", sockets_closed.clone());
         let requests = Counter::default();
@@ -69,6 +73,7 @@ impl Default for Metrics {
         Self {
             registry: Arc::new(registry),
             sockets,
+            request_memory,
             sockets_closed,
             requests,
             messages_stored,
@@ -90,6 +95,12 @@ impl Metrics {
     /// A socket has ended.
     pub fn socket_ended(&self) {
         self.sockets.dec();
+    }
+
+    /// Of the bytes that requests and their replies take.
+    #[must_use]
+    pub fn request_memory(&self) -> Gauge {
+        self.request_memory.clone()
     }
 
     /// The server closed a socket with this code.

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use super::byte_pool::BytePool;
 use super::order::Order;
 use super::presence::Presence;
 use super::socket::Socket;
@@ -40,6 +41,7 @@ pub struct Hub {
     pub(super) metrics: Metrics,
     max_sockets_per_user: usize,
     outbox_bytes: usize,
+    pool: Arc<BytePool>,
 }
 
 /// An open socket's place in the hub, which it leaves when this is dropped.
@@ -85,7 +87,7 @@ impl Registration {
 impl Hub {
     /// A hub without sockets.
     #[must_use]
-    pub fn new(metrics: Metrics, max_sockets_per_user: usize, outbox_bytes: usize) -> Self {
+    pub fn new(metrics: Metrics, max_sockets_per_user: usize, outbox_bytes: usize, pool: Arc<BytePool>) -> Self {
         Self {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             open_conversations: (0..SHARDS).map(|_| Mutex::default()).collect(),
@@ -96,6 +98,7 @@ impl Hub {
             metrics,
             max_sockets_per_user,
             outbox_bytes,
+            pool,
         }
     }
 
@@ -108,7 +111,7 @@ impl Hub {
         expires_at: i64,
         presence: Arc<Presence>,
     ) -> Registration {
-        let socket = Arc::new(Socket::new(user, session, expires_at, self.outbox_bytes));
+        let socket = Arc::new(Socket::new(user, session, expires_at, self.outbox_bytes, self.pool.share()));
         self.shard(user).lock().entry(user).or_default().push(Arc::clone(&socket));
         Registration { hub: Arc::clone(self), presence, socket }
     }

@@ -2,6 +2,7 @@
 //! told of is in the database, and `seq` and `sync` show that it was missed.
 
 pub mod bus;
+pub mod byte_pool;
 pub mod hub;
 pub mod order;
 pub mod outbox;

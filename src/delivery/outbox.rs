@@ -4,11 +4,13 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::mem;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
 
+use super::byte_pool::Share;
 use super::{Subject, WhenSlow, Where};
 use crate::model::{Seq, UserId};
 use crate::wire::close::Close;
@@ -32,6 +34,8 @@ pub struct Outbox {
     user: UserId,
     /// For pushes. Replies have their own: a connection stops reading requests while they wait.
     budget: usize,
+    /// Of the node's memory, which replies take from.
+    share: Arc<Share>,
     state: Mutex<State>,
 }
 
@@ -46,6 +50,8 @@ struct State {
     behind: HashMap<Where, Seq>,
     push_bytes: usize,
     reply_bytes: usize,
+    /// Of those, what has been taken from the share.
+    taken_bytes: usize,
     taker: Option<Waker>,
     asked_to_close: Option<Close>,
     /// No frame goes in any more: the last one, which says why, is there, or nobody will take it.
@@ -132,8 +138,8 @@ impl State {
 impl Outbox {
     /// An outbox of a user's socket that holds `budget` bytes of pushes, and the one that goes over it.
     #[must_use]
-    pub fn new(user: UserId, budget: usize) -> Self {
-        Self { user, budget, state: Mutex::default() }
+    pub fn new(user: UserId, budget: usize, share: Arc<Share>) -> Self {
+        Self { user, budget, share, state: Mutex::default() }
     }
 
     /// Adds what somebody else has to say, or what stands for it where the budget is used up.
@@ -167,6 +173,7 @@ impl Outbox {
     fn settle(&self, mut state: MutexGuard<'_, State>) {
         if state.behind.len() > MOST_BEHIND {
             state.drop_waiting();
+            self.account(&mut state);
             state.over = true;
             state.asked_to_close.get_or_insert(Close::Overloaded);
         }
@@ -178,6 +185,7 @@ impl Outbox {
         let mut state = self.state.lock();
         if !state.over {
             state.add(frame, false);
+            self.account(&mut state);
             state.wake_taker();
         }
     }
@@ -188,6 +196,7 @@ impl Outbox {
         let mut state = self.state.lock();
         if !state.over && state.waiting.is_empty() {
             state.add(frame, false);
+            self.account(&mut state);
             state.wake_taker();
         }
     }
@@ -215,6 +224,7 @@ impl Outbox {
     pub fn finish(&self, close: Close) {
         let mut state = self.state.lock();
         state.add(&close.frame(), false);
+        self.account(&mut state);
         state.over = true;
         state.wake_taker();
     }
@@ -230,6 +240,17 @@ impl Outbox {
         let mut state = self.state.lock();
         state.over = true;
         state.drop_waiting();
+        self.account(&mut state);
+    }
+
+    /// Takes from the share what replies that wait have become more, or gives back what less.
+    fn account(&self, state: &mut State) {
+        let before = mem::replace(&mut state.taken_bytes, state.reply_bytes);
+        match state.reply_bytes.checked_sub(before) {
+            Some(0) => {}
+            Some(more) => self.share.take(more),
+            None => self.share.give_back(before - state.reply_bytes),
+        }
     }
 
     /// Hands over frames to write, a batch at a time. Pending where none waits; wakes when one does,
@@ -247,6 +268,7 @@ impl Outbox {
             *counted = counted.saturating_sub(first.bytes.len() + BOOKKEEPING);
             frames.push_back(first.bytes);
         }
+        self.account(&mut state);
         if state.waiting.is_empty() {
             // A burst is over: an idle socket keeps no room for the next one.
             state.waiting = VecDeque::new();
@@ -266,8 +288,10 @@ impl Outbox {
 
 #[cfg(test)]
 mod tests {
+    use super::super::byte_pool::BytePool;
     use super::*;
     use crate::model::{GroupId, Target};
+    use prometheus_client::metrics::gauge::Gauge;
 
     /// One batch, frames one behind the other.
     fn take(outbox: &Outbox) -> Option<Vec<u8>> {
@@ -289,7 +313,8 @@ mod tests {
     const MESSAGE: WhenSlow = WhenSlow::Behind(DIALOG, 7);
 
     fn outbox(budget: usize) -> Outbox {
-        Outbox::new(ANN, budget)
+        let pool = BytePool::new(1_000_000, Gauge::default());
+        Outbox::new(ANN, budget, Arc::new(pool.share()))
     }
 
     fn behind(seq: Seq) -> Frame {

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, Ordering};
 use parking_lot::Mutex;
 
 use super::Push;
+use super::byte_pool::Share;
 use super::outbox::Outbox;
 use crate::model::{SessionId, SocketId, Target, Topic, Topics, UserId};
 
@@ -31,10 +32,13 @@ pub struct Socket {
     muted: Mutex<HashSet<Target>>,
     /// What waits to be written to it.
     pub outbox: Arc<Outbox>,
+    /// What its requests and their replies take of the node's memory.
+    pub share: Arc<Share>,
 }
 
 impl Socket {
-    pub(super) fn new(user: UserId, session: SessionId, expires_at: i64, outbox_bytes: usize) -> Self {
+    pub(super) fn new(user: UserId, session: SessionId, expires_at: i64, outbox_bytes: usize, share: Share) -> Self {
+        let share = Arc::new(share);
         Self {
             // Random, so that no two nodes give the same; never that of no socket.
             id: SocketId(rand::random::<u64>().max(1)),
@@ -46,7 +50,8 @@ impl Socket {
             active: AtomicBool::new(true),
             open: Mutex::default(),
             muted: Mutex::default(),
-            outbox: Arc::new(Outbox::new(user, outbox_bytes)),
+            outbox: Arc::new(Outbox::new(user, outbox_bytes, Arc::clone(&share))),
+            share,
         }
     }
 

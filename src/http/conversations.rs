@@ -66,7 +66,7 @@ pub(super) struct Conversations {
 
 /// My conversations, the one with the newest message first
 #[utoipa::path(get, path = "/api/v1/conversations", tag = "conversations", security(("bearer" = [])), params(
-    ("filter" = Option<String>, Query, description = "all, unread, spam, groups or dialogs; all where left out"),
+    ("filter" = Option<String>, Query, pattern = "^(all|unread|spam|groups|dialogs)$", description = "all, unread, spam, groups or dialogs; all where left out"),
     ("limit" = Option<i64>, Query, minimum = 1, maximum = 100, description = "Rows, 20 where left out"),
     ("page" = Option<i64>, Query, minimum = 1, description = "From 1"),
 ), responses(

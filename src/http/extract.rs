@@ -34,7 +34,7 @@ impl FromRequest for SignedIn {
             .map(str::to_owned);
         Box::pin(async move {
             let token = token.ok_or_else(Error::unauthorized)?;
-            Ok(Self(app.identify(&token).await?))
+            Ok(Self(app.identify_and_count(&token).await?))
         })
     }
 }
@@ -71,6 +71,12 @@ impl<T: FromFields + 'static> FromRequest for Body<T> {
         let bytes = Bytes::from_request(request, payload);
         Box::pin(async move {
             let limits = &app.config.limits;
+            // As much as it may become: those who send slowly hold what they have sent.
+            let share = app.pool.share();
+            if !share.has_room_for(limits.max_frame_bytes) {
+                return Err(Error::overloaded().into());
+            }
+            share.take(limits.max_frame_bytes);
             let late =
                 || Error::new(Code::BadJson, format!("The body must be there within {} s", BODY_WITHIN.as_secs()));
             let bytes =

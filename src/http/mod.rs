@@ -7,6 +7,7 @@ mod error;
 mod export;
 mod extract;
 mod me;
+mod memory;
 mod messages;
 mod openapi;
 mod operations;
@@ -14,6 +15,7 @@ mod page;
 mod users;
 
 pub use asyncapi::asyncapi;
+pub use memory::within_memory;
 pub use openapi::document;
 
 use actix_web::http::StatusCode;

@@ -1,9 +1,12 @@
 //! The OpenAPI document, made from the handlers.
 
+use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::{ContentBuilder, Ref, RefOr, Response, ResponseBuilder, Schema};
 use utoipa::{Modify, OpenApi};
 
 use super::{auth, conversations, export, me, messages, operations, users};
+use crate::model::MAX_ID;
 
 #[derive(OpenApi)]
 #[openapi(
@@ -32,7 +35,7 @@ use super::{auth, conversations, export, me, messages, operations, users};
         operations::metrics,
         operations::socket_document,
     ),
-    modifiers(&Bearer)
+    modifiers(&Bearer, &LargestInteger)
 )]
 struct Document;
 
@@ -42,7 +45,48 @@ impl Modify for Bearer {
     fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
         let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build();
         document.components.get_or_insert_default().add_security_scheme("bearer", SecurityScheme::Http(scheme));
+        let is_for_users = |operation: &&mut Operation| operation.security.is_some();
+        for operation in operations(document).filter(is_for_users) {
+            let too_often = refusal("Too many requests of one user; see Retry-After");
+            operation.responses.responses.insert("429".to_owned(), too_often.into());
+        }
+        let may_wait = |operation: &&mut Operation| operation.security.is_some() || operation.request_body.is_some();
+        for operation in operations(document).filter(may_wait) {
+            let overloaded = refusal("The server has too much to do, or no database; try again later");
+            operation.responses.responses.insert("503".to_owned(), overloaded.into());
+        }
     }
+}
+
+/// Ids, pages and places end where JSON readers no longer hold an integer exactly.
+struct LargestInteger;
+
+impl Modify for LargestInteger {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let parameters = operations(document).filter_map(|operation| operation.parameters.as_mut()).flatten();
+        for parameter in parameters {
+            if let RefOr::T(parameter) = parameter
+                && let Some(RefOr::T(Schema::Object(schema))) = &mut parameter.schema
+                && schema.minimum.is_some()
+            {
+                schema.maximum.get_or_insert(utoipa::Number::Int(isize::try_from(MAX_ID).unwrap_or(isize::MAX)));
+            }
+        }
+    }
+}
+
+/// Every operation of every path.
+fn operations(document: &mut utoipa::openapi::OpenApi) -> impl Iterator<Item = &mut Operation> {
+    document.paths.paths.values_mut().flat_map(|path| {
+        let PathItem { get, put, post, delete, patch, .. } = path;
+        [get, put, post, delete, patch].into_iter().filter_map(Option::as_mut)
+    })
+}
+
+/// An error's body, and when it comes.
+fn refusal(description: &str) -> Response {
+    let body = ContentBuilder::new().schema(Some(Ref::from_schema_name("ErrorBody"))).build();
+    ResponseBuilder::new().description(description).content("application/json", body).build()
 }
 
 /// The document; `hark openapi` prints it, and `openapi/openapi.json` is a copy.

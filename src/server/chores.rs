@@ -43,6 +43,8 @@ async fn sweep(app: Arc<App>) {
             _ = seldom.tick() => {
                 app.sign_ups.forget_quiet();
                 app.logins.forget_quiet();
+                app.session_requests.forget_quiet();
+                app.user_requests.forget_quiet();
             }
         }
     }

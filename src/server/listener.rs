@@ -16,6 +16,7 @@ use actix_web::dev::{
 };
 use actix_web::guard::GuardContext;
 use actix_web::http::header::{RETRY_AFTER, UPGRADE};
+use actix_web::middleware::from_fn;
 use actix_web::rt::net::TcpStream;
 use actix_web::web::{self, Data};
 use actix_web::{App as HttpApp, Error, guard};
@@ -83,6 +84,7 @@ fn application(
 > {
     let max_body = app.config.limits.max_frame_bytes;
     HttpApp::new()
+        .wrap(from_fn(http::within_memory))
         .wrap(cors(&app.config))
         .wrap(TracingLogger::default())
         .app_data(app)

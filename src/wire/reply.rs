@@ -65,6 +65,9 @@ const MAX_CONTROL_BYTES: usize = 125;
 /// Room for the longest header of a server's frame.
 const HEADER_ROOM: usize = 10;
 
+/// Most bytes that a frame may hold beyond its end.
+const MOST_SLACK: usize = 4096;
+
 /// The bytes of a frame that begins `payload` at `HEADER_ROOM`.
 fn seal(first: u8, mut buffer: Vec<u8>) -> Frame {
     let length = buffer.len() - HEADER_ROOM;
@@ -84,6 +87,10 @@ fn seal(first: u8, mut buffer: Vec<u8>) -> Frame {
         header[2..].copy_from_slice(&(length as u64).to_be_bytes());
         HEADER_ROOM
     };
+    // A large frame may wait long, and what it grew by beyond its end would wait with it.
+    if buffer.capacity() - buffer.len() > MOST_SLACK {
+        buffer.shrink_to_fit();
+    }
     let start = HEADER_ROOM - used;
     buffer[start..HEADER_ROOM].copy_from_slice(&header[..used]);
     Frame(Bytes::from(buffer).slice(start..))

@@ -18,6 +18,7 @@ use super::stream::{Stream, Traffic};
 use crate::app::App;
 use crate::auth::tokens;
 use crate::commands::{Command, Context, Outcome, Pages};
+use crate::delivery::byte_pool::{ALWAYS, Taken};
 use crate::delivery::hub::Registration;
 use crate::delivery::socket::Socket;
 use crate::error::Error;
@@ -174,6 +175,7 @@ impl Connection {
     /// Takes a request in. Whatever is wrong with it is answered in its turn.
     fn request(&mut self, text: &str) -> Option<End> {
         self.app.metrics.request();
+        let taken = Taken::of(&self.socket.share, text.len());
         let verdict = self.rate.count();
         let parsed = frame::parse(text);
         let (kind, id) = match &parsed {
@@ -186,21 +188,23 @@ impl Connection {
             Verdict::Go => None,
         };
         match (refusal, parsed) {
-            (Some(refusal), _) => self.answer_at_once(refusal),
-            (None, Ok(request)) => self.carry_out(request),
-            (None, Err(malformed)) => self.answer_at_once(failure(&malformed.kind, malformed.error, malformed.id)),
+            (Some(refusal), _) => self.answer_at_once(refusal, taken),
+            (None, Ok(request)) => self.carry_out(request, taken),
+            (None, Err(malformed)) => {
+                self.answer_at_once(failure(&malformed.kind, malformed.error, malformed.id), taken);
+            }
         }
         None
     }
 
-    fn carry_out(&mut self, request: Request<'_>) {
+    fn carry_out(&mut self, request: Request<'_>, taken: Taken) {
         let command = match Command::parse(&request, &self.app.config.limits) {
             Ok(command) => command,
-            Err(error) => return self.answer_at_once(failure(&request.kind, error, request.id)),
+            Err(error) => return self.answer_at_once(failure(&request.kind, error, request.id), taken),
         };
         if Instant::now() < self.late_until {
             let error = Error::unavailable("it has waited behind a request that was not answered in time");
-            return self.answer_at_once(failure(&request.kind, error, request.id));
+            return self.answer_at_once(failure(&request.kind, error, request.id), taken);
         }
         let pace = if command.is_send() { Pace::Overlaps } else { Pace::Alone };
         let context = Context {
@@ -213,20 +217,27 @@ impl Connection {
         let outcome = in_time(outcome, Instant::now() + ANSWER_WITHIN, Arc::clone(&self.app));
         let Request { kind, id, .. } = request;
         let id = id.map(RawValue::to_owned);
+        let share = Arc::clone(&self.socket.share);
         let answer = async move {
             let (outcome, is_late) = outcome.await;
-            let (reply, events) = match outcome {
+            let (mut reply, events) = match outcome {
                 Ok(outcome) => (reply::success(&kind, &outcome.reply, id.as_deref()), outcome.events),
                 Err(error) => (failure(&kind, error, id.as_deref()), Vec::new()),
             };
+            let length = reply.bytes().len();
+            // A page can be asked for again; what was sent must not be.
+            if pace == Pace::Alone && length > ALWAYS && !share.has_room_for(length) {
+                reply = failure(&kind, Error::overloaded(), id.as_deref());
+            }
             Answered { reply, events, is_late }
         };
-        self.in_flight.push(answer.boxed(), pace);
+        self.in_flight.push(answer.boxed(), pace, taken);
     }
 
     /// Behind the replies that are still to come, because replies keep the order of requests.
-    fn answer_at_once(&mut self, reply: Frame) {
-        self.in_flight.push(ready(Answered { reply, events: Vec::new(), is_late: false }).boxed(), Pace::Overlaps);
+    fn answer_at_once(&mut self, reply: Frame, taken: Taken) {
+        let answered = Answered { reply, events: Vec::new(), is_late: false };
+        self.in_flight.push(ready(answered).boxed(), Pace::Overlaps, taken);
     }
 
     fn wakes_at(&self, stream: &Stream) -> Instant {
@@ -234,7 +245,7 @@ impl Connection {
     }
 
     fn idle_at(&self, stream: &Stream) -> Instant {
-        stream.heard() + seconds(self.app.config.limits.idle_seconds)
+        stream.silent_since() + seconds(self.app.config.limits.idle_seconds)
     }
 
     /// Asked anew each time: the clock may jump, and `authenticate` moves it.

@@ -11,6 +11,7 @@ use std::task::ready;
 use futures_util::future::BoxFuture;
 
 use crate::delivery::Event;
+use crate::delivery::byte_pool::Taken;
 use crate::wire::reply::Frame;
 
 /// What came of a request.
@@ -31,7 +32,7 @@ pub(super) enum Pace {
 }
 
 pub(super) struct InFlight {
-    queue: VecDeque<BoxFuture<'static, Answered>>,
+    queue: VecDeque<(BoxFuture<'static, Answered>, Taken)>,
     last: Pace,
     max: usize,
 }
@@ -41,8 +42,9 @@ impl InFlight {
         Self { queue: VecDeque::new(), last: Pace::Overlaps, max }
     }
 
-    pub(super) fn push(&mut self, request: BoxFuture<'static, Answered>, pace: Pace) {
-        self.queue.push_back(request);
+    /// Adds a request and what it takes of the node's memory until it is answered.
+    pub(super) fn push(&mut self, request: BoxFuture<'static, Answered>, pace: Pace, taken: Taken) {
+        self.queue.push_back((request, taken));
         self.last = pace;
     }
 
@@ -57,7 +59,7 @@ impl InFlight {
     /// The next answer; waits for ever where there is none to come. Dropping the future loses nothing.
     pub(super) async fn next(&mut self) -> Answered {
         poll_fn(|context| match self.queue.front_mut() {
-            Some(first) => {
+            Some((first, _)) => {
                 let answered = ready!(first.as_mut().poll(context));
                 self.queue.pop_front();
                 answered.into()

@@ -17,6 +17,8 @@ const PING: u8 = 9;
 const PONG: u8 = 10;
 /// Longest payload of a ping, a pong or a close, which also are never in pieces.
 const MAX_CONTROL_BYTES: usize = 125;
+/// Most pieces of one message: each costs work, also where it is empty.
+const MOST_PIECES: u32 = 1_024;
 
 /// What a client said.
 #[derive(Debug, PartialEq, Eq)]
@@ -36,6 +38,8 @@ pub(super) struct Incoming {
     done: usize,
     /// The beginning of a message that comes in pieces.
     pieces: Option<Vec<u8>>,
+    /// How many pieces that is.
+    count: u32,
     /// Most bytes of a message.
     max: usize,
 }
@@ -51,7 +55,7 @@ struct Header {
 impl Incoming {
     /// `bytes` came behind the request for the upgrade; a message has at most `max` bytes.
     pub(super) fn new(bytes: Vec<u8>, max: usize) -> Self {
-        Self { bytes, done: 0, pieces: None, max }
+        Self { bytes, done: 0, pieces: None, count: 0, max }
     }
 
     /// Adds what has come.
@@ -80,9 +84,13 @@ impl Incoming {
             unmask(&mut self.bytes[begin - MASK_BYTES..end]);
             match (header.opcode, &mut self.pieces) {
                 (TEXT | BINARY, None) if header.is_final => return text(&self.bytes[begin..end]).map(Some),
-                (TEXT | BINARY, None) => self.pieces = Some(self.bytes[begin..end].to_vec()),
+                (TEXT | BINARY, None) => {
+                    self.pieces = Some(self.bytes[begin..end].to_vec());
+                    self.count = 1;
+                }
                 (CONTINUE, Some(pieces)) => {
-                    if pieces.len() + header.length > self.max {
+                    self.count += 1;
+                    if pieces.len() + header.length > self.max || self.count > MOST_PIECES {
                         return Err(Close::TooLarge);
                     }
                     pieces.extend_from_slice(&self.bytes[begin..end]);
@@ -101,6 +109,11 @@ impl Incoming {
                 _ => return Err(Close::Protocol),
             }
         }
+    }
+
+    /// How many bytes there are of what has not come to its end, or was not asked for yet.
+    pub(super) fn held(&self) -> usize {
+        self.bytes.len() - self.done + self.pieces.as_ref().map_or(0, |pieces| pieces.len().max(1))
     }
 
     /// Drops what has come: nobody will read it.
@@ -260,5 +273,14 @@ mod tests {
         let half = vec![b'x'; MAX / 2 + 1];
         let bytes = [frame(TEXT, &half, [0; 4]), frame(CONTINUE, &half, [0; 4])].concat();
         assert_eq!(texts(std::iter::once(&bytes[..])), Err(Close::TooLarge));
+    }
+
+    #[test]
+    fn more_pieces_than_anybody_needs_are_refused() {
+        let piece = |first| frame(first, b"", [0; 4]);
+        let most = [piece(TEXT), piece(CONTINUE).repeat(1_022), piece(FINAL | PING), piece(FINAL)].concat();
+        assert_eq!(texts(std::iter::once(&most.repeat(3)[..])), Ok(vec![String::new(); 3]));
+        let too_many = [piece(TEXT), piece(CONTINUE).repeat(1_024)].concat();
+        assert_eq!(texts(std::iter::once(&too_many[..])), Err(Close::TooLarge));
     }
 }

@@ -6,15 +6,18 @@ use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use actix_web::rt::net::TcpStream;
 use actix_web::rt::time::{Instant, timeout};
 use bytes::{Buf as _, Bytes};
+use futures_util::future::{FutureExt as _, LocalBoxFuture};
 use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 
 use super::incoming::{Incoming, Message};
+use crate::delivery::byte_pool::{Share, Taken};
 use crate::delivery::outbox::Outbox;
 use crate::wire::close::Close;
 
@@ -33,6 +36,13 @@ pub(super) struct Stream {
     incoming: Incoming,
     /// When the client was last heard of, by as little as one byte.
     heard: Instant,
+    /// Since when a message is under way.
+    message_began: Option<Instant>,
+    /// What of it is here takes of the node's memory.
+    under_way: Taken,
+    share: Arc<Share>,
+    /// Waits for room in there.
+    room: Option<LocalBoxFuture<'static, ()>>,
     /// What was taken out of the outbox and is not written yet.
     unwritten: VecDeque<Bytes>,
 }
@@ -48,19 +58,28 @@ pub(super) enum Traffic {
 
 impl Stream {
     /// `begun` came behind the request for the upgrade; a message has at most `max_frame_bytes`.
-    pub(super) fn new(tcp: TcpStream, begun: &[u8], max_frame_bytes: usize) -> Self {
-        let incoming = Incoming::new(begun.to_vec(), max_frame_bytes);
-        Self { tcp, incoming, heard: Instant::now(), unwritten: VecDeque::new() }
+    pub(super) fn new(tcp: TcpStream, begun: &[u8], max_frame_bytes: usize, share: Arc<Share>) -> Self {
+        Self {
+            tcp,
+            incoming: Incoming::new(begun.to_vec(), max_frame_bytes),
+            heard: Instant::now(),
+            message_began: None,
+            under_way: Taken::of(&share, 0),
+            share,
+            room: None,
+            unwritten: VecDeque::new(),
+        }
     }
 
-    /// When the client was last heard of.
-    pub(super) fn heard(&self) -> Instant {
-        self.heard
+    /// Since when the client says nothing, or does not come to the end of a message.
+    pub(super) fn silent_since(&self) -> Instant {
+        self.message_began.map_or(self.heard, |began| began.min(self.heard))
     }
 
-    /// Counts as hearing of the client: who is not listened to is not silent.
+    /// Nobody listens to the client: whatever it does not say is not its fault.
     pub(super) fn excuse(&mut self) {
         self.heard = Instant::now();
+        self.message_began = self.message_began.map(|_| self.heard);
     }
 
     /// The next message of those that have come.
@@ -68,14 +87,22 @@ impl Stream {
     /// # Errors
     /// As [`Incoming::next`].
     pub(super) fn message(&mut self) -> Result<Option<Message<'_>>, Close> {
-        self.incoming.next()
+        let message = self.incoming.next()?;
+        if matches!(message, Some(Message::Text(_))) {
+            self.message_began = None;
+        }
+        Ok(message)
     }
 
     /// Writes what waits and, where it is to read, waits for more. Writes only once there is nothing
     /// to read, so that the replies to a burst leave together. Dropping the future loses nothing.
     pub(super) async fn traffic(&mut self, outbox: &Outbox, reads: bool) -> Traffic {
+        self.note_under_way();
         poll_fn(|context| {
-            if reads && let Poll::Ready(read) = self.poll_read(context) {
+            if reads
+                && self.poll_room(context).is_ready()
+                && let Poll::Ready(read) = self.poll_read(context)
+            {
                 return Poll::Ready(if matches!(read, Ok(true)) { Traffic::Moved } else { Traffic::Gone });
             }
             let had_room = outbox.has_room();
@@ -133,6 +160,26 @@ impl Stream {
                 }
             }
         }
+    }
+
+    /// Notes how much there is of a message whose end has not come.
+    fn note_under_way(&mut self) {
+        let held = self.incoming.held();
+        self.under_way.set(held);
+        self.message_began = if held == 0 { None } else { self.message_began.or_else(|| Some(Instant::now())) };
+    }
+
+    /// Ready while the socket may take more of the node's memory.
+    fn poll_room(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        while !self.share.has_room_for(0) {
+            // Not listened to, but it has to come to the end of its message.
+            self.heard = Instant::now();
+            let share = Arc::clone(&self.share);
+            let room = self.room.get_or_insert_with(|| async move { share.room().await }.boxed_local());
+            ready!(room.as_mut().poll(context));
+            self.room = None;
+        }
+        Poll::Ready(())
     }
 
     /// Reads what is there; false where the client has ended.

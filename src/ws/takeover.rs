@@ -15,6 +15,7 @@ use tracing::Instrument as _;
 use super::connection;
 use super::stream::Stream;
 use crate::app::App;
+use crate::delivery::byte_pool::Share;
 use crate::delivery::hub::Registration;
 use crate::delivery::outbox::Outbox;
 use crate::model::UserId;
@@ -46,21 +47,23 @@ pub async fn take_over<B: MessageBody>(
     match decided {
         Decided::Serve(app, registration) => {
             let span = tracing::info_span!("connection", user = %registration.socket().user);
-            let stream = bare(connection, &app);
+            let stream = bare(connection, &app, Arc::clone(&registration.socket().share));
             connection::run(app, registration, stream).instrument(span).await;
         }
         Decided::Close(app, close) => {
             app.metrics.socket_closed(close.code());
-            bare(connection, &app).say_goodbye(&Outbox::new(UserId(0), FAREWELL_BUDGET), close).await;
+            let share = Arc::new(app.pool.share());
+            let outbox = Outbox::new(UserId(0), FAREWELL_BUDGET, Arc::clone(&share));
+            bare(connection, &app, share).say_goodbye(&outbox, close).await;
         }
     }
     Ok(())
 }
 
 /// The connection without what HTTP kept for it.
-fn bare(connection: Framed<TcpStream, h1::Codec>, app: &App) -> Stream {
+fn bare(connection: Framed<TcpStream, h1::Codec>, app: &App, share: Arc<Share>) -> Stream {
     let parts = connection.into_parts();
-    Stream::new(parts.io, &parts.read_buf, app.config.limits.max_frame_bytes)
+    Stream::new(parts.io, &parts.read_buf, app.config.limits.max_frame_bytes, share)
 }
 
 /// Anything but a socket is a plain answer, after which the connection ends.

@@ -1,5 +1,10 @@
 //! What one account must not be able to do to the others, or to the server.
 
+mod crowds;
+mod flood;
+mod http;
+mod memory;
+
 use std::time::Duration;
 
 use serde_json::{Value, json};

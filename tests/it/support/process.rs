@@ -42,7 +42,8 @@ impl Process {
         Self::run(command).await
     }
 
-    async fn run(command: std::process::Command) -> Self {
+    /// Runs a command of [`hark`] and waits for its greeting.
+    pub async fn run(command: std::process::Command) -> Self {
         let mut child = Command::from(command).kill_on_drop(true).spawn().expect("the binary starts");
         let mut output = BufReader::new(child.stdout.take().expect("a pipe")).lines();
         let address = timeout(DEADLINE, async {
@@ -58,9 +59,14 @@ impl Process {
         Self { child, address, _output: output }
     }
 
+    /// Its number.
+    pub fn pid(&self) -> u32 {
+        self.child.id().expect("it runs")
+    }
+
     /// Sends it a signal.
     pub fn signal(&self, signal: Signal) {
-        let pid = i32::try_from(self.child.id().expect("it runs")).expect("a pid");
+        let pid = i32::try_from(self.pid()).expect("a pid");
         kill_process(Pid::from_raw(pid).expect("a pid"), signal).expect("our own process");
     }
 
@@ -73,6 +79,12 @@ impl Process {
         let url = format!("http://{}{path}", self.address);
         let response = reqwest::Client::new().post(url).body(body.to_string()).send().await.expect("an answer");
         response.json().await.expect("JSON")
+    }
+
+    /// What a path shows.
+    pub async fn get(&self, path: &str) -> String {
+        let response = reqwest::get(format!("http://{}{path}", self.address)).await.expect("an answer");
+        response.text().await.expect("a text")
     }
 
     /// Signs up and in over HTTP; the id and the token.

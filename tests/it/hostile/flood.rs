@@ -1,0 +1,123 @@
+//! A socket that sends as fast as it can, and its neighbours, who are answered all the while.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::sync::watch;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use crate::support::{Client, DEADLINE, TestServer};
+
+/// A frame of a client with a mask that changes nothing; up to 125 bytes.
+fn frame(first: u8, payload: &str) -> Vec<u8> {
+    let length = u8::try_from(payload.len()).ok().filter(|length| *length < 126).expect("a short frame");
+    [&[first, 0x80 | length, 0, 0, 0, 0][..], payload.as_bytes()].concat()
+}
+
+/// The close code in what a server has written, where there is one.
+fn close_code(mut written: &[u8]) -> Option<u16> {
+    while let [first, short, rest @ ..] = written {
+        let (length, payload) = match short {
+            126 => (usize::from(u16::from_be_bytes(*rest.first_chunk()?)), rest.get(2..)?),
+            127 => (usize::try_from(u64::from_be_bytes(*rest.first_chunk()?)).ok()?, rest.get(8..)?),
+            short => (usize::from(*short), rest),
+        };
+        if *first == 0x88 {
+            return payload.first_chunk().map(|code| u16::from_be_bytes(*code));
+        }
+        written = payload.get(length..)?;
+    }
+    None
+}
+
+/// Writes these bytes over and over, in writes of so many, until the server ends the socket; then on
+/// another one, until it is over. Tells of every end.
+async fn flood(
+    server: SocketAddr,
+    token: String,
+    bytes: Vec<u8>,
+    at_once: usize,
+    ends: watch::Sender<Vec<Option<u16>>>,
+    over: CancellationToken,
+) {
+    let bytes = bytes.repeat((8192 / bytes.len()).max(1));
+    while !over.is_cancelled() {
+        let mut client = Client::connect(server, &token).await;
+        let (mut reads, mut writes) = client.raw().split();
+        let mut written = Vec::new();
+        let write = async {
+            loop {
+                for part in bytes.chunks(at_once) {
+                    if over.is_cancelled() || writes.write_all(part).await.is_err() {
+                        return;
+                    }
+                    // A write that has room gives nobody else a turn.
+                    tokio::task::yield_now().await;
+                }
+            }
+        };
+        tokio::select! {
+            () = write => {}
+            _ = reads.read_to_end(&mut written) => {}
+        }
+        if !over.is_cancelled() {
+            ends.send_modify(|ends| ends.push(close_code(&written)));
+        }
+    }
+}
+
+/// Sends as many as may come at once, one at a time; gives back how long they took.
+async fn a_hundred_sends(server: &TestServer) -> String {
+    let (user, mut neighbour) = server.client("Neighbour").await;
+    let mut times = Vec::new();
+    for nth in 1..=100 {
+        let begun = Instant::now();
+        let receipt = neighbour.call("privateMessage", json!({ "receiverId": user.id, "content": "Hi" })).await;
+        assert_eq!(receipt["params"]["item"]["seq"], nth, "{receipt}");
+        times.push(begun.elapsed());
+    }
+    times.sort();
+    format!("p50 {:.1?}, p99 {:.1?}", times[50], times[98])
+}
+
+/// One socket floods, on another one whenever the server ends it, and a neighbour completes a hundred
+/// requests before it is told to stop; it was ended with this code by then.
+async fn is_held(server: &TestServer, kind: &str, bytes: Vec<u8>, at_once: usize, code: u16) {
+    let flooder = server.user("Flooder").await;
+    let quiet = a_hundred_sends(server).await;
+    let over = CancellationToken::new();
+    let (ends, mut ended) = watch::channel(Vec::new());
+    let flood = tokio::spawn(flood(server.server.address(), flooder.token, bytes, at_once, ends, over.clone()));
+    let flooded = a_hundred_sends(server).await;
+    let held = timeout(DEADLINE, ended.wait_for(|ends| ends.contains(&Some(code)))).await.map(drop);
+    assert!(held.is_ok(), "{kind}: nobody was closed with {code}");
+    assert!(!flood.is_finished(), "{kind}: the neighbour was not answered during the flood");
+    over.cancel();
+    flood.await.expect("a flood without a fault");
+    println!("a send without, and with a flood of {kind}: {quiet}; {flooded}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_any_kind_is_held_while_neighbours_are_answered() {
+    let server = TestServer::with(|config| config.limits.requests_per_second = 50).await;
+    let good = frame(0x81, r#"{"type":"listUsers","params":{"limit":100},"id":1}"#);
+    let bad = [frame(0x81, "{"), frame(0x82, r#"{"type":"no"}"#), frame(0x81, "[]")].concat();
+    is_held(&server, "good requests", good, 8192, 4008).await;
+    is_held(&server, "bad requests", bad, 8192, 4008).await;
+    is_held(&server, "pings and pongs", [frame(0x89, "p"), frame(0x8a, "")].concat(), 8192, 4008).await;
+    is_held(&server, "single bytes", frame(0x81, r#"{"type":"x"}"#), 1, 4008).await;
+    let pieces = [frame(0x01, "{"), frame(0x00, "").repeat(2_000)].concat();
+    is_held(&server, "pieces of a message", pieces, 8192, 1009).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_in_ever_more_pieces_is_closed_1009() {
+    let server = TestServer::start().await;
+    let (_, mut client) = server.client("Cutter").await;
+    let empty = [frame(0x01, ""), frame(0x00, "").repeat(1_024)].concat();
+    client.raw().write_all(&empty).await.expect("an open socket");
+    assert_eq!(client.closed().await.code, 1009);
+}

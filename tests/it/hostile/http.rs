@@ -1,0 +1,134 @@
+//! HTTP as somebody uses it who means no good: too much, too slowly, too large.
+
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::support::{Answer, DEADLINE, TestServer, answer};
+
+const ME: &str = "/api/v1/users/me";
+
+/// What a server answers to these bytes, up to the end of the connection.
+async fn say(server: &TestServer, bytes: &[u8]) -> String {
+    let mut stream = TcpStream::connect(server.server.address()).await.expect("a connection");
+    // The server may have said all it has to say before it has read all of it.
+    let _ = stream.write_all(bytes).await;
+    let mut written = Vec::new();
+    let _ = timeout(DEADLINE, stream.read_to_end(&mut written)).await.expect("an end");
+    String::from_utf8_lossy(&written).into_owned()
+}
+
+fn wait(refusal: &Answer) -> u64 {
+    let message = refusal.refused(429, "rate_limited");
+    assert!(message.starts_with("Too many requests"), "{message}");
+    refusal.header("retry-after").parse().expect("whole seconds")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_asks_too_often_over_http_is_told_when_to_come_back() {
+    let server = TestServer::with(|config| {
+        (config.limits.requests_per_second, config.limits.request_burst) = (1, 5);
+    })
+    .await;
+    let (user, other) = (server.user("Eager").await, server.user("Patient").await);
+    for _ in 0..5 {
+        server.as_user(&user.token, "GET", ME, Value::Null).await.ok(200);
+    }
+    let mut refused = None;
+    for _ in 0..5 {
+        let answer = server.as_user(&user.token, "GET", ME, Value::Null).await;
+        refused = (answer.status == 429).then(|| wait(&answer)).or(refused);
+    }
+    assert!((1..=2).contains(&refused.expect("a refusal")), "{refused:?}");
+    // Another session of the same user is no way around it, and others have a rate of their own.
+    let (second, _) = server.sign_in(user.id, server.server.app().tokens.expiry()).await;
+    let mut refused = 0;
+    for _ in 0..5 {
+        refused += usize::from(server.as_user(&second, "GET", ME, Value::Null).await.status == 429);
+    }
+    assert!(refused > 0);
+    server.as_user(&other.token, "GET", ME, Value::Null).await.ok(200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_has_ended_uses_up_nobodys_rate() {
+    let server = TestServer::with(|config| {
+        (config.limits.requests_per_second, config.limits.request_burst) = (1, 5);
+    })
+    .await;
+    let user = server.user("Robbed").await;
+    let (stolen, session) = server.sign_in(user.id, server.server.app().tokens.expiry()).await;
+    let ended = sqlx::query("delete from sessions where id = $1").bind(session).execute(&mut server.sql().await).await;
+    ended.expect("it was there");
+    let mut codes = Vec::new();
+    for _ in 0..20 {
+        codes.push(server.as_user(&stolen, "GET", ME, Value::Null).await.status);
+    }
+    // Not even the database is asked again and again.
+    assert!(codes.contains(&401) && codes.contains(&429), "{codes:?}");
+    server.as_user(&user.token, "GET", ME, Value::Null).await.ok(200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bodies_that_never_end_take_no_more_than_there_is() {
+    let server = TestServer::with(|config| config.limits.request_memory_bytes = 10 * 65_536).await;
+    let body = "x".repeat(65_000);
+    let mut slow = Vec::new();
+    for _ in 0..50 {
+        let mut stream = TcpStream::connect(server.server.address()).await.expect("a connection");
+        let head = "POST /api/v1/auth/login HTTP/1.1\r\nhost: a\r\ncontent-length: 65536\r\n\r\n";
+        stream.write_all(format!("{head}{body}").as_bytes()).await.expect("an open connection");
+        slow.push(stream);
+    }
+    // Ten or eleven hold what there is and hear nothing; the others are refused.
+    let statuses: FuturesUnordered<_> = slow
+        .iter_mut()
+        .map(async |stream| {
+            let mut status = [0; 12];
+            stream.read_exact(&mut status).await.map(|_| status)
+        })
+        .collect();
+    let refused: Vec<_> = timeout(DEADLINE, statuses.take(39).collect()).await.expect("answers");
+    for status in refused {
+        assert_eq!(&status.expect("an open connection"), b"HTTP/1.1 503");
+    }
+    assert_eq!(answer(server.http("GET", "/healthz")).await.status, 200);
+    let (_, mut neighbour) = server.client("Neighbour").await;
+    assert_eq!(neighbour.call("listUsers", json!({})).await["success"], true);
+    let login = json!({ "username": "nobody", "password": "correct horse" });
+    let log_in = async || answer(server.http("POST", "/api/v1/auth/login").json(&login)).await;
+    log_in().await.refused(503, "overloaded");
+    drop(slow);
+    crate::support::eventually("there is room again", async || log_in().await.status == 401).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn heads_that_never_end_and_too_many_headers_are_refused() {
+    let server = TestServer::start().await;
+    let many = "x-many: y\r\n".repeat(1_000);
+    for head in ["x".repeat(200_000), format!("GET /healthz HTTP/1.1\r\n{many}\r\n"), "GET / HTTP/9\r\n\r\n".into()] {
+        let said = say(&server, head.as_bytes()).await;
+        // A connection that is reset under what it still sends says nothing.
+        assert!(said.is_empty() || said.starts_with("HTTP/1.1 4"), "{said}");
+    }
+    // The server's time for a head is over before ours is.
+    let said = say(&server, b"GET /healthz HTTP/1.1\r\nhost: a\r\nx-slow: ").await;
+    assert!(said.starts_with("HTTP/1.1 408"), "{said}");
+    assert_eq!(answer(server.http("GET", "/healthz")).await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_in_a_row_on_one_connection_are_answered_in_order() {
+    let server = TestServer::start().await;
+    let user = server.user("Piper").await;
+    let asks = |path: &str| format!("GET {path} HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {}\r\n\r\n", user.token);
+    let last = "GET /healthz HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+    let said = say(&server, format!("{}{}{last}", asks(ME), asks("/nothing")).as_bytes()).await;
+    let codes: Vec<&str> = said.split("HTTP/1.1 ").skip(1).map(|answer| &answer[..3]).collect();
+    assert_eq!(codes, ["200", "404", "200"], "{said}");
+    let many = format!("{}{last}", asks(ME).repeat(500));
+    let said = say(&server, many.as_bytes()).await;
+    assert_eq!(said.matches("HTTP/1.1 200").count(), 501);
+}
