@@ -1,4 +1,4 @@
-.PHONY: help run test bench certify sqlx
+.PHONY: help run test bench certify fuzz sqlx
 
 help: ## say what can be made
 	@sed -n 's/^\([a-z]*\): ## /  make \1\t/p' $(firstword $(MAKEFILE_LIST))
@@ -19,6 +19,9 @@ certify: ## hurt a server for ten minutes, and judge whether it lost anything
 	@scripts/ensure-postgres
 	cargo build --release --features tools --bin hark --bin hark-certify
 	target/release/hark-certify run --hark target/release/hark
+
+fuzz: ## throw bytes at the frame parser for a minute; scripts/fuzz has more targets
+	@scripts/fuzz frame 60
 
 sqlx: ## write .sqlx/ anew, after a change of a query or a migration
 	@scripts/sqlx-prepare

@@ -4,6 +4,7 @@ mod crowds;
 mod flood;
 mod http;
 mod memory;
+mod parsers;
 
 use std::time::Duration;
 

@@ -260,9 +260,12 @@ impl Node {
 
 #[cfg(test)]
 mod tests {
+    use prometheus_client::metrics::gauge::Gauge;
+
     use super::*;
     use crate::delivery::Event;
     use crate::delivery::bus::Bus;
+    use crate::delivery::byte_pool::BytePool;
     use crate::delivery::hub::Hub;
     use crate::model::{GroupId, UserId};
     use crate::telemetry::Metrics;
@@ -271,7 +274,8 @@ mod tests {
 
     /// A node that has sockets.
     fn node() -> Listening {
-        let listening = Listening::new(Delivery::new(Hub::new(Metrics::default(), 1, 1)), 100);
+        let listening =
+            Listening::new(Delivery::new(Hub::new(Metrics::default(), 1, 1, BytePool::new(1, Gauge::default()))), 100);
         listening.delivery.bus.serve();
         listening
     }
@@ -345,7 +349,8 @@ mod tests {
         let there = Bus::default();
         drop(said(&there));
         assert_eq!(hear(&mut node(), &said(&there)), Some(100));
-        let mut fresh = Listening::new(Delivery::new(Hub::new(Metrics::default(), 1, 1)), 100);
+        let mut fresh =
+            Listening::new(Delivery::new(Hub::new(Metrics::default(), 1, 1, BytePool::new(1, Gauge::default()))), 100);
         assert_eq!(hear(&mut fresh, &said(&there)), None, "it has no sockets yet");
     }
 

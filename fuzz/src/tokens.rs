@@ -1,0 +1,36 @@
+//! What stands in `Authorization`, and the tokens in it.
+
+use std::sync::LazyLock;
+
+use hark::auth::tokens::{Tokens, bearer, now};
+use hark::config::Secret;
+use hark::model::{SessionId, UserId};
+
+static TOKENS: LazyLock<Tokens> = LazyLock::new(|| Tokens::new(&Secret::from("a secret of 32 bytes or some more"), 1));
+
+/// Reads a header's value, signs a token with the bytes in its claims, and reads that as well.
+///
+/// # Panics
+/// Where a token is taken that is not ours, or one of ours is not.
+pub fn check(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    for token in [Some(text.as_ref()), bearer(&text)].into_iter().flatten() {
+        assert!(TOKENS.read(token).is_none(), "nobody has signed this: {token}");
+    }
+    let Some((numbers, names)) = bytes.split_first_chunk::<24>() else { return };
+    let number = |nth: usize| i64::from_le_bytes(*numbers[nth * 8..].first_chunk().expect("three times eight"));
+    let (user, session, exp) = (number(0), number(1), number(2));
+    let names = String::from_utf8_lossy(names).into_owned();
+    let token = TOKENS
+        .sign(UserId(user), Some(names.clone()), Some(names.clone()), SessionId(session), exp)
+        .expect("claims are plain JSON");
+    // A second on either side of its end says nothing.
+    if exp.abs_diff(now()) <= 2 {
+        return;
+    }
+    let Some(claims) = TOKENS.read(&token) else { return assert!(exp <= now(), "our own token: {token}") };
+    assert!(exp > now(), "a token that has ended: {token}");
+    assert_eq!((claims.user(), claims.session(), claims.exp), (UserId(user), SessionId(session), exp));
+    assert_eq!((claims.email.as_deref(), claims.first_name.as_deref()), (Some(names.as_str()), Some(names.as_str())));
+    assert_eq!(bearer(&format!("Bearer {token}")), Some(token.as_str()));
+}
