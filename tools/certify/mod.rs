@@ -19,6 +19,8 @@ use std::io::{BufRead as _, BufReader, BufWriter, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 
+use tokio::signal::unix::{SignalKind, signal};
+
 use self::judge::{Verdict, judge};
 use self::options::{Load, Mode, Options};
 use self::record::{Entry, Seen};
@@ -55,7 +57,7 @@ fn drive(mode: Mode) -> Result<Vec<Verdict>, String> {
             let seed = seed(&run.load);
             let mut file = record_file(&run.load)?;
             for plan in round::plans(&run, seed) {
-                let entries = runtime.block_on(round::run(&plan, &run))?;
+                let entries = runtime.block_on(unless_interrupted(round::run(&plan, &run)))?;
                 write(&mut file, &entries)?;
                 verdicts.push(told(&entries));
             }
@@ -63,13 +65,23 @@ fn drive(mode: Mode) -> Result<Vec<Verdict>, String> {
         Mode::Watch(watch) => {
             let seed = seed(&watch.load);
             let mut file = record_file(&watch.load)?;
-            let entries = runtime.block_on(round::watch(&watch, seed))?;
+            let entries = runtime.block_on(unless_interrupted(round::watch(&watch, seed)))?;
             write(&mut file, &entries)?;
             verdicts.push(told(&entries));
         }
         Mode::Judge { .. } => {}
     }
     Ok(verdicts)
+}
+
+/// A round that is broken off leaves nothing behind either: no process, no folder, no mount.
+async fn unless_interrupted<T>(round: impl Future<Output = Result<T, String>>) -> Result<T, String> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(|error| error.to_string())?;
+    tokio::select! {
+        result = round => result,
+        _ = tokio::signal::ctrl_c() => Err("interrupted".to_owned()),
+        _ = terminate.recv() => Err("interrupted".to_owned()),
+    }
 }
 
 fn seed(load: &Load) -> u64 {

@@ -177,6 +177,11 @@ async fn drive(
     if let Some(clock) = &targets.clock {
         let _ = set_clock(clock, 0);
     }
+    if let Err(what) = ready::wait_until_ready(&world.servers).await {
+        recorder.note(Seen::Untold { user: 0, what });
+        recorder.note(Seen::Quiet);
+        return Ok(recorder.take());
+    }
     let _ = stage.send(Stage::Settle);
     let settled = timeout(SETTLES_WITHIN, async { while devices.join_next().await.is_some() {} }).await;
     if settled.is_err() {

@@ -3,8 +3,13 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use tokio::process::Command;
+
+/// How often and after what time a folder is tried to remove again.
+const TRIES: u32 = 50;
+const TRY_AGAIN_AFTER: Duration = Duration::from_millis(20);
 
 /// A new folder in the system's place for temporary ones, removed when this is dropped.
 #[derive(Debug)]
@@ -67,7 +72,15 @@ impl Drop for Folder {
         if self.keep {
             println!("kept: {}", self.path.display());
         } else {
-            let _ = fs::remove_dir_all(&self.path);
+            // Processes that were just killed may still write to it.
+            let removed = |_: &u32| {
+                let done = fs::remove_dir_all(&self.path).is_ok();
+                if !done {
+                    std::thread::park_timeout(TRY_AGAIN_AFTER);
+                }
+                done
+            };
+            let _ = (0..TRIES).find(removed);
         }
     }
 }

@@ -9,13 +9,15 @@ use std::time::Duration;
 use rustix::process::Signal;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::postgres::die_with_us;
 use super::signals;
 
 /// How long a start may take: a database that was killed replays its log first.
 const READY_WITHIN: Duration = Duration::from_mins(1);
+/// Before one that ended at once is started again.
+const AGAIN_AFTER: Duration = Duration::from_millis(500);
 /// How long a stop in order may take before it is one no more.
 const STOPS_WITHIN: Duration = Duration::from_secs(20);
 /// What signs the tokens of a run.
@@ -62,11 +64,24 @@ impl Hark {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// Starts it, and waits until it says where it listens.
+    /// Starts it, and waits until it says where it listens. As whoever looks after a server does, it
+    /// starts it again where it ends at once, because its database is away perhaps.
     ///
     /// # Errors
-    /// Where it ends before, or takes more than a minute.
+    /// Where it does not run within a minute.
     pub(crate) async fn spawn(&mut self) -> Result<(), String> {
+        let deadline = Instant::now() + READY_WITHIN;
+        while !self.spawn_once(deadline).await? {
+            if Instant::now() > deadline {
+                return Err(format!("the server does not start; see {}", self.log.display()));
+            }
+            sleep(AGAIN_AFTER).await;
+        }
+        Ok(())
+    }
+
+    /// Whether it runs.
+    async fn spawn_once(&mut self, deadline: Instant) -> Result<bool, String> {
         let log = OpenOptions::new().append(true).create(true).open(&self.log).map_err(|error| error.to_string())?;
         let mut command = Command::new(&self.program);
         command.env_remove("DATABASE_URL").env("HARK_DATA_DIR", &self.data).env("HARK_JWT_SECRET", SECRET);
@@ -81,7 +96,7 @@ impl Hark {
         let mut child = command.spawn().map_err(|error| format!("{}: {error}", self.program.display()))?;
         let mut lines = BufReader::new(child.stdout.take().ok_or("no pipe")?).lines();
         self.child = Some(child);
-        let greeting = timeout(READY_WITHIN, async {
+        let greeting = timeout_at(deadline, async {
             while let Ok(Some(line)) = lines.next_line().await {
                 if line.contains("is listening on") {
                     return true;
@@ -90,11 +105,12 @@ impl Hark {
             false
         });
         if !greeting.await.unwrap_or(false) {
-            return Err(format!("the server does not start; see {}", self.log.display()));
+            self.kill().await;
+            return Ok(false);
         }
         // It goes on writing there, and a closed pipe would end it.
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-        Ok(())
+        Ok(true)
     }
 
     /// Its pid, while it runs.
