@@ -281,8 +281,8 @@ mod tests {
     }
 
     fn beat(listening: &mut Listening, horizon: i64) {
-        let beats = listening.delivery.bus.beat().payloads(horizon);
-        beats.iter().for_each(|beat| assert_eq!(listening.hear(beat), None));
+        let beat = listening.delivery.bus.beat().payloads(horizon);
+        assert_eq!(hear(listening, &beat), None);
     }
 
     /// What a node says next.
