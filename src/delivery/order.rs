@@ -12,8 +12,11 @@ use super::{MessagePlace, Push};
 use crate::model::{ConversationId, Seq};
 
 const SHARDS: usize = 64;
-/// Longest wait for a predecessor.
-const PATIENCE: Duration = Duration::from_millis(250);
+/// Longest wait for a predecessor that is on its way, or lost with its node.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// The same where nothing of the conversation came before: the predecessor may have been delivered while
+/// this node was alone, or not there.
+const PATIENCE_AT_FIRST: Duration = Duration::from_millis(250);
 /// Most messages of one conversation that wait for a predecessor.
 const MOST_WAITING: usize = 1_000;
 /// A conversation that was silent for so long is forgotten. Longer than a message counts as close
@@ -83,7 +86,8 @@ impl Order {
     pub(super) fn sweep(&self, mut deliver: impl FnMut(&Push)) {
         for shard in &self.shards {
             shard.lock().retain(|_, lane| {
-                if !lane.waiting.is_empty() && lane.waiting_since.elapsed() > PATIENCE {
+                let patience = if lane.next.is_some() { PATIENCE } else { PATIENCE_AT_FIRST };
+                if !lane.waiting.is_empty() && lane.waiting_since.elapsed() > patience {
                     lane.give_up(&mut deliver);
                 }
                 lane.last_seen.elapsed() < FORGET_AFTER

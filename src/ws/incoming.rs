@@ -196,11 +196,11 @@ mod tests {
         match u16::try_from(payload.len()) {
             Ok(short) if short < 126 => frame.push(MASKED | payload.len().to_le_bytes()[0]),
             Ok(medium) => {
-                frame.push(MASKED | 126);
+                frame.push(MASKED + 126);
                 frame.extend_from_slice(&medium.to_be_bytes());
             }
             Err(_) => {
-                frame.push(MASKED | 127);
+                frame.push(MASKED + 127);
                 frame.extend_from_slice(&(payload.len() as u64).to_be_bytes());
             }
         }
@@ -262,7 +262,7 @@ mod tests {
         #[test]
         fn what_is_announced_over_the_limit_is_refused_at_its_header(before in 0..300_usize, over in MAX as u64 + 1..) {
             let mut bytes = frame(FINAL | TEXT, "x".repeat(before).as_bytes(), [1, 2, 3, 4]);
-            bytes.extend_from_slice(&[FINAL | TEXT, MASKED | 127]);
+            bytes.extend_from_slice(&[FINAL | TEXT, MASKED + 127]);
             bytes.extend_from_slice(&over.to_be_bytes());
             prop_assert_eq!(texts(std::iter::once(&bytes[..])), Err(Close::TooLarge));
         }

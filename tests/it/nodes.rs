@@ -224,7 +224,7 @@ async fn a_node_that_starts_knows_who_is_there() {
 async fn a_node_that_is_alone_gives_signs_of_life_and_says_nothing() {
     let server = TestServer::start().await;
     let mut listening = Eavesdropper::on(&server).await;
-    let (_, mut ann) = server.client("Ann").await;
+    let (ann_user, mut ann) = server.client("Ann").await;
     let (bob, mut bob_client) = server.client("Bob").await;
     for _ in 0..10 {
         ann.say(&json!({ "receiverId": bob.id }), "Hi").await;
@@ -240,7 +240,12 @@ async fn a_node_that_is_alone_gives_signs_of_life_and_says_nothing() {
     ann.say(&json!({ "receiverId": bob.id }), "to all of you").await;
     listening.hears("to all of you").await;
     bobs_other.pushed("privateMessage").await;
-    assert!(server.server.app().metrics.text().contains("hark_other_nodes 1"));
+    bobs_other.say(&json!({ "receiverId": ann_user.id }), "Hello").await;
+    ann.pushed("privateMessage").await;
+    for node in [&server, &second] {
+        let metrics = node.server.app().metrics.text();
+        assert!(metrics.contains("hark_other_nodes 1") && metrics.contains("hark_missed_total 0"), "{metrics}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

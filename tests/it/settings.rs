@@ -196,6 +196,7 @@ async fn the_help_names_every_setting_with_its_variable_and_its_default() {
     HARK_LOG info
     HARK_LOG_FORMAT text
     HARK_MIGRATE true
+    HARK_BUS true
     HARK_DATABASE_CONNECTIONS 10
     HARK_WRITERS 2
     HARK_WRITE_QUEUE 8192
