@@ -113,19 +113,26 @@ pub async fn changes(db: &Db, asker: UserId, cursor: Option<&Cursor>, limit: i64
     }
     let (target, after) = match pending {
         Some(Pending { target, after }) => (target, after),
-        None => (now, Position::START),
+        None => (now.clone(), Position::START),
     };
     // One more than fits says whether there is more.
     let mut rows = rows(db, asker, &base, &target, after, limit.saturating_add(1)).await?;
-    let more = usize::try_from(limit).is_ok_and(|limit| rows.len() > limit);
-    if more {
+    let overflows = usize::try_from(limit).is_ok_and(|limit| rows.len() > limit);
+    if overflows {
         rows.pop();
     }
-    let next = match rows.last() {
-        Some(last) if more => {
-            Known { generation, base, pending: Some(Pending { target, after: last.position() }) }.to_string()
+    let (next, more) = match rows.last() {
+        Some(last) if overflows => {
+            let pending = Some(Pending { target, after: last.position() });
+            (Known { generation, base, pending }.to_string(), true)
         }
-        _ => Known { generation, base: target, pending: None }.to_string(),
+        _ => {
+            // The end of a backlog is not where the asker stands now: what came while they paged, or were
+            // away in the middle of it, is behind that.
+            let is_past = target != now;
+            let more = is_past && !self::rows(db, asker, &target, &now, Position::START, 1).await?.is_empty();
+            (Known { generation, base: target, pending: None }.to_string(), more)
+        }
     };
     let ids: Vec<MessageId> = rows.iter().filter_map(|row| row.message_id).collect();
     let loaded = if ids.is_empty() { Vec::new() } else { messages::load(db, &ids).await? };

@@ -289,6 +289,25 @@ async fn a_backlog_is_paged_through_while_others_go_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_was_away_in_the_middle_of_a_backlog_gets_what_came_meanwhile() {
+    let server = TestServer::start().await;
+    let (_, mut ann) = server.client("Ann").await;
+    let (bob, mut bob_client) = server.client("Bob").await;
+    let before = cursor(&mut bob_client).await;
+    for content in ["1", "2", "3"] {
+        ann.call("privateMessage", json!({ "receiverId": bob.id, "content": content })).await;
+    }
+    let first = bob_client.call("sync", json!({ "cursor": before, "limit": 1 })).await;
+    assert_eq!(contents(first["params"]["data"].as_array().expect("rows")), ["1"]);
+    bob_client.close().await;
+    ann.call("privateMessage", json!({ "receiverId": bob.id, "content": "4" })).await;
+    // As a client does that comes back: until there is no more.
+    let mut bob_client = server.connect(&bob).await;
+    let rows = missed(&mut bob_client, &first["params"]["item"]["cursor"], 20).await.0;
+    assert_eq!(contents(&rows), ["2", "3", "4"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn who_sends_at_once_loses_nothing_to_who_asks_all_the_time() {
     let server = TestServer::start().await;
     let (bob, mut bob_client) = server.client("Bob").await;

@@ -108,15 +108,12 @@ impl Witness<'_> {
         let (mut cursor, mut complete, mut changes) = (cursor.to_owned(), true, Vec::new());
         loop {
             let reply = self.ask("sync", &json!({ "cursor": cursor, "limit": PAGE })).await?;
-            let page = Change::read_all(self.person.id, &reply)?;
-            // A cursor amid a backlog leads to the end of that one, and the next cursor to what came after.
-            let is_empty = page.is_empty();
-            changes.extend(page);
+            changes.extend(Change::read_all(self.person.id, &reply)?);
             let item = &reply["params"]["item"];
             complete &= item["complete"] == true;
             let next = item["cursor"].as_str().ok_or_else(|| format!("no cursor: {reply}"))?;
             next.clone_into(&mut cursor);
-            if is_empty && item["more"] != true {
+            if item["more"] != true {
                 return Ok((complete, changes));
             }
         }
