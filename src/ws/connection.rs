@@ -13,6 +13,7 @@ use tokio::time::timeout_at;
 
 use super::in_flight::{Answered, InFlight, Pace};
 use super::incoming::Message;
+use super::patience::Patience;
 use super::rate::{Rate, Verdict};
 use super::stream::{Stream, Traffic};
 use crate::app::App;
@@ -32,11 +33,6 @@ const FINISH_WITHIN: Duration = Duration::from_millis(500);
 const FINISH_WITHIN_AT_STOP: Duration = Duration::from_secs(3);
 /// What takes longer goes on without the connection: others are to hear of it.
 const FINISH_AFTERWARDS_WITHIN: Duration = Duration::from_secs(30);
-/// Longest wait for an answer: a database that hangs says nothing. Longer than a write may take.
-const ANSWER_WITHIN: Duration = Duration::from_secs(12);
-/// How long it takes to read what a client has sent meanwhile, which has waited as long and is refused:
-/// behind one hanging query nothing was read.
-const BACKLOG: Duration = Duration::from_millis(100);
 
 struct Connection {
     app: Arc<App>,
@@ -45,8 +41,7 @@ struct Connection {
     in_flight: InFlight,
     rate: Rate,
     ping_at: Instant,
-    /// A request was not answered in time: what is read before this moment has waited behind it.
-    late_until: Instant,
+    patience: Patience,
 }
 
 /// How a connection ends.
@@ -66,7 +61,7 @@ pub(super) async fn run(app: Arc<App>, registration: Registration, mut stream: S
         in_flight: InFlight::new(limits.max_in_flight),
         rate: Rate::new(limits),
         ping_at: Instant::now() + seconds(limits.ping_seconds),
-        late_until: Instant::now(),
+        patience: Patience::new(Instant::now()),
         app: Arc::clone(&app),
     };
     let end = connection.serve(&mut stream).await;
@@ -88,11 +83,15 @@ impl Connection {
             if let Some(close) = self.socket.outbox.asked_to_close() {
                 return End::Close(close);
             }
+            if self.reads() {
+                self.patience.resume();
+            }
             if let Some(end) = self.hear(stream) {
                 return end;
             }
             let reads = self.reads();
             if !reads {
+                self.patience.hold();
                 stream.excuse();
             }
             // What is heard only puts it off; `authenticate` may bring it nearer.
@@ -136,10 +135,7 @@ impl Connection {
         }
     }
 
-    fn say(&mut self, answered: Answered) {
-        if answered.is_late {
-            self.late_until = Instant::now() + BACKLOG;
-        }
+    fn say(&self, answered: Answered) {
         self.socket.outbox.reply(&answered.reply);
         for event in answered.events {
             self.app.delivery.publish(&event);
@@ -202,8 +198,10 @@ impl Connection {
             Ok(command) => command,
             Err(error) => return self.answer_at_once(failure(&request.kind, error, request.id), taken),
         };
-        if Instant::now() < self.late_until {
-            let error = Error::unavailable("it has waited behind a request that was not answered in time");
+        let now = Instant::now();
+        let due = self.patience.due(now);
+        if due <= now {
+            let error = Error::unavailable("it has waited too long behind other requests");
             return self.answer_at_once(failure(&request.kind, error, request.id), taken);
         }
         let pace = if command.is_send() { Pace::Overlaps } else { Pace::Alone };
@@ -214,13 +212,12 @@ impl Connection {
             pages: Arc::clone(&self.pages),
         };
         let outcome = command.apply(context, Arc::clone(&self.socket));
-        let outcome = in_time(outcome, Instant::now() + ANSWER_WITHIN, Arc::clone(&self.app));
+        let outcome = in_time(outcome, due, Arc::clone(&self.app));
         let Request { kind, id, .. } = request;
         let id = id.map(RawValue::to_owned);
         let share = Arc::clone(&self.socket.share);
         let answer = async move {
-            let (outcome, is_late) = outcome.await;
-            let (mut reply, events) = match outcome {
+            let (mut reply, events) = match outcome.await {
                 Ok(outcome) => (reply::success(&kind, &outcome.reply, id.as_deref()), outcome.events),
                 Err(error) => (failure(&kind, error, id.as_deref()), Vec::new()),
             };
@@ -229,14 +226,14 @@ impl Connection {
             if pace == Pace::Alone && length > ALWAYS && !share.has_room_for(length) {
                 reply = failure(&kind, Error::overloaded(), id.as_deref());
             }
-            Answered { reply, events, is_late }
+            Answered { reply, events }
         };
         self.in_flight.push(answer.boxed(), pace, taken);
     }
 
     /// Behind the replies that are still to come, because replies keep the order of requests.
     fn answer_at_once(&mut self, reply: Frame, taken: Taken) {
-        let answered = Answered { reply, events: Vec::new(), is_late: false };
+        let answered = Answered { reply, events: Vec::new() };
         self.in_flight.push(ready(answered).boxed(), Pace::Overlaps, taken);
     }
 
@@ -271,24 +268,21 @@ impl Connection {
     }
 }
 
-/// The outcome of a command, or `overloaded` once it is due, and whether it was. It may come to its end
-/// nevertheless, and then others hear of it.
+/// The outcome of a command, or `overloaded` once it is due. It may come to its end nevertheless, and then
+/// others hear of it.
 async fn in_time(
     mut outcome: BoxFuture<'static, Result<Outcome, Error>>,
     due: Instant,
     app: Arc<App>,
-) -> (Result<Outcome, Error>, bool) {
-    match timeout_at(due, &mut outcome).await {
-        Ok(outcome) => (outcome, false),
-        Err(late) => {
-            rt::spawn(async move {
-                if let Ok(Ok(outcome)) = timeout(FINISH_AFTERWARDS_WITHIN, outcome).await {
-                    outcome.events.iter().for_each(|event| app.delivery.publish(event));
-                }
-            });
-            (Err(Error::unavailable(late)), true)
-        }
-    }
+) -> Result<Outcome, Error> {
+    timeout_at(due, &mut outcome).await.unwrap_or_else(|late| {
+        rt::spawn(async move {
+            if let Ok(Ok(outcome)) = timeout(FINISH_AFTERWARDS_WITHIN, outcome).await {
+                outcome.events.iter().for_each(|event| app.delivery.publish(event));
+            }
+        });
+        Err(Error::unavailable(late))
+    })
 }
 
 fn failure(kind: &str, error: Error, id: Option<&RawValue>) -> Frame {

@@ -18,8 +18,6 @@ use crate::wire::reply::Frame;
 pub(super) struct Answered {
     pub(super) reply: Frame,
     pub(super) events: Vec<Event>,
-    /// Whether it is a refusal because the command took too long.
-    pub(super) is_late: bool,
 }
 
 /// Whether others may follow a request before it is answered.

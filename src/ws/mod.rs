@@ -3,6 +3,7 @@
 mod connection;
 mod in_flight;
 mod incoming;
+mod patience;
 mod rate;
 mod stream;
 mod takeover;
