@@ -95,8 +95,10 @@ begin
                                  and (i.group_id is null or c.kind = 'group' and c.ended_at is null)
         left join users s on s.id = i.sender
         left join users r on r.id = i.receiver
-        -- What was deleted, or is gone for the sender, is not there to be replied to.
-        left join messages q on q.id = i.reply_to and q.conversation_id = c.id and q.deleted_at is null
+        -- What was deleted, or is gone for the sender, is not there to be replied to. By its id alone: a
+        -- planner that knows nothing yet would look through the conversation for it.
+        left join lateral (select m.* from messages m where m.id = i.reply_to limit 1) q
+                          on q.conversation_id = c.id and q.deleted_at is null
                             and not exists (select from members m where m.conversation_id = c.id
                                             and m.user_id = i.sender and m.cleared_seq >= q.seq)
         left join users qs on qs.id = q.sender_id

@@ -24,7 +24,7 @@ const END: &str = "<!-- to here. -->";
 /// |---|---|
 /// | `machine.txt` | one line: what it ran on |
 /// | `N-one-commit.*` | pgbench's log of one_message.sql, one connection |
-/// | `N-batch.txt` `N-function.txt` | pgbench's summary of batch_of_256.sql and write_messages_256.sql |
+/// | `N-batch.txt` `N-scattered.txt` `N-function.txt` | pgbench's summary of batch_of_256.sql, batch_of_256_dialogs.sql and write_messages_256.sql |
 /// | `N-one.json` `N-private-50.json` `N-private-500.json` | `private` |
 /// | `N-pages-small.json` `N-pages-large.json` | `pages`, of ten thousand messages and of ten million |
 /// | `group.json` `mixed.json` `idle.json` `storm.json` `logins.json` | these |
@@ -139,9 +139,10 @@ fn tables(measured: &Measured, targets: &[Target], plots: &str) -> String {
         if values.is_empty() { "not measured".to_owned() } else { format!("{} {unit}", values.join(" · ")) }
     };
     line(&format!("| one message, one connection, p50 | {} |", list(&measured.one_commit(), "ms", 3)));
-    line(&format!("| batches of 256 | {} |", list(&measured.batches("batch"), "messages/s", 0)));
+    line(&format!("| batches of 256, in 64 dialogs | {} |", list(&measured.batches("batch"), "messages/s", 0)));
+    line(&format!("| batches of 256, in 256 dialogs | {} |", list(&measured.batches("scattered"), "messages/s", 0)));
     line(&format!(
-        "| Hark's `write_messages`, 256 at a time | {} |",
+        "| Hark's `write_messages`, 256 at a time, in 64 dialogs | {} |",
         list(&measured.batches("function"), "messages/s", 0)
     ));
 

@@ -39,9 +39,9 @@ pub(crate) struct Page {
 
 /// All targets, in the order in which they are told.
 pub(crate) fn all(measured: &Measured) -> Vec<Target> {
-    let private = |name: &str| {
+    let private = |name: &str, alone: &str| {
         let rates = measured.rounds(name).into_iter().map(|results| committed_and_delivered(&results));
-        quotients(rates, measured.batches("batch"))
+        quotients(rates, measured.batches(alone))
     };
     let one = quotients(
         measured.rounds("one").into_iter().map(|results| results.measurement("reply").map_or(0.0, |reply| reply.p50)),
@@ -49,16 +49,16 @@ pub(crate) fn all(measured: &Measured) -> Vec<Target> {
     );
     vec![
         ratio_target(
-            "private messages committed and delivered, 50 senders, 4 in flight, against batches of 256 by PostgreSQL alone",
+            "private messages committed and delivered, 50 senders, 4 in flight, against batches of 256 in 64 dialogs by PostgreSQL alone",
             "50 senders, 4 in flight",
             AtLeast(PRIVATE_50),
-            &private("private-50"),
+            &private("private-50", "batch"),
         ),
         ratio_target(
-            "the same, 500 senders, 1 in flight",
+            "the same, 500 senders, 1 in flight, against batches of 256 in 256 dialogs",
             "500 senders, 1 in flight",
             AtLeast(PRIVATE_500),
-            &private("private-500"),
+            &private("private-500", "scattered"),
         ),
         group(measured.results("group")),
         ratio_target(

@@ -40,7 +40,8 @@ pub(super) const DEFECTS: &[(&str, &str, Plant)] = &[
     ("a message of nobody", TWICE, |entries| {
         change_histories(entries, |rows| {
             let seq = rows.last()?.seq + 1;
-            rows.push(Message { id: 77, seq, content: "unheard of".to_owned(), ..rows.last()?.clone() });
+            let content = "unheard of".to_owned();
+            rows.push(Message { id: 77, seq, content, deleted: false, ..rows.last()?.clone() });
             Some(())
         })
     }),
