@@ -17,9 +17,10 @@ use crate::wire::close::Close;
 use crate::wire::items::BehindItem;
 use crate::wire::reply::{self, Body, Frame};
 
-/// What is handed over at once: as many frames, or frames until there are as many bytes.
-const FRAMES_AT_ONCE: usize = 64;
-const BYTES_AT_ONCE: usize = 64 * 1024;
+/// Most frames that are handed over at once.
+pub const FRAMES_AT_ONCE: usize = 64;
+/// Frames are handed over at once until there are so many bytes.
+pub const BYTES_AT_ONCE: usize = 64 * 1024;
 /// What a waiting frame costs besides its bytes, roughly.
 const BOOKKEEPING: usize = 100;
 /// Most conversations that one socket is behind in. One that falls behind in more has to begin anew.

@@ -18,13 +18,11 @@ use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 
 use super::incoming::{Incoming, Message};
 use crate::delivery::byte_pool::{Share, Taken};
-use crate::delivery::outbox::Outbox;
+use crate::delivery::outbox::{BYTES_AT_ONCE, FRAMES_AT_ONCE, Outbox};
 use crate::wire::close::Close;
 
 /// Most bytes that are read at once.
 const READ_AT_ONCE: usize = 8192;
-/// Most frames that are written at once.
-const WRITTEN_AT_ONCE: usize = 64;
 /// Longest wait for a client that is told goodbye to take what was said before it.
 const FLUSH: Duration = Duration::from_secs(30);
 /// Longest wait for the client to agree that the connection is closed.
@@ -45,6 +43,8 @@ pub(super) struct Stream {
     room: Option<LocalBoxFuture<'static, ()>>,
     /// What was taken out of the outbox and is not written yet.
     unwritten: VecDeque<Bytes>,
+    /// What of that is more than a batch, while the client does not take it: a large page.
+    unwritten_page: Taken,
 }
 
 /// What has happened on a socket.
@@ -65,6 +65,7 @@ impl Stream {
             heard: Instant::now(),
             message_began: None,
             under_way: Taken::of(&share, 0),
+            unwritten_page: Taken::of(&share, 0),
             share,
             room: None,
             unwritten: VecDeque::new(),
@@ -214,13 +215,18 @@ impl Stream {
     }
 
     fn poll_write_once(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut slices = [IoSlice::new(&[]); WRITTEN_AT_ONCE];
+        let mut slices = [IoSlice::new(&[]); FRAMES_AT_ONCE];
         let mut count = 0;
         for (slice, frame) in slices.iter_mut().zip(&self.unwritten) {
             *slice = IoSlice::new(frame);
             count += 1;
         }
-        let mut written = ready!(Pin::new(&mut self.tcp).poll_write_vectored(context, &slices[..count]))?;
+        let Poll::Ready(written) = Pin::new(&mut self.tcp).poll_write_vectored(context, &slices[..count]) else {
+            let waiting: usize = self.unwritten.iter().map(Bytes::len).sum();
+            self.unwritten_page.set(waiting.saturating_sub(BYTES_AT_ONCE));
+            return Poll::Pending;
+        };
+        let mut written = written?;
         if written == 0 {
             return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
         }
@@ -231,6 +237,9 @@ impl Stream {
             }
             written -= first.len();
             self.unwritten.pop_front();
+        }
+        if self.unwritten.is_empty() {
+            self.unwritten_page.set(0);
         }
         Poll::Ready(Ok(()))
     }
