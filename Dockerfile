@@ -6,6 +6,7 @@ COPY Cargo.toml Cargo.lock ./
 COPY .cargo .cargo
 COPY .sqlx .sqlx
 COPY src src
+COPY tools tools
 COPY migrations migrations
 COPY web web
 COPY openapi openapi
