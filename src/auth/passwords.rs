@@ -15,9 +15,6 @@ use crate::model::Password;
 const MEMORY_KIB: u32 = 19 * 1024;
 const PASSES: u32 = 2;
 const LANES: u32 = 1;
-/// As `nice` counts: a tenth of the say of others, and not nothing.
-#[cfg(target_os = "linux")]
-const PRIORITY: i32 = 10;
 
 /// Hashes and checks passwords, on threads of its own, as many as there are cores. The runtime's pool
 /// has hundreds, and would take 19 MiB for each of them in turn.
@@ -41,10 +38,7 @@ impl Passwords {
             let queue = Arc::clone(&queue);
             // Ends with the last handle to it.
             let next = move || queue.lock().recv();
-            let take_turns = move || {
-                give_way();
-                std::iter::from_fn(|| next().ok()).for_each(|work| work());
-            };
+            let take_turns = move || std::iter::from_fn(|| next().ok()).for_each(|work| work());
             std::thread::Builder::new().name("passwords".to_owned()).spawn(take_turns).map_err(Error::internal)?;
         }
         Ok(Self { work, nobody: nobody.into() })
@@ -85,12 +79,6 @@ impl Passwords {
             .map_err(|_| Error::internal("the password threads have ended"))?;
         result.await.map_err(Error::internal)
     }
-}
-
-/// Forty logins a second are a whole core: messages go first, in the kernel's eyes as well.
-fn give_way() {
-    #[cfg(target_os = "linux")]
-    let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), PRIORITY);
 }
 
 fn argon2id() -> Argon2<'static> {
