@@ -99,8 +99,8 @@ begin
         -- planner that knows nothing yet would look through the conversation for it.
         left join lateral (select m.* from messages m where m.id = i.reply_to limit 1) q
                           on q.conversation_id = c.id and q.deleted_at is null
-                            and not exists (select from members m where m.conversation_id = c.id
-                                            and m.user_id = i.sender and m.cleared_seq >= q.seq)
+                         and not exists (select from members m where m.conversation_id = c.id
+                                         and m.user_id = i.sender and m.cleared_seq >= q.seq)
         left join users qs on qs.id = q.sender_id
         left join messages before on before.sender_id = i.sender and before.client_message_id = i.client_id
     ), numbered as materialized (

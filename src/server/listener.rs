@@ -59,7 +59,9 @@ pub(super) fn serve(app: &Arc<App>, listener: TcpListener) -> std::io::Result<Se
                             let answer = application.call(request.replace_payload(Payload::None).0);
                             // On the heap: the room of a plain request would grow by it.
                             Box::pin(async move {
-                                ws::take_over(answer.await?.into(), connection).await.map_err(Error::from)
+                                // A client that is gone before it is answered is nobody's fault.
+                                let _ = ws::take_over(answer.await?.into(), connection).await;
+                                Ok::<_, Error>(())
                             })
                         }))
                     }
