@@ -77,7 +77,8 @@ select conversation_id, sender_id, count(*) as sent, max(seq) as last_seq, max(c
 from messages group by conversation_id, sender_id;
 
 insert into members (conversation_id, user_id, kind, peer_id, own_sent, change)
-select c.id, side.user_id, c.kind, c.low_user_id + c.high_user_id - side.user_id, coalesce(s.sent, 0), :change
+select c.id, side.user_id, c.kind, c.low_user_id + c.high_user_id - side.user_id,
+       case when c.kind = 'group' then coalesce(s.sent, 0) else 0 end, :change
 from conversations c
 cross join lateral (
     select c.low_user_id where c.kind = 'dialog'
@@ -88,9 +89,11 @@ cross join lateral (
 left join said s on s.conversation_id = c.id and s.sender_id = side.user_id
 where c.id > :base;
 
-update conversations c set last_seq = s.last_seq, last_message_at = s.last_message_at, change = :change
-from (select conversation_id, max(last_seq) as last_seq, max(last_message_at) as last_message_at
-      from said group by conversation_id) s
+update conversations c
+set last_seq = s.last_seq, last_message_at = s.last_message_at, low_sent = s.low_sent, change = :change
+from (select s.conversation_id, max(s.last_seq) as last_seq, max(s.last_message_at) as last_message_at,
+             coalesce(sum(s.sent) filter (where s.sender_id = d.low_user_id), 0) as low_sent
+      from said s join conversations d on d.id = s.conversation_id group by s.conversation_id) s
 where s.conversation_id = c.id;
 commit;
 

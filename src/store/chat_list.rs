@@ -46,7 +46,7 @@ pub async fn page(
                  from conversations c
                  where $5 and c.low_user_id = $1 and c.last_seq > 0
                    and (select c.last_seq > me.cleared_seq and me.is_spam = $3
-                               and (not $4 or unread_count(c.last_seq, me) > 0)
+                               and (not $4 or unread_count(c, me) > 0)
                         from members me where me.conversation_id = c.id and me.user_id = $1)
                    and (c.last_message_at, c.id) < (s.below_at, s.below_id)
                    and (c.last_message_at, c.id) > (s.above_at, s.above_id) and c.id <> all($13::bigint[])
@@ -57,7 +57,7 @@ pub async fn page(
                  from conversations c
                  where $5 and c.high_user_id = $1 and c.low_user_id <> c.high_user_id and c.last_seq > 0
                    and (select c.last_seq > me.cleared_seq and me.is_spam = $3
-                               and (not $4 or unread_count(c.last_seq, me) > 0)
+                               and (not $4 or unread_count(c, me) > 0)
                         from members me where me.conversation_id = c.id and me.user_id = $1)
                    and (c.last_message_at, c.id) < (s.below_at, s.below_id)
                    and (c.last_message_at, c.id) > (s.above_at, s.above_id) and c.id <> all($13::bigint[])
@@ -69,7 +69,7 @@ pub async fn page(
                  from members me join conversations c on c.id = me.conversation_id
                  where $6 and me.user_id = $1 and me.kind = 'group'
                    and (c.last_seq > me.cleared_seq or ($7 and not me.is_removed))
-                   and me.is_spam = $3 and (not $4 or unread_count(c.last_seq, me) > 0)
+                   and me.is_spam = $3 and (not $4 or unread_count(c, me) > 0)
                    and c.id <> all($13::bigint[])
              ) g on (g.at, g.id) < (s.below_at, s.below_id) and (g.at, g.id) > (s.above_at, s.above_id)
          )

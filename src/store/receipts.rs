@@ -40,7 +40,7 @@ pub async fn read(db: &Db, user: UserId, extent: Extent, seq: Option<Seq>) -> Re
     let moved = sqlx::query!(
         r#"with state as materialized (
                select c.id, c.last_seq, c.member_version, c.kind = 'group' as is_group,
-                      m.peer_id, m.read_seq, m.own_read, m.own_sent,
+                      m.peer_id, m.read_seq, m.own_read, own_sent(c, m) as own_sent,
                       least(coalesce($3, c.last_seq), c.last_seq) as up_to
                from conversations c join members m on m.conversation_id = c.id and m.user_id = $2
                where c.id = $1
@@ -73,7 +73,7 @@ pub async fn read(db: &Db, user: UserId, extent: Extent, seq: Option<Seq>) -> Re
     let told = told(&mut tx, db, user, extent, moved).await?;
     // As of now: what came since is unread as well.
     let row = sqlx::query!(
-        r#"select m.read_seq, m.read_at as "read_at?: Timestamp", unread_count(c.last_seq, m) as "unread_count!"
+        r#"select m.read_seq, m.read_at as "read_at?: Timestamp", unread_count(c, m) as "unread_count!"
            from members m join conversations c on c.id = m.conversation_id
            where m.conversation_id = $1 and m.user_id = $2"#,
         extent.id.0,
@@ -111,7 +111,7 @@ pub async fn delivered(db: &Db, user: UserId, extent: Extent, seq: Option<Seq>) 
     // As it is now: an update that has waited for a send sees the new row of the member and the old
     // one of the conversation, and would count wrongly.
     let row = sqlx::query!(
-        r#"select m.delivered_seq, m.delivered_at as "delivered_at?: Timestamp", unread_count(c.last_seq, m) as "unread_count!"
+        r#"select m.delivered_seq, m.delivered_at as "delivered_at?: Timestamp", unread_count(c, m) as "unread_count!"
            from members m join conversations c on c.id = m.conversation_id
            where m.conversation_id = $1 and m.user_id = $2"#,
         extent.id.0,

@@ -52,7 +52,7 @@ pub async fn begin_dialog(db: &Db, asker: UserId, other: UserId) -> Result<(), E
 pub async fn remove(db: &Db, user: UserId, extent: Extent) -> Result<Seq, Error> {
     let cleared = sqlx::query_scalar!(
         "with state as materialized (
-             select c.id, c.last_seq, m.own_sent
+             select c.id, c.last_seq, own_sent(c, m) as own_sent
              from conversations c join members m on m.conversation_id = c.id and m.user_id = $2 where c.id = $1
          )
          update members m

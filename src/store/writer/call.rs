@@ -38,33 +38,71 @@ pub(super) async fn write(db: &Db, drafts: &[&Draft], known: &KnownLists) -> Res
 }
 
 async fn write_once(db: &Db, drafts: &[&Draft], known: &KnownLists) -> Result<Vec<Row>, sqlx::Error> {
+    let Batch { lows, highs, groups, places } = Batch::of(drafts);
+    let known_versions: Vec<Option<i64>> =
+        groups.iter().map(|group| Some(known.get(&ConversationId((*group)?))?.version)).collect();
     let senders: Vec<i64> = drafts.iter().map(|draft| draft.sender.0).collect();
-    let groups: Vec<Option<i64>> = drafts.iter().map(|draft| draft.target.group().map(|id| id.0)).collect();
     let receivers: Vec<Option<i64>> = drafts.iter().map(|draft| draft.target.user().map(|id| id.0)).collect();
     let contents: Vec<&str> = drafts.iter().map(|draft| draft.content.as_str()).collect();
     let client_ids: Vec<Option<&str>> =
         drafts.iter().map(|draft| draft.client_message_id.as_ref().map(ClientMessageId::as_str)).collect();
     let replies_to: Vec<Option<i64>> = drafts.iter().map(|draft| draft.reply_to.map(|id| id.0)).collect();
-    let known_versions: Vec<Option<i64>> =
-        drafts.iter().map(|draft| Some(known.get(&draft.target.group()?.into())?.version)).collect();
-    sqlx::query_as!(
+    let mut rows = sqlx::query_as!(
         Row,
         r#"select ordinal as "ordinal!", outcome as "outcome!", conversation_id, message_id, seq,
                   created_at as "created_at?: _", previous_at as "previous_at?: _",
                   sender_name, receiver_name, group_name,
                   reply_sender_id as "reply_sender_id?: _", reply_sender_name, reply_content,
                   member_version, member_ids
-           from write_messages($1, $2, $3, $4, $5, $6, $7)"#,
-        &senders,
+           from write_messages($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"#,
+        &lows as &[Option<i64>],
+        &highs as &[Option<i64>],
         &groups as &[Option<i64>],
+        &known_versions as &[Option<i64>],
+        &places,
+        &senders,
         &receivers as &[Option<i64>],
         &contents as &[&str],
         &client_ids as &[Option<&str>],
-        &replies_to as &[Option<i64>],
-        &known_versions as &[Option<i64>]
+        &replies_to as &[Option<i64>]
     )
     .fetch_all(&db.pool)
-    .await
+    .await?;
+    rows.sort_unstable_by_key(|row| row.ordinal);
+    Ok(rows)
+}
+
+/// The conversations of a batch, each once and in the order in which all nodes lock them; and which of
+/// them each draft goes to.
+struct Batch {
+    lows: Vec<Option<i64>>,
+    highs: Vec<Option<i64>>,
+    groups: Vec<Option<i64>>,
+    /// From 1, one a draft.
+    places: Vec<i32>,
+}
+
+impl Batch {
+    fn of(drafts: &[&Draft]) -> Self {
+        // Dialogs sort before groups.
+        let ends: Vec<(Option<i64>, i64, i64)> = drafts
+            .iter()
+            .map(|draft| match draft.target {
+                Target::User(UserId(other)) => (None, draft.sender.0.min(other), draft.sender.0.max(other)),
+                Target::Group(group) => (Some(group.0), 0, 0),
+            })
+            .collect();
+        let mut conversations = ends.clone();
+        conversations.sort_unstable();
+        conversations.dedup();
+        let place = |end| conversations.partition_point(|conversation| conversation <= end);
+        Self {
+            places: ends.iter().map(|end| i32::try_from(place(end)).expect("a batch is small")).collect(),
+            lows: conversations.iter().map(|(group, low, _)| group.is_none().then_some(*low)).collect(),
+            highs: conversations.iter().map(|(group, _, high)| group.is_none().then_some(*high)).collect(),
+            groups: conversations.iter().map(|(group, ..)| *group).collect(),
+        }
+    }
 }
 
 /// Why a batch has no rows.
@@ -86,8 +124,8 @@ impl From<Failure> for Error {
 
 /// What `write_messages` says of one message.
 pub(super) struct Row {
-    #[expect(dead_code, reason = "the rows come in the order of the batch; the column is what they are sorted by")]
-    pub(super) ordinal: i64,
+    /// Place in the batch.
+    ordinal: i64,
     pub(super) outcome: String,
     pub(super) conversation_id: Option<i64>,
     pub(super) message_id: Option<i64>,

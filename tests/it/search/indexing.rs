@@ -99,8 +99,8 @@ async fn a_message_that_commits_late_is_not_passed_over() {
     let mut late = server.sql().await;
     sqlx::query("begin").execute(&mut late).await.expect("a transaction");
     let sent = sqlx::query(
-        "select message_id from write_messages(array[$1], array[null::bigint], array[$1], array['late tea'],
-                                               array[null::text], array[null::bigint], array[null::bigint])",
+        "select message_id from write_messages(array[$1], array[$1], array[null::bigint], array[null::bigint],
+             array[1], array[$1], array[$1], array['late tea'], array[null::text], array[null::bigint])",
     );
     let late_id: i64 = sent.bind(ann.id).fetch_one(&mut late).await.expect("a receipt").get(0);
     // Also while nothing that began after it has ended.

@@ -47,8 +47,8 @@ pub fn kinds(rows: &[Value]) -> Vec<&str> {
 /// A message as the server writes it, in a transaction that is the caller's.
 pub async fn write(connection: &mut PgConnection, sender: i64, receiver: i64, content: &str) {
     let statement = "
-        select outcome from write_messages(array[$1], array[null]::bigint[], array[$2], array[$3], array[null]::text[],
-            array[null]::bigint[], array[null]::bigint[])";
+        select outcome from write_messages(array[least($1, $2)], array[greatest($1, $2)], array[null]::bigint[],
+            array[null]::bigint[], array[1], array[$1], array[$2], array[$3], array[null]::text[], array[null]::bigint[])";
     let query = sqlx::query(statement).bind(sender).bind(receiver).bind(content);
     assert_eq!(query.fetch_one(connection).await.expect("an answer").get::<&str, _>(0), "stored");
 }
