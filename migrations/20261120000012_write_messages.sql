@@ -1,4 +1,5 @@
--- The durable write with half the work, and own messages of a dialog counted where a send writes anyway.
+-- The durable write with half the work, and own messages of a dialog counted where a send writes anyway;
+-- and a chat list that goes past dialogs without looking at each.
 
 -- Of a dialog's messages, those of its low user; the others are the high user's. A group's members
 -- have each a count of their own.
@@ -36,6 +37,11 @@ from members me
 join conversations c on c.id = me.conversation_id
 left join users p on p.id = me.peer_id
 left join messages last on last.conversation_id = c.id and last.seq = c.last_seq and c.last_seq > me.cleared_seq;
+
+-- A dialog is on its member's list unless it is here: a page far down asks this small index, and not the
+-- row of every member above it.
+create index set_apart_by_user on members (user_id, conversation_id) where is_spam or cleared_seq > 0;
+drop index spam_of_user;
 
 drop function unread_count(bigint, members);
 drop function write_messages(bigint[], bigint[], bigint[], text[], text[], bigint[], bigint[]);

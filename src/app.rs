@@ -8,6 +8,7 @@ use crate::auth::tokens::{Claims, Tokens};
 use crate::config::Config;
 use crate::delivery::Delivery;
 use crate::delivery::byte_pool::BytePool;
+use crate::delivery::pace::Pace;
 use crate::error::Error;
 use crate::model::{SessionId, UserId};
 use crate::store::writer::Writer;
@@ -37,6 +38,8 @@ pub struct App {
     pub session_requests: Attempts<SessionId>,
     /// Requests over HTTP by user.
     pub user_requests: Attempts<UserId>,
+    /// When sockets are opened.
+    pub openings: Pace,
     /// What requests and their replies may take of this node's memory.
     pub pool: Arc<BytePool>,
     /// The counts of this server.

@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::num::NonZero;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
@@ -86,9 +87,9 @@ pub struct Config {
     #[arg(long, global = true, env = "HARK_DATABASE_CONNECTIONS", value_name = "HARK_DATABASE_CONNECTIONS", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub database_connections: u32,
 
-    /// Writers side by side, each with one connection of its own; a conversation is always on the same one
-    #[arg(long, global = true, env = "HARK_WRITERS", value_name = "HARK_WRITERS", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]
-    pub writers: u16,
+    /// Writers side by side, each with one connection of its own; a conversation is always on the same one. By default one for two cores, at most 4
+    #[arg(long, global = true, env = "HARK_WRITERS", value_name = "HARK_WRITERS", value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub writers: Option<u16>,
 
     /// Messages that may wait for a writer before sends are answered `overloaded`
     #[arg(long, global = true, env = "HARK_WRITE_QUEUE", value_name = "HARK_WRITE_QUEUE", default_value_t = 8192, value_parser = at_least_one)]
@@ -136,6 +137,16 @@ pub struct Limits {
     /// Requests of one socket, or of one user over HTTP, at once before the rate counts
     #[arg(long, global = true, env = "HARK_REQUEST_BURST", value_name = "HARK_REQUEST_BURST", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
     pub request_burst: u32,
+
+    /// Sockets that are opened a second on this node, more wait for their turn; 0 turns the limit off
+    #[arg(
+        long,
+        global = true,
+        env = "HARK_SOCKETS_PER_SECOND",
+        value_name = "HARK_SOCKETS_PER_SECOND",
+        default_value_t = 2_000
+    )]
+    pub sockets_per_second: u32,
 
     /// Open sockets of one user, on one node
     #[arg(long, global = true, env = "HARK_MAX_SOCKETS_PER_USER", value_name = "HARK_MAX_SOCKETS_PER_USER", default_value_t = 20, value_parser = at_least_one)]
@@ -233,6 +244,13 @@ pub enum LogFormat {
 pub const MIN_SECRET_BYTES: usize = 32;
 
 impl Config {
+    /// How many writers there are: fuller batches cost less, so more than one where there are cores for them.
+    #[must_use]
+    pub fn writers(&self) -> u16 {
+        let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+        self.writers.unwrap_or(u16::try_from(cores / 2).unwrap_or(u16::MAX).clamp(1, 4))
+    }
+
     /// The origins that are let in, besides the server's own.
     pub fn origins(&self) -> impl Iterator<Item = &str> {
         self.allowed_origins.iter().map(String::as_str).filter(|origin| !origin.is_empty())

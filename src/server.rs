@@ -23,6 +23,7 @@ use crate::config::{Config, Secret};
 use crate::delivery::Delivery;
 use crate::delivery::byte_pool::BytePool;
 use crate::delivery::hub::Hub;
+use crate::delivery::pace::Pace;
 use crate::store::writer::Writer;
 use crate::store::{Address, Db};
 use crate::telemetry::Metrics;
@@ -95,7 +96,7 @@ impl Server {
         }
         // Connections of their own: neither do reads hold up sends, nor does a worker thread that
         // ends take a connection with it while the writers drain.
-        let beside = db.beside(database, config.writers.into()).await;
+        let beside = db.beside(database, config.writers().into()).await;
         let writer_db = beside.map_err(|error| StartError::Database(error.causes()))?;
 
         let metrics = Metrics::default();
@@ -111,7 +112,7 @@ impl Server {
             None
         };
         let announce_to = delivery.clone();
-        let writer = Writer::start(&writer_db, config.writers, config.write_queue, &metrics, move |committed| {
+        let writer = Writer::start(&writer_db, config.writers(), config.write_queue, &metrics, move |committed| {
             messages::announce(&committed, &announce_to);
         });
         let app = Arc::new(App {
@@ -124,6 +125,7 @@ impl Server {
             logins: Attempts::per_minute(limits.logins_per_minute),
             session_requests: Attempts::per_second(limits.requests_per_second, limits.request_burst),
             user_requests: Attempts::per_second(limits.requests_per_second, limits.request_burst),
+            openings: Pace::new(limits.sockets_per_second),
             pool,
             metrics,
             config,

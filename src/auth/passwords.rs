@@ -1,11 +1,14 @@
-//! Passwords: argon2id with 19 MiB, 2 passes and 1 lane, off the async threads and never more at
-//! once than there are cores.
+//! Passwords: argon2id with 19 MiB, 2 passes and 1 lane, off the async threads and never on all cores
+//! at once.
 
 use std::num::NonZero;
 use std::sync::{Arc, mpsc};
 
-use argon2::password_hash::{self, PasswordHasher, PasswordVerifier, phc::PasswordHash};
-use argon2::{Algorithm, Argon2, Params, Version};
+use argon2::password_hash::{
+    self,
+    phc::{Output, ParamsString, PasswordHash, Salt},
+};
+use argon2::{Algorithm, Argon2, Block, Params, Version};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
@@ -16,8 +19,8 @@ const MEMORY_KIB: u32 = 19 * 1024;
 const PASSES: u32 = 2;
 const LANES: u32 = 1;
 
-/// Hashes and checks passwords, on threads of its own, as many as there are cores. The runtime's pool
-/// has hundreds, and would take 19 MiB for each of them in turn.
+/// Hashes and checks passwords, on threads of its own, one less than there are cores: messages go on
+/// while everybody logs in. The runtime's pool has hundreds, and would take 19 MiB for each of them in turn.
 #[derive(Clone, Debug)]
 pub struct Passwords {
     work: mpsc::Sender<Work>,
@@ -25,20 +28,29 @@ pub struct Passwords {
     nobody: Arc<str>,
 }
 
-type Work = Box<dyn FnOnce() + Send>;
+type Work = Box<dyn FnOnce(&mut Memory) + Send>;
+
+/// What a hash is made in. Each thread keeps its own: the system would give it page by page to every
+/// hash anew, and let the other threads wait for that.
+type Memory = Vec<Block>;
 
 impl Passwords {
     /// # Errors
     /// Where the system has no random numbers, or no threads.
     pub fn new() -> Result<Self, Error> {
-        let nobody = hash(&Password::claimed("nobody has this password".to_owned())).map_err(internal)?;
+        let nobody = Password::claimed("nobody has this password".to_owned());
+        let nobody = hash(&nobody, &mut Memory::new()).map_err(internal)?;
         let (work, queue) = mpsc::channel::<Work>();
         let queue = Arc::new(Mutex::new(queue));
-        for _ in 0..std::thread::available_parallelism().map_or(1, NonZero::get) {
+        let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+        for _ in 0..(cores - 1).max(1) {
             let queue = Arc::clone(&queue);
             // Ends with the last handle to it.
             let next = move || queue.lock().recv();
-            let take_turns = move || std::iter::from_fn(|| next().ok()).for_each(|work| work());
+            let take_turns = move || {
+                let mut memory = Memory::new();
+                std::iter::from_fn(|| next().ok()).for_each(|work| work(&mut memory));
+            };
             std::thread::Builder::new().name("passwords".to_owned()).spawn(take_turns).map_err(Error::internal)?;
         }
         Ok(Self { work, nobody: nobody.into() })
@@ -49,7 +61,7 @@ impl Passwords {
     /// # Errors
     /// Only where the system has no random numbers.
     pub async fn hash(&self, password: Password) -> Result<String, Error> {
-        self.off_the_async_threads(move || hash(&password)).await?.map_err(internal)
+        self.off_the_async_threads(move |memory| hash(&password, memory)).await?.map_err(internal)
     }
 
     /// Whether a password is the one that was hashed. Without a hash the answer is no, after the
@@ -60,18 +72,19 @@ impl Passwords {
     pub async fn verify(&self, password: Password, stored: Option<&str>) -> Result<bool, Error> {
         let exists = stored.is_some();
         let phc = stored.unwrap_or(&self.nobody).to_owned();
-        let matches = self.off_the_async_threads(move || verify(&password, &phc)).await?.map_err(internal)?;
+        let matches =
+            self.off_the_async_threads(move |memory| verify(&password, &phc, memory)).await?.map_err(internal)?;
         Ok(matches && exists)
     }
 
     async fn off_the_async_threads<T: Send + 'static>(
         &self,
-        work: impl FnOnce() -> T + Send + 'static,
+        work: impl FnOnce(&mut Memory) -> T + Send + 'static,
     ) -> Result<T, Error> {
         let (done, result) = oneshot::channel();
-        let unless_nobody_waits = move || {
+        let unless_nobody_waits = move |memory: &mut Memory| {
             if !done.is_closed() {
-                let _ = done.send(work());
+                let _ = done.send(work(memory));
             }
         };
         self.work
@@ -81,24 +94,45 @@ impl Passwords {
     }
 }
 
-fn argon2id() -> Argon2<'static> {
+fn hash(password: &Password, memory: &mut Memory) -> Result<String, password_hash::Error> {
     let params = Params::new(MEMORY_KIB, PASSES, LANES, None).expect("the three constants are within argon2's ranges");
-    Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
-}
-
-fn hash(password: &Password) -> Result<String, password_hash::Error> {
-    let hash: PasswordHash = argon2id().hash_password(password.expose().as_bytes())?;
+    let salt = Salt::new(&rand::random::<[u8; 16]>())?;
+    let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
+    let hash = PasswordHash {
+        algorithm: Algorithm::Argon2id.ident(),
+        version: Some(Version::V0x13.into()),
+        params: ParamsString::try_from(argon2.params())?,
+        salt: Some(salt),
+        hash: Some(output(&argon2, password, &salt, Params::DEFAULT_OUTPUT_LEN, memory)?),
+    };
     Ok(hash.to_string())
 }
 
 /// The costs come from the stored hash, so that old ones go on working when ours rise.
-fn verify(password: &Password, stored: &str) -> Result<bool, password_hash::Error> {
+fn verify(password: &Password, stored: &str, memory: &mut Memory) -> Result<bool, password_hash::Error> {
     let stored = PasswordHash::new(stored).map_err(|_| password_hash::Error::EncodingInvalid)?;
-    match argon2id().verify_password(password.expose().as_bytes(), &stored) {
-        Ok(()) => Ok(true),
-        Err(password_hash::Error::PasswordInvalid) => Ok(false),
-        Err(error) => Err(error),
-    }
+    let (Some(salt), Some(expected)) = (stored.salt, stored.hash) else {
+        return Err(password_hash::Error::EncodingInvalid);
+    };
+    let version = stored.version.map(Version::try_from).transpose()?.unwrap_or_default();
+    let argon2 = Argon2::new(stored.algorithm.as_str().try_into()?, version, Params::try_from(&stored)?);
+    // In constant time.
+    Ok(output(&argon2, password, &salt, expected.len(), memory)? == expected)
+}
+
+/// What argon2 makes of a password, so many bytes long.
+fn output(
+    argon2: &Argon2<'_>,
+    password: &Password,
+    salt: &Salt,
+    length: usize,
+    memory: &mut Memory,
+) -> Result<Output, password_hash::Error> {
+    memory.resize(memory.len().max(argon2.params().block_count()), Block::new());
+    let mut bytes = [0; Output::MAX_LENGTH];
+    let bytes = &mut bytes[..length];
+    argon2.hash_password_into_with_memory(password.expose().as_bytes(), salt, bytes, memory)?;
+    Ok(Output::new(bytes)?)
 }
 
 fn internal(error: password_hash::Error) -> Error {

@@ -6,6 +6,7 @@ pub mod byte_pool;
 pub mod hub;
 pub mod order;
 pub mod outbox;
+pub mod pace;
 pub mod presence;
 pub mod socket;
 pub mod typing;

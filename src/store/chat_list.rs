@@ -45,9 +45,14 @@ pub async fn page(
                  select c.id, c.last_message_at as at
                  from conversations c
                  where $5 and c.low_user_id = $1 and c.last_seq > 0
-                   and (select c.last_seq > me.cleared_seq and me.is_spam = $3
-                               and (not $4 or unread_count(c, me) > 0)
-                        from members me where me.conversation_id = c.id and me.user_id = $1)
+                   and case when $3 or $4
+                            then exists (select from conversation_states s where s.id = c.id and s.user_id = $1
+                                         and s.last_seq > s.cleared_seq and s.is_spam = $3
+                                         and (not $4 or s.unread_count > 0))
+                            else not exists (select from members me join conversations k on k.id = me.conversation_id
+                                             where me.conversation_id = c.id and me.user_id = $1
+                                             and (me.is_spam or me.cleared_seq > 0)
+                                             and (me.is_spam or me.cleared_seq >= k.last_seq)) end
                    and (c.last_message_at, c.id) < (s.below_at, s.below_id)
                    and (c.last_message_at, c.id) > (s.above_at, s.above_id) and c.id <> all($13::bigint[])
                  order by c.last_message_at desc, c.id desc limit $2::bigint + $10::bigint) d
@@ -56,9 +61,14 @@ pub async fn page(
                  select c.id, c.last_message_at as at
                  from conversations c
                  where $5 and c.high_user_id = $1 and c.low_user_id <> c.high_user_id and c.last_seq > 0
-                   and (select c.last_seq > me.cleared_seq and me.is_spam = $3
-                               and (not $4 or unread_count(c, me) > 0)
-                        from members me where me.conversation_id = c.id and me.user_id = $1)
+                   and case when $3 or $4
+                            then exists (select from conversation_states s where s.id = c.id and s.user_id = $1
+                                         and s.last_seq > s.cleared_seq and s.is_spam = $3
+                                         and (not $4 or s.unread_count > 0))
+                            else not exists (select from members me join conversations k on k.id = me.conversation_id
+                                             where me.conversation_id = c.id and me.user_id = $1
+                                             and (me.is_spam or me.cleared_seq > 0)
+                                             and (me.is_spam or me.cleared_seq >= k.last_seq)) end
                    and (c.last_message_at, c.id) < (s.below_at, s.below_id)
                    and (c.last_message_at, c.id) > (s.above_at, s.above_id) and c.id <> all($13::bigint[])
                  order by c.last_message_at desc, c.id desc limit $2::bigint + $10::bigint) d

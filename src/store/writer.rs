@@ -134,13 +134,16 @@ impl Writer {
         let queues = (0..writers)
             .map(|_| {
                 let (sender, receiver) = mpsc::channel((queue / usize::from(writers)).max(1));
-                let lane = Lane {
-                    db: db.clone(),
+                // One batch is told of while the next one is written.
+                let (written, to_settle) = mpsc::channel(1);
+                let lane = Lane { db: db.clone(), metrics: metrics.clone(), written };
+                tasks.spawn(lane.run(receiver, stop.clone()));
+                let settling = Settling {
                     member_lists: db.member_lists.clone(),
                     metrics: metrics.clone(),
                     on_commit: on_commit.clone(),
                 };
-                tasks.spawn(lane.run(receiver, stop.clone()));
+                tasks.spawn(settling.run(to_settle));
                 sender
             })
             .collect();
@@ -182,14 +185,20 @@ impl Writer {
 }
 
 /// One writer: a queue, and the conversations that are on it.
-struct Lane<F> {
+struct Lane {
     db: Db,
-    member_lists: MemberLists,
     metrics: Metrics,
-    on_commit: F,
+    written: mpsc::Sender<Written>,
 }
 
-impl<F: Fn(Vec<Committed>)> Lane<F> {
+/// A batch that is committed.
+struct Written {
+    batch: Vec<Job>,
+    rows: Vec<Row>,
+    known: KnownLists,
+}
+
+impl Lane {
     async fn run(self, mut queue: mpsc::Receiver<Job>, stop: CancellationToken) {
         loop {
             let mut jobs = Vec::new();
@@ -213,7 +222,7 @@ impl<F: Fn(Vec<Committed>)> Lane<F> {
         match call::write(&self.db, &drafts, &known).await {
             Ok(rows) => {
                 self.metrics.batch_written(batch.len(), started.elapsed());
-                self.settle(batch, rows, known);
+                self.written.send(Written { batch, rows, known }).await.expect("it goes on until we are gone");
             }
             // PostgreSQL refused the batch and rolled it back as a whole; whoever is to blame for it
             // is alone in a batch of one.
@@ -238,11 +247,26 @@ impl<F: Fn(Vec<Committed>)> Lane<F> {
 
     fn known_lists(&self, batch: &[Job]) -> KnownLists {
         let groups = batch.iter().filter_map(|job| job.draft.target.group());
-        groups.filter_map(|group| Some((group.into(), self.member_lists.get(group.into())?))).collect()
+        groups.filter_map(|group| Some((group.into(), self.db.member_lists.get(group.into())?))).collect()
+    }
+}
+
+/// What comes after the commits of one writer, in their order.
+struct Settling<F> {
+    member_lists: MemberLists,
+    metrics: Metrics,
+    on_commit: F,
+}
+
+impl<F: Fn(Vec<Committed>)> Settling<F> {
+    async fn run(self, mut written: mpsc::Receiver<Written>) {
+        while let Some(written) = written.recv().await {
+            self.settle(written);
+        }
     }
 
     /// Answers the senders, then hands what was stored to delivery.
-    fn settle(&self, batch: Vec<Job>, rows: Vec<Row>, mut lists: KnownLists) {
+    fn settle(&self, Written { batch, rows, known: mut lists }: Written) {
         let mut committed = Vec::with_capacity(batch.len());
         for (job, row) in batch.into_iter().zip(rows) {
             // A sender who is gone needs no answer.

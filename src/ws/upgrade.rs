@@ -1,7 +1,7 @@
 //! How a socket is opened: who is it, may they, and with which words they are told if not.
 
 use actix_http::ws;
-use actix_web::http::header::{AUTHORIZATION, HOST, HeaderMap, ORIGIN, SEC_WEBSOCKET_PROTOCOL};
+use actix_web::http::header::{AUTHORIZATION, HOST, HeaderMap, ORIGIN, RETRY_AFTER, SEC_WEBSOCKET_PROTOCOL};
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 use serde_json::json;
@@ -31,7 +31,7 @@ enum NotOpened {
     Unauthorized,
     /// Right after it was opened.
     Close(Close),
-    /// We cannot tell who it is.
+    /// Not now: they come too often, too many others come as well, or we cannot tell who it is.
     Fault(Error),
 }
 
@@ -59,8 +59,13 @@ pub async fn upgrade(request: HttpRequest, app: Data<App>) -> HttpResponse {
         NotOpened::Fault(error) => {
             let answer = error.into_answer();
             if !is_page {
-                let body = json!({ "message": answer.message, "code": answer.code });
-                return HttpResponse::ServiceUnavailable().json(body);
+                let mut response = match answer.retry_after {
+                    Some(wait) => {
+                        HttpResponse::TooManyRequests().insert_header((RETRY_AFTER, wait.as_secs() + 1)).take()
+                    }
+                    None => HttpResponse::ServiceUnavailable(),
+                };
+                return response.json(json!({ "message": answer.message, "code": answer.code }));
             }
             Close::Overloaded
         }
@@ -93,6 +98,9 @@ fn offered(headers: &HeaderMap) -> impl Iterator<Item = &str> {
 
 async fn admit(app: &App, token: Option<&str>) -> Result<Registration, NotOpened> {
     let claims = token.and_then(|token| app.tokens.read(token)).ok_or(NotOpened::Unauthorized)?;
+    // Nobody takes the turns of all the others.
+    app.session_requests.count(claims.session()).map_err(NotOpened::Fault)?;
+    app.openings.turn().await.map_err(NotOpened::Fault)?;
     // In the hub first: a session that ends while we ask reaches the socket.
     let registration = app.delivery.register(claims.user(), claims.session(), claims.exp);
     match app.check_session(&claims).await {

@@ -85,7 +85,7 @@ async fn a_database_that_is_killed_comes_back_and_nothing_confirmed_is_lost() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_queue_refuses_at_once_and_keeps_what_it_took() {
     let server = TestServer::with(|config| {
-        config.writers = 1;
+        config.writers = Some(1);
         config.write_queue = 4;
     })
     .await;

@@ -8,8 +8,10 @@ mod parsers;
 
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use serde_json::{Value, json};
-use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::{self, Message};
 
 use crate::support::{Client, TestServer, eventually};
 
@@ -67,7 +69,7 @@ async fn who_pings_without_end_is_closed_4008() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn repeats_share_one_place_in_a_batch() {
-    let server = TestServer::with(|config| config.writers = 1).await;
+    let server = TestServer::with(|config| config.writers = Some(1)).await;
     let (sender, mut first) = server.client("Sender").await;
     let mut second = server.connect(&sender).await;
     let (to, mut receiver) = server.client("Receiver").await;
@@ -101,7 +103,7 @@ async fn repeats_share_one_place_in_a_batch() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_repeat_of_a_refused_send_to_somebody_else_is_asked_to_come_again() {
-    let server = TestServer::with(|config| config.writers = 1).await;
+    let server = TestServer::with(|config| config.writers = Some(1)).await;
     let (_, mut sender) = server.client("Sender").await;
     let to = server.user("Receiver").await;
     let mut sql = server.sql().await;
@@ -138,6 +140,51 @@ async fn a_new_group_of_many_tells_each_of_their_own_coming() {
     assert_eq!(listener.push().await["params"]["message"], "User U7 added in group.");
     creator.call("messageInGroup", json!({ "groupId": group["params"]["item"]["groupId"], "content": "hi" })).await;
     assert_eq!(listener.push().await["params"]["message"], "hi");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sockets_are_opened_one_after_the_other_and_who_would_wait_long_is_sent_away() {
+    let server = TestServer::with(|config| config.limits.sockets_per_second = 1).await;
+    let user = server.user("Returner").await;
+    let headers = [("authorization", format!("Bearer {}", user.token))];
+    // Some ten seconds' worth of them wait, and the others need not.
+    let mut coming: FuturesUnordered<_> =
+        (0..15).map(|_| Client::try_connect(server.server.address(), "/", &headers)).collect();
+    let (mut opened, mut refused) = (Vec::new(), 0);
+    while opened.len() < 2 || refused == 0 {
+        match coming.next().await.expect("they do not all end before that") {
+            Ok((client, _)) => opened.push(client),
+            Err(error) => {
+                assert!(error.to_string().contains("503"), "{error}");
+                refused += 1;
+            }
+        }
+    }
+    assert_eq!(opened[1].call("listUsers", json!({})).await["success"], true);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_opens_sockets_without_end_is_told_to_wait() {
+    let server = TestServer::with(|config| {
+        config.limits.requests_per_second = 1;
+        config.limits.request_burst = 3;
+    })
+    .await;
+    let user = server.user("Spinner").await;
+    let headers = [("authorization", format!("Bearer {}", user.token))];
+    let mut opened = 0;
+    let refused = loop {
+        match Client::try_connect(server.server.address(), "/", &headers).await {
+            Ok(_) => opened += 1,
+            Err(error) => break *error,
+        }
+    };
+    assert!(opened >= 3, "{opened}");
+    let tungstenite::Error::Http(response) = refused else { panic!("{refused}") };
+    assert_eq!(response.status(), 429);
+    assert_eq!(response.headers()["retry-after"], "1");
+    // It is their own doing, and nobody else's.
+    let _neighbour = server.client("Neighbour").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

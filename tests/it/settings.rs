@@ -106,6 +106,7 @@ async fn every_bad_setting_is_named_and_nothing_is_started() {
         ("HARK_ALLOWED_ORIGINS", "https://a.example/path"),
         ("HARK_ALLOWED_ORIGINS", "https://a.example,nonsense"),
         ("HARK_REQUESTS_PER_SECOND", "-1"),
+        ("HARK_SOCKETS_PER_SECOND", "-1"),
         ("HARK_SIGN_UPS_PER_MINUTE", "-1"),
         ("HARK_LOGINS_PER_MINUTE", "1.5"),
         ("HARK_MAX_PAGE_ROWS", "10001"),
@@ -198,7 +199,7 @@ async fn the_help_names_every_setting_with_its_variable_and_its_default() {
     HARK_MIGRATE true
     HARK_BUS true
     HARK_DATABASE_CONNECTIONS 10
-    HARK_WRITERS 2
+    HARK_WRITERS -
     HARK_WRITE_QUEUE 8192
     HARK_MAX_FRAME_BYTES 65536
     HARK_MAX_CONTENT_BYTES 16384
@@ -207,6 +208,7 @@ async fn the_help_names_every_setting_with_its_variable_and_its_default() {
     HARK_MAX_IN_FLIGHT 64
     HARK_REQUESTS_PER_SECOND 50
     HARK_REQUEST_BURST 100
+    HARK_SOCKETS_PER_SECOND 2000
     HARK_MAX_SOCKETS_PER_USER 20
     HARK_OUTBOX_BYTES 1048576
     HARK_REQUEST_MEMORY_BYTES 268435456

@@ -54,7 +54,10 @@ pub(crate) enum NotOpened {
 
 impl Door {
     pub(crate) fn new(address: SocketAddr, path: String) -> Self {
-        Self { address, path, opened: Arc::default() }
+        // Not where the run before this one began: its ports are still kept, and finding a free one among
+        // those takes the kernel longer than the server takes for the socket.
+        let opened = Arc::new(AtomicUsize::new(usize::from(rand::random::<u8>()) * SOCKETS_AN_ADDRESS));
+        Self { address, path, opened }
     }
 
     /// Opens a socket.
