@@ -76,7 +76,7 @@ create temporary table said on commit drop as
 select conversation_id, sender_id, count(*) as sent, max(seq) as last_seq, max(created_at) as last_message_at
 from messages group by conversation_id, sender_id;
 
-insert into members (conversation_id, user_id, kind, peer_id, own_sent, change)
+insert into members (conversation_id, user_id, kind, peer_id, sent, change)
 select c.id, side.user_id, c.kind, c.low_user_id + c.high_user_id - side.user_id,
        case when c.kind = 'group' then coalesce(s.sent, 0) else 0 end, :change
 from conversations c

@@ -7,18 +7,20 @@ alter table conversations add column low_sent bigint not null default 0;
 update conversations c
 set low_sent = (select count(*) from messages m where m.conversation_id = c.id and m.sender_id = c.low_user_id)
 where c.kind = 'dialog' and c.last_seq > 0;
+-- Under a new name, so that a node of before fails where it would count wrongly.
+alter table members rename column own_sent to sent;
+comment on column members.sent is 'own messages in a group so far, from wherever the count began; see own_sent()';
 update members m set
-    own_sent = 0,
+    sent = 0,
     own_read = (select count(*) from messages x
                 where x.conversation_id = m.conversation_id and x.seq <= m.read_seq and x.sender_id = m.user_id),
     own_cleared = (select count(*) from messages x
                    where x.conversation_id = m.conversation_id and x.seq <= m.cleared_seq and x.sender_id = m.user_id)
 where m.kind = 'dialog';
-comment on column members.own_sent is 'own messages in a group so far, from wherever the count began; see own_sent()';
 
 -- How many messages a member has sent.
 create function own_sent(c conversations, m members) returns bigint language sql immutable as
-    'select case when m.kind = ''group'' then m.own_sent
+    'select case when m.kind = ''group'' then m.sent
                  when m.user_id = c.low_user_id then c.low_sent
                  else c.last_seq - c.low_sent end';
 
@@ -42,6 +44,11 @@ left join messages last on last.conversation_id = c.id and last.seq = c.last_seq
 -- row of every member above it.
 create index set_apart_by_user on members (user_id, conversation_id) where is_spam or cleared_seq > 0;
 drop index spam_of_user;
+
+-- Notes to oneself are found by their low user.
+drop index dialogs_of_high_user;
+create index dialogs_of_high_user on conversations (high_user_id, last_message_at desc, id desc)
+    where last_seq > 0 and low_user_id <> high_user_id;
 
 drop function unread_count(bigint, members);
 drop function write_messages(bigint[], bigint[], bigint[], text[], text[], bigint[], bigint[]);
@@ -99,7 +106,7 @@ declare
     reply_contents text[];
 begin
     for attempt in 1..2 loop
-        -- The arrays lead: a lateral subquery that locks is run for one element after the other.
+        -- In the order of the arrays: a lateral subquery that locks is run for one element after the other.
         select array_agg(coalesce(d.id, g.id)), array_agg(coalesce(d.last_seq, g.last_seq)),
                array_agg(coalesce(d.last_message_at, g.last_message_at)), array_agg(g.name), array_agg(g.member_version),
                bool_or(i.low is not null and d.id is null), bool_or(g.id is not null),
@@ -141,9 +148,10 @@ begin
 
     -- What was deleted, or is gone for the sender, is not there to be replied to.
     if array_remove(replies_to, null) <> '{}' then
-        select array_agg(q.sender_id), array_agg(u.name), array_agg(q.content)
+        select array_agg(q.sender_id order by i.ordinal), array_agg(u.name order by i.ordinal),
+               array_agg(q.content order by i.ordinal)
         into reply_senders, reply_names, reply_contents
-        from unnest(places, senders, replies_to) as i (place, sender, reply_to)
+        from unnest(places, senders, replies_to) with ordinality as i (place, sender, reply_to, ordinal)
         -- By its id alone: a planner that knows nothing yet would look through the conversation for it.
         left join lateral (select m.* from messages m where m.id = i.reply_to limit 1) q
                           on q.conversation_id = ids[i.place] and q.deleted_at is null
@@ -206,7 +214,7 @@ begin
 
     -- What has just been stored of groups is what is past their last_seq of before.
     if grouped then
-        update members m set own_sent = m.own_sent + n.sent
+        update members m set sent = m.sent + n.sent
         from (select x.conversation_id, x.sender_id, count(*) as sent
               from unnest(groups, ids, seqs) as i (group_id, id, seq)
               join messages x on x.conversation_id = i.id and x.seq > i.seq

@@ -34,8 +34,10 @@ pub struct App {
     pub sign_ups: Attempts<Network>,
     /// Logins by address.
     pub logins: Attempts<Network>,
-    /// Requests over HTTP by session, open or not.
+    /// Requests over HTTP, and sockets to be opened, by session, open or not.
     pub session_requests: Attempts<SessionId>,
+    /// Sockets to be opened by user.
+    pub user_openings: Attempts<UserId>,
     /// Requests over HTTP by user.
     pub user_requests: Attempts<UserId>,
     /// When sockets are opened.

@@ -124,7 +124,7 @@ pub struct Limits {
     #[arg(long, global = true, env = "HARK_MAX_IN_FLIGHT", value_name = "HARK_MAX_IN_FLIGHT", default_value_t = 64, value_parser = at_least_one)]
     pub max_in_flight: usize,
 
-    /// Requests a second of one socket, and of one user over HTTP; 0 turns the limit off
+    /// Requests a second of one socket, and of one user over HTTP, sockets to be opened included; 0 turns the limit off
     #[arg(
         long,
         global = true,

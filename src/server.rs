@@ -125,6 +125,10 @@ impl Server {
             logins: Attempts::per_minute(limits.logins_per_minute),
             session_requests: Attempts::per_second(limits.requests_per_second, limits.request_burst),
             user_requests: Attempts::per_second(limits.requests_per_second, limits.request_burst),
+            user_openings: Attempts::per_second(
+                limits.requests_per_second.saturating_mul(2),
+                limits.request_burst.saturating_mul(2),
+            ),
             openings: Pace::new(limits.sockets_per_second),
             pool,
             metrics,
@@ -155,6 +159,7 @@ impl Server {
         drop(self.chores);
         let ended = self.handle.stop(true);
         self.app.delivery.hub.close_all();
+        self.app.openings.end();
         ended.await;
         let _ = self.http.await;
         let closed = async {

@@ -1,4 +1,5 @@
-//! How often one network may sign up or log in, and one user or session ask over HTTP, on this node.
+//! How often one network may sign up or log in, and one user or session ask over HTTP or open a socket,
+//! on this node.
 
 use std::hash::Hash;
 use std::net::{IpAddr, Ipv6Addr};

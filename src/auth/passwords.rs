@@ -1,5 +1,5 @@
-//! Passwords: argon2id with 19 MiB, 2 passes and 1 lane, off the async threads and never on all cores
-//! at once.
+//! Passwords: argon2id with 19 MiB, 2 passes and 1 lane, off the async threads, with a core left for the
+//! others where there is more than one.
 
 use std::num::NonZero;
 use std::sync::{Arc, mpsc};
@@ -128,7 +128,9 @@ fn output(
     length: usize,
     memory: &mut Memory,
 ) -> Result<Output, password_hash::Error> {
-    memory.resize(memory.len().max(argon2.params().block_count()), Block::new());
+    let missing = argon2.params().block_count().saturating_sub(memory.len());
+    memory.try_reserve_exact(missing).map_err(|_| password_hash::Error::OutOfMemory)?;
+    memory.resize(memory.len() + missing, Block::new());
     let mut bytes = [0; Output::MAX_LENGTH];
     let bytes = &mut bytes[..length];
     argon2.hash_password_into_with_memory(password.expose().as_bytes(), salt, bytes, memory)?;

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::select;
 use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
 
 use crate::error::Error;
 
@@ -18,6 +20,7 @@ pub struct Pace {
     /// From one turn to the next; `None` where all may go at once.
     interval: Option<Duration>,
     next: Mutex<Instant>,
+    ended: CancellationToken,
 }
 
 impl Pace {
@@ -25,7 +28,7 @@ impl Pace {
     #[must_use]
     pub fn new(per_second: u32) -> Self {
         let interval = (per_second > 0).then(|| Duration::from_secs(1) / per_second);
-        Self { interval, next: Mutex::new(Instant::now()) }
+        Self { interval, next: Mutex::new(Instant::now()), ended: CancellationToken::new() }
     }
 
     /// Waits for the next turn.
@@ -33,7 +36,7 @@ impl Pace {
     /// # Errors
     /// `overloaded`, at once, where that would take too long.
     pub async fn turn(&self) -> Result<(), Error> {
-        let Some(interval) = self.interval else { return Ok(()) };
+        let Some(interval) = self.interval.filter(|_| !self.ended.is_cancelled()) else { return Ok(()) };
         let now = Instant::now();
         let turn = {
             let mut next = self.next.lock();
@@ -45,8 +48,16 @@ impl Pace {
             turn
         };
         if turn > now {
-            sleep_until(turn).await;
+            select! {
+                () = sleep_until(turn) => {}
+                () = self.ended.cancelled() => {}
+            }
         }
         Ok(())
+    }
+
+    /// Nobody has to wait any more: at a stop, whoever comes is to hear of it.
+    pub fn end(&self) {
+        self.ended.cancel();
     }
 }

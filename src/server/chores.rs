@@ -45,6 +45,7 @@ async fn sweep(app: Arc<App>) {
                 app.logins.forget_quiet();
                 app.session_requests.forget_quiet();
                 app.user_requests.forget_quiet();
+                app.user_openings.forget_quiet();
             }
         }
     }

@@ -121,7 +121,7 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Starts `writers` tasks on the current runtime, each with one connection of `db`.
+    /// Starts `writers` on the current runtime, two tasks each, with one connection of `db` each.
     ///
     /// `on_commit` is called with each batch after its commit, in the order of `seq` for each
     /// conversation. It must not block.

@@ -98,8 +98,9 @@ fn offered(headers: &HeaderMap) -> impl Iterator<Item = &str> {
 
 async fn admit(app: &App, token: Option<&str>) -> Result<Registration, NotOpened> {
     let claims = token.and_then(|token| app.tokens.read(token)).ok_or(NotOpened::Unauthorized)?;
-    // Nobody takes the turns of all the others.
+    // Nobody takes the turns of all the others, and no single token, which may be revoked, those of its user.
     app.session_requests.count(claims.session()).map_err(NotOpened::Fault)?;
+    app.user_openings.count(claims.user()).map_err(NotOpened::Fault)?;
     app.openings.turn().await.map_err(NotOpened::Fault)?;
     // In the hub first: a session that ends while we ask reaches the socket.
     let registration = app.delivery.register(claims.user(), claims.session(), claims.exp);

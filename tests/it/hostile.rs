@@ -161,6 +161,19 @@ async fn sockets_are_opened_one_after_the_other_and_who_would_wait_long_is_sent_
         }
     }
     assert_eq!(opened[1].call("listUsers", json!({})).await["success"], true);
+    // At a stop nobody waits any longer: each is told that the server goes away.
+    let TestServer { server, .. } = server;
+    let ((), ends) = tokio::join!(server.stop(), async {
+        let mut ends = 0;
+        while let Some(outcome) = coming.next().await {
+            if let Ok((client, _)) = outcome {
+                assert_eq!(client.closed().await.code, 1001);
+                ends += 1;
+            }
+        }
+        ends
+    });
+    assert!(ends > 0, "somebody was still waiting");
 }
 
 #[tokio::test(flavor = "multi_thread")]

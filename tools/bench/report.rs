@@ -23,7 +23,7 @@ const END: &str = "<!-- to here. -->";
 /// | file | what |
 /// |---|---|
 /// | `machine.txt` | one line: what it ran on |
-/// | `N-one-commit.*` | pgbench's log of one_message.sql, one connection |
+/// | `N-one-commit.*` `N-one-call.*` | pgbench's log of one_message.sql and of write_message.sql, one connection |
 /// | `N-batch.txt` `N-scattered.txt` `N-function.txt` | pgbench's summary of batch_of_256.sql, batch_of_256_dialogs.sql and write_messages_256.sql |
 /// | `N-one.json` `N-private-50.json` `N-private-500.json` | `private` |
 /// | `N-pages-small.json` `N-pages-large.json` | `pages`, of ten thousand messages and of ten million |
@@ -43,9 +43,9 @@ impl Measured {
         (1..).map_while(|round| self.results(&format!("{round}-{name}"))).collect()
     }
 
-    /// Milliseconds of one commit by PostgreSQL alone, the median of each round.
-    pub(crate) fn one_commit(&self) -> Vec<f64> {
-        let log = |round| limits::read(&self.folder, &format!("{round}-one-commit."));
+    /// Milliseconds of one transaction by PostgreSQL alone, the median of each round.
+    pub(crate) fn single(&self, name: &str) -> Vec<f64> {
+        let log = |round| limits::read(&self.folder, &format!("{round}-{name}."));
         (1..).map_while(|round| limits::median_of_log(&log(round)?)).collect()
     }
 
@@ -138,7 +138,8 @@ fn tables(measured: &Measured, targets: &[Target], plots: &str) -> String {
         let values: Vec<_> = values.iter().map(|value| format!("{value:.digits$}")).collect();
         if values.is_empty() { "not measured".to_owned() } else { format!("{} {unit}", values.join(" · ")) }
     };
-    line(&format!("| one message, one connection, p50 | {} |", list(&measured.one_commit(), "ms", 3)));
+    line(&format!("| one message, one connection, p50 | {} |", list(&measured.single("one-commit"), "ms", 3)));
+    line(&format!("| the same by Hark's `write_messages`, p50 | {} |", list(&measured.single("one-call"), "ms", 3)));
     line(&format!("| batches of 256, in 64 dialogs | {} |", list(&measured.batches("batch"), "messages/s", 0)));
     line(&format!("| batches of 256, in 256 dialogs | {} |", list(&measured.batches("scattered"), "messages/s", 0)));
     line(&format!(

@@ -45,7 +45,7 @@ pub(crate) fn all(measured: &Measured) -> Vec<Target> {
     };
     let one = quotients(
         measured.rounds("one").into_iter().map(|results| results.measurement("reply").map_or(0.0, |reply| reply.p50)),
-        measured.one_commit(),
+        measured.single("one-commit"),
     );
     vec![
         ratio_target(
