@@ -64,7 +64,8 @@ drop function write_messages(bigint[], bigint[], bigint[], text[], text[], bigin
 -- The conversations are locked first and looked at afterwards, each in a statement of its own: a
 -- statement that waits for a lock keeps the snapshot from before the wait, and would not see a removal
 -- or a repeat that another node committed meanwhile. All lock in the same order, so that two batches
--- cannot wait for each other.
+-- cannot wait for each other, unless both make the same dialog: then PostgreSQL ends one of them, and its
+-- writer tries again.
 --
 -- One plan for every batch, see the settings of Hark's connections. What is joined is looked up row by
 -- row; a small batch pays for each node of the plan, so what few sends need is kept out of it.

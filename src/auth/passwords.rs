@@ -59,7 +59,7 @@ impl Passwords {
     /// The PHC string to store for a new password.
     ///
     /// # Errors
-    /// Only where the system has no random numbers.
+    /// Only where the system has no random numbers, or no memory.
     pub async fn hash(&self, password: Password) -> Result<String, Error> {
         self.off_the_async_threads(move |memory| hash(&password, memory)).await?.map_err(internal)
     }
@@ -68,7 +68,7 @@ impl Passwords {
     /// same work.
     ///
     /// # Errors
-    /// Where a stored hash is no PHC string.
+    /// Where a stored hash is no PHC string, or there is no memory for it.
     pub async fn verify(&self, password: Password, stored: Option<&str>) -> Result<bool, Error> {
         let exists = stored.is_some();
         let phc = stored.unwrap_or(&self.nobody).to_owned();
@@ -96,7 +96,7 @@ impl Passwords {
 
 fn hash(password: &Password, memory: &mut Memory) -> Result<String, password_hash::Error> {
     let params = Params::new(MEMORY_KIB, PASSES, LANES, None).expect("the three constants are within argon2's ranges");
-    let salt = Salt::new(&rand::random::<[u8; 16]>())?;
+    let salt = Salt::new(&password_hash::try_generate_salt()?)?;
     let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
     let hash = PasswordHash {
         algorithm: Algorithm::Argon2id.ident(),
