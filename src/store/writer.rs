@@ -17,7 +17,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use self::call::{Failure, KnownLists, Row};
+use self::call::{Failure, Kept, KnownLists, Row};
 use super::Db;
 use super::groups::MemberIds;
 use super::member_lists::{MemberList, MemberLists};
@@ -200,6 +200,7 @@ struct Written {
 
 impl Lane {
     async fn run(self, mut queue: mpsc::Receiver<Job>, stop: CancellationToken) {
+        let mut kept = Kept::default();
         loop {
             let mut jobs = Vec::new();
             tokio::select! {
@@ -207,19 +208,19 @@ impl Lane {
                 () = stop.cancelled(), if !queue.is_closed() => queue.close(),
                 taken = queue.recv_many(&mut jobs, MAX_BATCH) => match taken {
                     0 => return,
-                    _ => self.write(without_repeats(jobs)).await,
+                    _ => self.write(&mut kept, without_repeats(jobs)).await,
                 },
             }
         }
     }
 
     /// Commits a batch and answers every job in it.
-    async fn write(&self, batch: Vec<Job>) {
+    async fn write(&self, kept: &mut Kept, batch: Vec<Job>) {
         let started = std::time::Instant::now();
         // Kept until the answer is there: only what is named in the call may be relied on after it.
         let known = self.known_lists(&batch);
         let drafts: Vec<&Draft> = batch.iter().map(|job| &job.draft).collect();
-        match call::write(&self.db, &drafts, &known).await {
+        match call::write(&self.db, kept, &drafts, &known).await {
             Ok(rows) => {
                 self.metrics.batch_written(batch.len(), started.elapsed());
                 self.written.send(Written { batch, rows, known }).await.expect("it goes on until we are gone");
@@ -229,7 +230,7 @@ impl Lane {
             Err(Failure::Refused(error)) if batch.len() > 1 => {
                 drop(Error::from(error).into_answer());
                 for job in batch {
-                    Box::pin(self.write(vec![job])).await;
+                    Box::pin(self.write(kept, vec![job])).await;
                 }
             }
             Err(failure) => {

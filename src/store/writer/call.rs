@@ -1,12 +1,14 @@
 //! The call of `write_messages`: one transaction, one round trip.
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use sqlx::Postgres;
+use sqlx::pool::PoolConnection;
 use tokio::time::timeout;
 
 use super::super::member_lists::MemberList;
-use super::super::{Db, cannot_be_reached};
+use super::super::{Db, TRUSTED_IDLE, cannot_be_reached};
 use super::{Draft, Receipt};
 use crate::error::Error;
 use crate::model::{ClientMessageId, ConversationId, Seq, Target, Timestamp, UserId};
@@ -19,13 +21,33 @@ const MAX_TRIES: u32 = 5;
 /// The member lists of the groups in a batch that this node has a copy of.
 pub(super) type KnownLists = HashMap<ConversationId, MemberList>;
 
+/// The connection that a writer keeps from one batch to the next, while they go well. A pool tests every
+/// connection that comes back, and the next batch would wait for that.
+#[derive(Default)]
+pub(super) struct Kept(Option<(PoolConnection<Postgres>, Instant)>);
+
+impl Kept {
+    /// The one that was kept, unless it may have died since.
+    async fn take(&mut self, db: &Db) -> Result<PoolConnection<Postgres>, sqlx::Error> {
+        match self.0.take().filter(|(_, used)| used.elapsed() <= TRUSTED_IDLE) {
+            Some((connection, _)) => Ok(connection),
+            None => db.pool.acquire().await,
+        }
+    }
+}
+
 /// Writes a batch, and says for each draft, in their order, what became of it. A race with another
 /// node (the same client id in two conversations, a deadlock) rolls it back, and the next try sees
 /// what the other one committed.
-pub(super) async fn write(db: &Db, drafts: &[&Draft], known: &KnownLists) -> Result<Vec<Row>, Failure> {
+pub(super) async fn write(
+    db: &Db,
+    kept: &mut Kept,
+    drafts: &[&Draft],
+    known: &KnownLists,
+) -> Result<Vec<Row>, Failure> {
     let mut tries = 1;
     loop {
-        let Ok(result) = timeout(WRITE_WITHIN, write_once(db, drafts, known)).await else {
+        let Ok(result) = timeout(WRITE_WITHIN, write_once(db, kept, drafts, known)).await else {
             return Err(Failure::Unknown("a write took too long".into()));
         };
         match result {
@@ -37,7 +59,8 @@ pub(super) async fn write(db: &Db, drafts: &[&Draft], known: &KnownLists) -> Res
     }
 }
 
-async fn write_once(db: &Db, drafts: &[&Draft], known: &KnownLists) -> Result<Vec<Row>, sqlx::Error> {
+async fn write_once(db: &Db, kept: &mut Kept, drafts: &[&Draft], known: &KnownLists) -> Result<Vec<Row>, sqlx::Error> {
+    let mut connection = kept.take(db).await?;
     let Batch { lows, highs, groups, places } = Batch::of(drafts);
     let known_versions: Vec<Option<i64>> =
         groups.iter().map(|group| Some(known.get(&ConversationId((*group)?))?.version)).collect();
@@ -66,8 +89,9 @@ async fn write_once(db: &Db, drafts: &[&Draft], known: &KnownLists) -> Result<Ve
         &client_ids as &[Option<&str>],
         &replies_to as &[Option<i64>]
     )
-    .fetch_all(&db.pool)
+    .fetch_all(&mut *connection)
     .await?;
+    kept.0 = Some((connection, Instant::now()));
     rows.sort_unstable_by_key(|row| row.ordinal);
     Ok(rows)
 }
