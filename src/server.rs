@@ -5,6 +5,7 @@ mod bus;
 mod chores;
 mod listener;
 pub mod process;
+mod talking;
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use actix_web::dev::ServerHandle;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 
+use self::talking::Talking;
 use crate::app::App;
 use crate::auth::attempts::Attempts;
 use crate::auth::passwords::Passwords;
@@ -73,6 +75,8 @@ pub struct Server {
     handle: ServerHandle,
     http: JoinHandle<std::io::Result<()>>,
     chores: JoinSet<()>,
+    /// Goes last: connections to the database have been opened there.
+    _talking: Arc<Talking>,
     writer_db: Db,
     /// `None` where the settings say that it is alone.
     bus: Option<bus::Place>,
@@ -135,9 +139,19 @@ impl Server {
             config,
         });
         let address = listener.local_addr()?;
-        let http = listener::serve(&app, listener)?;
+        let talking = Arc::new(Talking::start()?);
+        let http = listener::serve(&app, listener, &talking)?;
         let handle = http.handle();
-        Ok(Self { chores: chores::start(&app), http: tokio::spawn(http), app, address, handle, writer_db, bus })
+        Ok(Self {
+            chores: chores::start(&app),
+            http: tokio::spawn(http),
+            app,
+            address,
+            handle,
+            writer_db,
+            bus,
+            _talking: talking,
+        })
     }
 
     /// Where it listens.

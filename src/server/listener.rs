@@ -23,6 +23,7 @@ use actix_web::{App as HttpApp, Error, guard};
 use socket2::SockRef;
 use tracing_actix_web::TracingLogger;
 
+use super::talking::Talking;
 use crate::app::App;
 use crate::config::Config;
 use crate::{http, ws};
@@ -35,9 +36,11 @@ const UNREAD_FOR_AT_MOST: Duration = Duration::from_mins(1);
 /// Longest wait for connections that do not end by themselves.
 const STOP_WITHIN_SECONDS: u64 = 4;
 
-/// Serves on a listener, from one thread a core, until it is stopped.
-pub(super) fn serve(app: &Arc<App>, listener: TcpListener) -> std::io::Result<Server> {
+/// Serves on a listener, from one thread a core, until it is stopped. Sockets talk on
+/// threads of their own.
+pub(super) fn serve(app: &Arc<App>, listener: TcpListener, talking: &Arc<Talking>) -> std::io::Result<Server> {
     let data = Data::from(Arc::clone(app));
+    let talking = Arc::clone(talking);
     let address = listener.local_addr()?;
     let server = Server::build()
         .workers(std::thread::available_parallelism().map_or(1, std::num::NonZero::get))
@@ -45,22 +48,31 @@ pub(super) fn serve(app: &Arc<App>, listener: TcpListener) -> std::io::Result<Se
         .shutdown_timeout(STOP_WITHIN_SECONDS)
         .disable_signals()
         .listen("hark", listener, move || {
-            let upgrades = data.clone();
+            let (upgrades, talking) = (data.clone(), talking.next().clone());
             let requests = application(data.clone()).into_factory().map_err(|error: Error| error.error_response());
             HttpService::build()
                 .on_connect_ext(tune)
                 .local_addr(address)
                 .upgrade(fn_factory(move || {
                     let application = application(upgrades.clone()).into_factory().new_service(AppConfig::default());
+                    let talking = talking.clone();
                     async move {
                         let application = Rc::new(application.await?);
                         Ok::<_, ()>(fn_service(move |(request, connection): (Request, _)| {
                             // What follows the request is the socket's, and no body.
                             let answer = application.call(request.replace_payload(Payload::None).0);
-                            // On the heap: the room of a plain request would grow by it.
+                            let talking = talking.clone();
+                            // Each on the heap: neither is a plain request to have the room of both, nor a
+                            // socket that of its beginning.
                             Box::pin(async move {
+                                let taken = Box::pin(async move {
+                                    let answer = answer.await?.into();
+                                    Ok::<_, Error>(ws::take_over(answer, connection, &talking).await)
+                                });
                                 // A client that is gone before it is answered is nobody's fault.
-                                let _ = ws::take_over(answer.await?.into(), connection).await;
+                                if let Ok(Some(served)) = taken.await? {
+                                    served.end().await;
+                                }
                                 Ok::<_, Error>(())
                             })
                         }))

@@ -5,11 +5,9 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::rt;
-use actix_web::rt::time::{Instant, sleep_until, timeout};
 use futures_util::future::{BoxFuture, FutureExt as _, ready};
 use serde_json::value::RawValue;
-use tokio::time::timeout_at;
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::in_flight::{Answered, InFlight, Pace};
 use super::incoming::Message;
@@ -52,8 +50,8 @@ enum End {
     Gone,
 }
 
-/// Serves a socket until it ends.
-pub(super) async fn run(app: Arc<App>, registration: Registration, mut stream: Stream) {
+/// Serves a socket until it ends, and gives its connection back to be closed.
+pub(super) async fn run(app: Arc<App>, registration: Registration, mut stream: Stream) -> Stream {
     let limits = &app.config.limits;
     let mut connection = Connection {
         socket: Arc::clone(registration.socket()),
@@ -71,8 +69,9 @@ pub(super) async fn run(app: Arc<App>, registration: Registration, mut stream: S
         stream.say_goodbye(&connection.socket.outbox, close).await;
     }
     if !connection.in_flight.is_empty() {
-        rt::spawn(async move { timeout(FINISH_AFTERWARDS_WITHIN, connection.answer_all()).await });
+        tokio::spawn(async move { timeout(FINISH_AFTERWARDS_WITHIN, connection.answer_all()).await });
     }
+    stream
 }
 
 impl Connection {
@@ -276,7 +275,7 @@ async fn in_time(
     app: Arc<App>,
 ) -> Result<Outcome, Error> {
     timeout_at(due, &mut outcome).await.unwrap_or_else(|late| {
-        rt::spawn(async move {
+        tokio::spawn(async move {
             if let Ok(Ok(outcome)) = timeout(FINISH_AFTERWARDS_WITHIN, outcome).await {
                 outcome.events.iter().for_each(|event| app.delivery.publish(event));
             }

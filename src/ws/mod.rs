@@ -9,5 +9,5 @@ mod stream;
 mod takeover;
 mod upgrade;
 
-pub use takeover::take_over;
+pub use takeover::{Served, take_over};
 pub use upgrade::upgrade;

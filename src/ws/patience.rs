@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use actix_web::rt::time::Instant;
+use tokio::time::Instant;
 
 /// Longest wait for an answer. Longer than a write may take.
 const ANSWER_WITHIN: Duration = Duration::from_secs(12);

@@ -10,11 +10,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use actix_web::rt::net::TcpStream;
-use actix_web::rt::time::{Instant, timeout};
 use bytes::{Buf as _, Bytes};
-use futures_util::future::{FutureExt as _, LocalBoxFuture};
+use futures_util::future::{BoxFuture, FutureExt as _};
 use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::runtime::Handle;
+use tokio::time::{Instant, timeout};
 
 use super::incoming::{Incoming, Message};
 use crate::delivery::byte_pool::{Share, Taken};
@@ -40,7 +41,7 @@ pub(super) struct Stream {
     under_way: Taken,
     share: Arc<Share>,
     /// Waits for room in there.
-    room: Option<LocalBoxFuture<'static, ()>>,
+    room: Option<BoxFuture<'static, ()>>,
     /// What was taken out of the outbox and is not written yet.
     unwritten: VecDeque<Bytes>,
     /// What of that is more than a batch, while the client does not take it: a large page.
@@ -70,6 +71,16 @@ impl Stream {
             room: None,
             unwritten: VecDeque::new(),
         }
+    }
+
+    /// The same on another runtime, which wakes it from now on.
+    ///
+    /// # Errors
+    /// The system refuses.
+    pub(super) fn moved_to(self, runtime: &Handle) -> io::Result<Self> {
+        let tcp = self.tcp.into_std()?;
+        let _runtime = runtime.enter();
+        Ok(Self { tcp: TcpStream::from_std(tcp)?, ..self })
     }
 
     /// Since when the client says nothing, or does not come to the end of a message.
@@ -119,7 +130,7 @@ impl Stream {
 
     /// Writes what waits, the reason last, and waits a moment for the client's goodbye, so that the
     /// close code is not lost with a reset connection.
-    pub(super) async fn say_goodbye(mut self, outbox: &Outbox, close: Close) {
+    pub(super) async fn say_goodbye(&mut self, outbox: &Outbox, close: Close) {
         outbox.finish(close);
         let mut agreed = close == Close::Bye;
         let mut readable = true;
@@ -176,7 +187,7 @@ impl Stream {
             // Not listened to, but it has to come to the end of its message.
             self.heard = Instant::now();
             let share = Arc::clone(&self.share);
-            let room = self.room.get_or_insert_with(|| async move { share.room().await }.boxed_local());
+            let room = self.room.get_or_insert_with(|| async move { share.room().await }.boxed());
             ready!(room.as_mut().poll(context));
             self.room = None;
         }

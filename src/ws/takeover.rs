@@ -10,6 +10,8 @@ use actix_http::body::{BodySize, MessageBody, to_bytes};
 use actix_http::{ConnectionType, Response, h1};
 use actix_web::rt::net::TcpStream;
 use futures_util::SinkExt as _;
+use tokio::runtime::Handle;
+use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument as _;
 
 use super::connection;
@@ -32,32 +34,47 @@ pub(super) enum Decided {
     Close(Arc<App>, Close),
 }
 
-/// Writes the application's answer to an upgrade and, where it is yes, serves the socket to its end.
+/// A socket that is served, on another thread.
+#[derive(Debug)]
+pub struct Served(AbortOnDropHandle<Stream>);
+
+impl Served {
+    /// Waits for its end and closes the connection, which is most of what an end costs.
+    pub async fn end(self) {
+        // Whatever broke it was said where it broke.
+        drop(self.0.await);
+    }
+}
+
+/// Writes the application's answer to an upgrade and, where it is yes, lets the socket talk on the runtime
+/// `talking`. On this thread thousands may be at the door, or leave, before a message has its turn.
 ///
 /// # Errors
 /// The client is gone before it could be answered.
 pub async fn take_over<B: MessageBody>(
     mut response: Response<B>,
     mut connection: Framed<TcpStream, h1::Codec>,
-) -> io::Result<()> {
+    talking: &Handle,
+) -> io::Result<Option<Served>> {
     let Some(decided) = response.extensions_mut().remove::<Decided>() else {
-        return refuse(response, connection).await;
+        return refuse(response, connection).await.map(|()| None);
     };
     connection.send((response.drop_body(), BodySize::None).into()).await?;
     match decided {
         Decided::Serve(app, registration) => {
             let span = tracing::info_span!("connection", user = %registration.socket().user);
-            let stream = bare(connection, &app, Arc::clone(&registration.socket().share));
-            connection::run(app, registration, stream).instrument(span).await;
+            let stream = bare(connection, &app, Arc::clone(&registration.socket().share)).moved_to(talking)?;
+            let talk = talking.spawn(connection::run(app, registration, stream).instrument(span));
+            Ok(Some(Served(AbortOnDropHandle::new(talk))))
         }
         Decided::Close(app, close) => {
             app.metrics.socket_closed(close.code());
             let share = Arc::new(app.pool.share());
             let outbox = Outbox::new(UserId(0), FAREWELL_BUDGET, Arc::clone(&share));
             bare(connection, &app, share).say_goodbye(&outbox, close).await;
+            Ok(None)
         }
     }
-    Ok(())
 }
 
 /// The connection without what HTTP kept for it.
