@@ -75,11 +75,11 @@ pub struct Server {
     handle: ServerHandle,
     http: JoinHandle<std::io::Result<()>>,
     chores: JoinSet<()>,
-    /// Goes last: connections to the database have been opened there.
-    _talking: Arc<Talking>,
     writer_db: Db,
     /// `None` where the settings say that it is alone.
     bus: Option<bus::Place>,
+    /// Goes last: connections to the database have been opened there.
+    _talking: Arc<Talking>,
 }
 
 impl Server {

@@ -36,8 +36,7 @@ const UNREAD_FOR_AT_MOST: Duration = Duration::from_mins(1);
 /// Longest wait for connections that do not end by themselves.
 const STOP_WITHIN_SECONDS: u64 = 4;
 
-/// Serves on a listener, from one thread a core, until it is stopped. Sockets talk on
-/// threads of their own.
+/// Serves on a listener, from one thread a core, until it is stopped. Sockets talk on threads of their own.
 pub(super) fn serve(app: &Arc<App>, listener: TcpListener, talking: &Arc<Talking>) -> std::io::Result<Server> {
     let data = Data::from(Arc::clone(app));
     let talking = Arc::clone(talking);

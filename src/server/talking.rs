@@ -7,8 +7,8 @@ use std::thread::{self, Builder};
 use tokio::runtime::{self, Handle};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-/// A thread a core, each with a runtime of its own: a socket that wakes another one's thread costs more than
-/// it gains. All end when this is dropped, and whatever runs there with them.
+/// A thread a core, each with a runtime of its own: threads that take work from each other store fewer
+/// messages. All end when this is dropped, and whatever runs there with them.
 #[derive(Debug)]
 pub(super) struct Talking {
     threads: Vec<Handle>,
