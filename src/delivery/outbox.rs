@@ -43,6 +43,10 @@ pub struct Outbox {
 #[derive(Debug, Default)]
 struct State {
     waiting: VecDeque<Waiting>,
+    /// The answer that the client's newest ping is owed. It goes before all that waits.
+    pong: Option<Frame>,
+    /// Whether our own ping is due, which goes before all that waits too.
+    ping_due: bool,
     /// How many have left `waiting` so far: the place of its first.
     taken: usize,
     /// The places in `waiting` of those pushes of which only the latest waits.
@@ -115,8 +119,15 @@ impl State {
         if is_push { &mut self.push_bytes } else { &mut self.reply_bytes }
     }
 
+    /// What goes before all that waits.
+    fn take_control(&mut self) -> impl Iterator<Item = Frame> {
+        let ping = mem::take(&mut self.ping_due).then(Frame::ping);
+        self.pong.take().into_iter().chain(ping)
+    }
+
     fn drop_waiting(&mut self) {
         self.waiting.clear();
+        (self.pong, self.ping_due) = (None, false);
         self.latest.clear();
         self.behind.clear();
         (self.push_bytes, self.reply_bytes) = (0, 0);
@@ -191,13 +202,21 @@ impl Outbox {
         }
     }
 
-    /// Adds a ping or a pong, unless something waits: that is as good a sign of life, and a client
-    /// that asks without reading gets no pile of them.
-    pub fn sign_of_life(&self, frame: &Frame) {
+    /// Owes the client the answer to its newest ping. Of several pings that wait, RFC 6455 lets the newest stand
+    /// for all (5.5.3), so that a client which asks without reading gets no pile of answers.
+    pub fn pong(&self, payload: &[u8]) {
         let mut state = self.state.lock();
-        if !state.over && state.waiting.is_empty() {
-            state.add(frame, false);
-            self.account(&mut state);
+        if !state.over {
+            state.pong = Some(Frame::pong(payload));
+            state.wake_taker();
+        }
+    }
+
+    /// Sends a ping of our own, once, however many are due before the client takes it.
+    pub fn ping(&self) {
+        let mut state = self.state.lock();
+        if !state.over {
+            state.ping_due = true;
             state.wake_taker();
         }
     }
@@ -261,6 +280,7 @@ impl Outbox {
         if !state.behind.is_empty() && state.push_bytes <= self.budget / 2 && !state.over {
             state.say_behind(self.user);
         }
+        frames.extend(state.take_control().map(|frame| frame.bytes().clone()));
         let mut bytes = 0;
         while bytes < BYTES_AT_ONCE && frames.len() < FRAMES_AT_ONCE {
             let Some(first) = state.take_first() else { break };
@@ -417,12 +437,30 @@ mod tests {
     }
 
     #[test]
-    fn signs_of_life_do_not_pile_up() {
+    fn pong_and_ping_go_before_all_that_waits_and_do_not_pile_up() {
         let outbox = outbox(1000);
-        for _ in 0..100 {
-            outbox.sign_of_life(&Frame::ping());
+        outbox.reply(&large());
+        outbox.push(&Frame::pong(b"a push"), MESSAGE);
+        for nth in 0..100 {
+            outbox.pong(&[nth]);
+            outbox.ping();
         }
-        assert_eq!(take_all(&outbox), Frame::ping().bytes().as_ref());
+        let control = [Frame::pong(&[99]).bytes().as_ref(), Frame::ping().bytes()].concat();
+        assert_eq!(take(&outbox), Some([&control, large().bytes().as_ref()].concat()));
+        assert_eq!(take_all(&outbox), Frame::pong(b"a push").bytes().as_ref());
+    }
+
+    #[test]
+    fn pong_and_ping_are_taken_where_nothing_else_waits_and_not_after_the_end() {
+        let outbox = outbox(1000);
+        outbox.pong(b"1");
+        assert_eq!(take(&outbox).as_deref(), Some(Frame::pong(b"1").bytes().as_ref()));
+        outbox.pong(b"2");
+        outbox.finish(Close::Bye);
+        outbox.pong(b"3");
+        outbox.ping();
+        let last = [Frame::pong(b"2").bytes().as_ref(), Close::Bye.frame().bytes()].concat();
+        assert_eq!(take_all(&outbox), last);
     }
 
     #[test]

@@ -92,6 +92,9 @@ impl Connection {
             if !reads {
                 self.patience.hold();
                 stream.excuse();
+                if let Some(end) = self.answer_pings_ahead(stream) {
+                    return end;
+                }
             }
             // What is heard only puts it off; `authenticate` may bring it nearer.
             if self.socket.expires_at() != timed_for {
@@ -146,11 +149,7 @@ impl Connection {
         while self.reads() {
             let end = match stream.message() {
                 Ok(Some(Message::Text(text))) => self.request(text),
-                Ok(Some(Message::Ping(payload))) => {
-                    self.socket.outbox.sign_of_life(&Frame::pong(payload));
-                    self.count_control_frame()
-                }
-                Ok(Some(Message::Pong)) => self.count_control_frame(),
+                Ok(Some(control @ (Message::Ping(_) | Message::Pong))) => self.control_frame(&control),
                 Ok(Some(Message::Close)) => Some(End::Close(Close::Bye)),
                 Err(close) => Some(End::Close(close)),
                 Ok(None) => return None,
@@ -162,8 +161,22 @@ impl Connection {
         None
     }
 
-    /// A ping costs as much as a request that is refused.
-    fn count_control_frame(&mut self) -> Option<End> {
+    /// Pings are answered whatever else waits: behind a request that takes long, a client with a keepalive
+    /// of its own would take the connection for dead.
+    fn answer_pings_ahead(&mut self, stream: &mut Stream) -> Option<End> {
+        while let Some(control) = stream.control_ahead() {
+            if let Some(end) = self.control_frame(&control) {
+                return Some(end);
+            }
+        }
+        None
+    }
+
+    /// A ping or a pong costs as much as a request that is refused.
+    fn control_frame(&mut self, control: &Message<'_>) -> Option<End> {
+        if let Message::Ping(payload) = control {
+            self.socket.outbox.pong(payload);
+        }
         matches!(self.rate.count(), Verdict::Out).then_some(End::Close(Close::RateLimited))
     }
 
@@ -261,7 +274,7 @@ impl Connection {
         }
         if now >= self.ping_at {
             self.ping_at = now + seconds(self.app.config.limits.ping_seconds);
-            self.socket.outbox.sign_of_life(&Frame::ping());
+            self.socket.outbox.ping();
         }
         None
     }

@@ -36,6 +36,8 @@ pub(super) struct Incoming {
     bytes: Vec<u8>,
     /// So many of them are done with.
     done: usize,
+    /// The end of the last frame that `control_ahead` has looked at, where that is past `done`.
+    scanned: usize,
     /// The beginning of a message that comes in pieces.
     pieces: Option<Vec<u8>>,
     /// How many pieces that is.
@@ -55,12 +57,13 @@ struct Header {
 impl Incoming {
     /// `bytes` came behind the request for the upgrade; a message has at most `max` bytes.
     pub(super) fn new(bytes: Vec<u8>, max: usize) -> Self {
-        Self { bytes, done: 0, pieces: None, count: 0, max }
+        Self { bytes, done: 0, scanned: 0, pieces: None, count: 0, max }
     }
 
     /// Adds what has come.
     pub(super) fn add(&mut self, bytes: &[u8]) {
         self.bytes.drain(..self.done);
+        self.scanned = self.scanned.saturating_sub(self.done);
         self.done = 0;
         self.bytes.extend_from_slice(bytes);
     }
@@ -81,6 +84,9 @@ impl Incoming {
                 return Ok(None);
             }
             self.done = end;
+            if is_ping_or_pong(header.opcode) && end <= self.scanned {
+                continue;
+            }
             unmask(&mut self.bytes[begin - MASK_BYTES..end]);
             match (header.opcode, &mut self.pieces) {
                 (TEXT | BINARY, None) if header.is_final => return text(&self.bytes[begin..end]).map(Some),
@@ -98,6 +104,7 @@ impl Incoming {
                         // In the place of the bytes that were done with, so that it can be lent.
                         let whole = self.pieces.take().unwrap_or_default();
                         let length = whole.len();
+                        self.scanned = self.scanned.max(self.done) - self.done + length;
                         self.bytes.splice(..self.done, whole);
                         self.done = length;
                         return text(&self.bytes[..length]).map(Some);
@@ -111,6 +118,30 @@ impl Incoming {
         }
     }
 
+    /// The next ping or pong behind messages that [`next`](Self::next) has not been asked for yet; `next`
+    /// leaves it out. Pings are answered so while nothing else is taken in.
+    pub(super) fn control_ahead(&mut self) -> Option<Message<'_>> {
+        loop {
+            let at = self.scanned.max(self.done);
+            // What is wrong is refused in its turn, and nothing that comes after it can be read.
+            let header = header(&self.bytes[at..], self.max).ok().flatten()?;
+            let begin = at + header.mask_at + MASK_BYTES;
+            let end = begin + header.length;
+            if self.bytes.len() < end || header.opcode == CLOSE {
+                return None;
+            }
+            self.scanned = end;
+            match header.opcode {
+                PING => {
+                    unmask(&mut self.bytes[begin - MASK_BYTES..end]);
+                    return Some(Message::Ping(&self.bytes[begin..end]));
+                }
+                PONG => return Some(Message::Pong),
+                _ => {}
+            }
+        }
+    }
+
     /// How many bytes there are of what has not come to its end, or was not asked for yet.
     pub(super) fn held(&self) -> usize {
         self.bytes.len() - self.done + self.pieces.as_ref().map_or(0, |pieces| pieces.len().max(1))
@@ -118,7 +149,7 @@ impl Incoming {
 
     /// Drops what has come: nobody will read it.
     pub(super) fn forget(&mut self) {
-        (self.bytes, self.done) = (Vec::new(), 0);
+        (self.bytes, self.done, self.scanned) = (Vec::new(), 0, 0);
     }
 
     /// An idle socket keeps no memory for what it may say.
@@ -127,6 +158,10 @@ impl Incoming {
             self.forget();
         }
     }
+}
+
+fn is_ping_or_pong(opcode: u8) -> bool {
+    matches!(opcode, PING | PONG)
 }
 
 /// The header that `bytes` begin with, once all of it is there.
@@ -265,6 +300,62 @@ mod tests {
             bytes.extend_from_slice(&[FINAL | TEXT, MASKED + 127]);
             bytes.extend_from_slice(&over.to_be_bytes());
             prop_assert_eq!(texts(std::iter::once(&bytes[..])), Err(Close::TooLarge));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn control_ahead_finds_each_ping_once_and_changes_no_message(
+            said in prop::collection::vec((a_text(), 1..4_usize, any::<[u8; 4]>(), any::<u8>()), 1..8),
+            cut in 1..5_000_usize,
+            looks in prop::collection::vec(any::<bool>(), 1..20),
+        ) {
+            let mut bytes = Vec::new();
+            for (text, pieces, mask, payload) in &said {
+                let size = text.len().div_ceil(*pieces).max(1);
+                let parts: Vec<&[u8]> = if text.is_empty() { vec![b""] } else { text.as_bytes().chunks(size).collect() };
+                for (nth, part) in parts.iter().enumerate() {
+                    let last = if nth + 1 == parts.len() { FINAL } else { 0 };
+                    bytes.extend(frame(last | if nth > 0 { CONTINUE } else { TEXT }, part, *mask));
+                    if nth == 0 {
+                        bytes.extend(frame(FINAL | PING, &[*payload], *mask));
+                        bytes.extend(frame(FINAL | PONG, b"unasked", *mask));
+                    }
+                }
+            }
+            let mut incoming = Incoming::new(Vec::new(), MAX);
+            let (mut texts, mut pings, mut pongs) = (Vec::new(), Vec::new(), 0);
+            let mut note = |message: &Message<'_>| match message {
+                Message::Text(text) => texts.push((*text).to_owned()),
+                Message::Ping(payload) => pings.extend_from_slice(payload),
+                Message::Pong => pongs += 1,
+                Message::Close => {}
+            };
+            for (chunk, looks_ahead) in bytes.chunks(cut).zip(looks.iter().cycle()) {
+                incoming.add(chunk);
+                while *looks_ahead && let Some(message) = incoming.control_ahead() {
+                    note(&message);
+                }
+                // One at a time, so that some are looked at behind others that wait.
+                if let Some(message) = incoming.next().expect("good frames") {
+                    note(&message);
+                }
+            }
+            while let Some(message) = incoming.next().expect("good frames") {
+                note(&message);
+            }
+            prop_assert!(texts.iter().eq(said.iter().map(|(text, ..)| text)));
+            prop_assert!(pings.iter().eq(said.iter().map(|(.., payload)| payload)));
+            prop_assert_eq!(pongs, said.len());
+            prop_assert_eq!(incoming.bytes.capacity(), 0, "nothing is kept");
+        }
+    }
+
+    #[test]
+    fn nothing_is_looked_at_behind_a_close_or_what_is_wrong() {
+        for first in [frame(FINAL | CLOSE, b"", [0; 4]), frame(FINAL | 3, b"", [0; 4])] {
+            let bytes = [first, frame(FINAL | PING, b"p", [0; 4])].concat();
+            assert_eq!(Incoming::new(bytes, MAX).control_ahead(), None);
         }
     }
 

@@ -18,12 +18,15 @@ use tokio::runtime::Handle;
 use tokio::time::{Instant, timeout};
 
 use super::incoming::{Incoming, Message};
-use crate::delivery::byte_pool::{Share, Taken};
+use crate::delivery::byte_pool::{ALWAYS, Share, Taken};
 use crate::delivery::outbox::{BYTES_AT_ONCE, FRAMES_AT_ONCE, Outbox};
 use crate::wire::close::Close;
 
 /// Most bytes that are read at once.
 const READ_AT_ONCE: usize = 8192;
+/// Most bytes that are read behind requests that wait for their turn, in search of pings. With one more read
+/// it is what everybody may take of the node's memory.
+const MAX_READ_AHEAD_BYTES: usize = ALWAYS - READ_AT_ONCE;
 /// Longest wait for a client that is told goodbye to take what was said before it.
 const FLUSH: Duration = Duration::from_secs(30);
 /// Longest wait for the client to agree that the connection is closed.
@@ -106,10 +109,17 @@ impl Stream {
         Ok(message)
     }
 
-    /// Writes what waits and, where it is to read, waits for more. Writes only once there is nothing
-    /// to read, so that the replies to a burst leave together. Dropping the future loses nothing.
-    pub(super) async fn traffic(&mut self, outbox: &Outbox, reads: bool) -> Traffic {
+    /// The next ping or pong behind messages that wait for their turn.
+    pub(super) fn control_ahead(&mut self) -> Option<Message<'_>> {
+        self.incoming.control_ahead()
+    }
+
+    /// Writes what waits and waits for more: for messages where `takes_messages`, else for the pings behind
+    /// them, as far as there is room. Writes only once there is nothing to read, so that the replies to a
+    /// burst leave together. Dropping the future loses nothing.
+    pub(super) async fn traffic(&mut self, outbox: &Outbox, takes_messages: bool) -> Traffic {
         self.note_under_way();
+        let reads = takes_messages || self.incoming.held() < MAX_READ_AHEAD_BYTES;
         poll_fn(|context| {
             if reads
                 && self.poll_room(context).is_ready()

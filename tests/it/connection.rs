@@ -1,5 +1,6 @@
 //! Frames, their limits, and how a connection ends.
 
+mod heartbeat;
 mod traffic;
 
 use serde_json::{Value, json};
