@@ -127,7 +127,7 @@ pub(super) async fn new_group(params: NewGroup, context: Context) -> Result<Outc
         let user_name = Cow::Borrowed(user_name.as_str());
         let item = MemberItem { group_id: group.id, group_name: group_name.clone(), user_id: *user_id, user_name };
         let to = if everybody_hears { group.members.clone() } else { MemberIds::from([*user_id]) };
-        added(&item, to, context.origin())
+        added(&item, to, context.origin(), &group.creator_name)
     });
     let reply = Body::item(&GroupItem { group_id: group.id, group_name: group_name.clone() });
     let to_my_others = push("newGroup", &reply, group.id, MemberIds::from([context.user]), context.origin());
@@ -136,8 +136,9 @@ pub(super) async fn new_group(params: NewGroup, context: Context) -> Result<Outc
 }
 
 pub(super) async fn add_user(params: UserOfGroup, context: Context) -> Result<Outcome, Error> {
-    let change = membership::add(&context.app.db, params.group_id, context.user, params.user_id).await?;
-    Ok(Outcome::with_pushes(Body::done(), [added(&change.member(), change.members.clone(), context.origin())]))
+    let (change, by_name) = membership::add(&context.app.db, params.group_id, context.user, params.user_id).await?;
+    let push = added(&change.member(), change.members.clone(), context.origin(), &by_name);
+    Ok(Outcome::with_pushes(Body::done(), [push]))
 }
 
 pub(super) async fn leave(params: WholeGroup, context: Context) -> Result<Outcome, Error> {
@@ -150,7 +151,8 @@ pub(super) async fn leave(params: WholeGroup, context: Context) -> Result<Outcom
 #[must_use]
 pub fn left(who: Origin, change: &MemberChange) -> Vec<Event> {
     let notice = format!("User {} has left the group.", change.user_name);
-    let leaving = push("leaveGroup", &said(notice, &change.member()), change.group_id, with_user(change), who);
+    let body = caused_by(&change.user_name, said(notice, &change.member()));
+    let leaving = push("leaveGroup", &body, change.group_id, with_user(change), who);
     let succession = change.next_admin().map(|next| {
         let body = said(now_an_admin(&next.user_name), &next);
         about_the_group(push("addGroupAdmin", &body, change.group_id, change.members.clone(), who))
@@ -236,8 +238,14 @@ fn told(
     Outcome::with_pushes(Body::done(), pushes)
 }
 
-fn added(item: &MemberItem<'_>, to: MemberIds, by: Origin) -> Push {
-    push("addUserInGroup", &said(format!("User {} added in group.", item.user_name), item), item.group_id, to, by)
+fn added(item: &MemberItem<'_>, to: MemberIds, by: Origin, by_name: &str) -> Push {
+    let body = caused_by(by_name, said(format!("User {} added in group.", item.user_name), item));
+    push("addUserInGroup", &body, item.group_id, to, by)
+}
+
+/// Names who caused a change, as the first clients read it in the pushes that they know.
+fn caused_by(name: &str, body: Body) -> Body {
+    Body { sender_name: Some(name.to_owned()), ..body }
 }
 
 fn said(notice: String, item: &impl Serialize) -> Body {

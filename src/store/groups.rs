@@ -18,6 +18,8 @@ pub struct NewGroup {
     pub id: GroupId,
     /// Everybody in it, the creator first.
     pub members: MemberIds,
+    /// The creator's current name.
+    pub creator_name: String,
     /// Those who were added, with their names, in the order of their ids.
     pub added: Vec<(UserId, String)>,
 }
@@ -59,11 +61,8 @@ pub async fn create(db: &Db, creator: UserId, name: &GroupName, user_ids: &[User
     )
     .fetch_all(&mut *tx)
     .await?;
-    let everybody = found.len();
-    found.retain(|user| user.id != creator.0);
-    if found.len() == everybody {
-        return Err(Error::unauthorized());
-    }
+    let creators_place = found.iter().position(|user| user.id == creator.0).ok_or_else(Error::unauthorized)?;
+    let creator_name = found.remove(creators_place).name;
     if let Some(missing) = wanted.iter().find(|id| found.binary_search_by_key(*id, |user| user.id).is_err()) {
         return Err(Error::not_found(format!("params.userIds: there is no user {missing}")));
     }
@@ -91,7 +90,7 @@ pub async fn create(db: &Db, creator: UserId, name: &GroupName, user_ids: &[User
 
     let members = std::iter::once(creator).chain(wanted.into_iter().map(UserId)).collect();
     let added = found.into_iter().map(|user| (user.id.into(), user.name)).collect();
-    Ok(NewGroup { id: id.into(), members, added })
+    Ok(NewGroup { id: id.into(), members, creator_name, added })
 }
 
 /// A page of the people in a group, the longest-standing first; it starts past a place, not below it.

@@ -56,21 +56,19 @@ impl MemberChange {
     }
 }
 
-/// Adds a user to a group, as any member may.
+/// Adds a user to a group, as any member may. Gives back the name of `by` too, whose doing it is.
 ///
 /// # Errors
 /// `not_found` where there is no such group or user, `not_a_member` where `by` is none,
 /// `already_a_member` where the user is in it.
-pub async fn add(db: &Db, group: GroupId, by: UserId, user: UserId) -> Result<MemberChange, Error> {
+pub async fn add(db: &Db, group: GroupId, by: UserId, user: UserId) -> Result<(MemberChange, String), Error> {
     let mut tx = db.pool.begin().await?;
     let user_name =
         sqlx::query_scalar!("select name from users where id = $1 and deleted_at is null for share", user.0)
             .fetch_optional(&mut *tx)
             .await?;
     let locked = lock(&mut tx, group).await?;
-    if !is_member(&mut tx, locked.id, by).await? {
-        return Err(Error::not_a_member());
-    }
+    let by_name = member_name(&mut tx, locked.id, by).await?.ok_or_else(Error::not_a_member)?;
     let user_name = user_name.ok_or_else(|| Error::no_such_user("params.userId"))?;
     // The time is that of the lock and not that of the transaction, so that the list of a group only
     // ever grows at its end.
@@ -90,7 +88,7 @@ pub async fn add(db: &Db, group: GroupId, by: UserId, user: UserId) -> Result<Me
     note(&mut tx, [Noted::of(locked.id, "addUserInGroup", user)]).await?;
     let members = changed(&mut tx, locked.id).await?;
     tx.commit().await?;
-    Ok(locked.change(user, user_name, members))
+    Ok((locked.change(user, user_name, members), by_name))
 }
 
 /// Leaves a group.
@@ -132,13 +130,19 @@ pub(super) async fn lock(connection: &mut PgConnection, group: GroupId) -> Resul
     .ok_or_else(Error::no_such_group)
 }
 
-async fn is_member(connection: &mut PgConnection, group: ConversationId, user: UserId) -> Result<bool, Error> {
+/// The current name of a member; `None` where the user is none.
+async fn member_name(
+    connection: &mut PgConnection,
+    group: ConversationId,
+    user: UserId,
+) -> Result<Option<String>, Error> {
     Ok(sqlx::query_scalar!(
-        r#"select exists (select from members where conversation_id = $1 and user_id = $2) as "is_member!""#,
+        "select u.name from members m join users u on u.id = m.user_id
+         where m.conversation_id = $1 and m.user_id = $2",
         group.0,
         user.0
     )
-    .fetch_one(connection)
+    .fetch_optional(connection)
     .await?)
 }
 

@@ -135,7 +135,7 @@ async fn any_member_adds_and_every_other_member_is_told() {
           "userName": "Patrick1"
         },
         "message": "User Patrick1 added in group.",
-        "senderName": null
+        "senderName": "Bob"
       },
       "success": true,
       "type": "addUserInGroup"
@@ -163,6 +163,44 @@ async fn any_member_adds_and_every_other_member_is_told() {
     );
     ann.call("listLastMessage", json!({})).await;
     assert!(ann.pushes_so_far().is_empty(), "refusals are told to nobody else");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn add_user_in_group_and_leave_group_name_who_caused_them() {
+    let server = TestServer::start().await;
+    let (ann, mut creator) = server.client("Ann").await;
+    let (bob, mut witness) = server.client("Bob").await;
+    let (cleo, mut leaving) = server.client("Cleo").await;
+    let [dan, eve] = [server.user("Dan").await, server.user("Eve").await];
+    let about = |group: i64, user: i64| json!({ "groupId": group, "userId": user });
+
+    let group = new_group(&mut creator, &[bob.id, cleo.id]).await;
+    leaving.done("addUserInGroup", about(group, dan.id)).await;
+    leaving.done("leaveGroup", json!({ "groupId": group })).await;
+    // With the name of now, not with the one that the creator signed in with.
+    creator.done("addUserInGroup", about(group, eve.id)).await;
+    server.as_user(&ann.token, "PATCH", "/api/v1/users/me", json!({ "firstName": "Anna" })).await.ok(200);
+    creator.done("addUserInGroup", about(group, cleo.id)).await;
+    server.as_user(&eve.token, "DELETE", "/api/v1/users/me", Value::Null).await.no_content();
+    // Of an admin's removals the contract says nothing.
+    witness.subscribe(&["groups"]).await;
+    creator.done("removeUserFromGroup", about(group, dan.id)).await;
+
+    let told = witness.told().await;
+    let told: Vec<_> = told.iter().map(|push| (&push["params"]["message"], &push["params"]["senderName"])).collect();
+    assert_eq!(
+        json!(told),
+        json!([
+            ["User Bob added in group.", "Ann"],
+            ["User Cleo added in group.", "Ann"],
+            ["User Dan added in group.", "Cleo"],
+            ["User Cleo has left the group.", "Cleo"],
+            ["User Eve added in group.", "Ann"],
+            ["User Cleo added in group.", "Anna"],
+            ["User Eve has left the group.", "Eve"],
+            ["User Dan has been removed from the group.", null],
+        ])
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

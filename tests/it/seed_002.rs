@@ -125,13 +125,17 @@ async fn its_frames_answer_as_its_document_says() {
     let added = ask(&mut patrick1, r#"{"type": "addUserInGroup", "params": {"groupId": 1, "userId": 1}}"#).await;
     assert_eq!(added, json!({ "type": "addUserInGroup", "success": true, "params": empty }));
     for client in [&mut patrick0, &mut third] {
-        assert_eq!(client.frame().await["params"]["message"], "User Patrick0 added in group.");
+        let push = &client.frame().await["params"];
+        let told = (&push["message"], &push["senderName"]);
+        assert_eq!(told, (&json!("User Patrick0 added in group."), &json!("Patrick1")), "{push}");
     }
     // 7. Leave the group.
     let left = ask(&mut patrick0, r#"{"type": "leaveGroup", "params": {"groupId": 1}}"#).await;
     assert_eq!(left, json!({ "type": "leaveGroup", "success": true, "params": empty }));
     for client in [&mut patrick1, &mut third] {
-        assert_eq!(client.frame().await["params"]["message"], "User Patrick0 has left the group.");
+        let push = &client.frame().await["params"];
+        let told = (&push["message"], &push["senderName"]);
+        assert_eq!(told, (&json!("User Patrick0 has left the group."), &json!("Patrick0")), "{push}");
     }
     // 8. Message in group, which who has left does not get.
     let sent = ask(&mut patrick1, r#"{"type": "messageInGroup", "params": {"groupId": 1, "content": "lol"}}"#).await;

@@ -139,6 +139,9 @@ impl Model {
             "groupId": id, "groupName": name, "userId": person.id, "userName": person.name,
         }));
         body["message"] = json!(format!("User {} {notice}", person.name));
+        if ["addUserInGroup", "leaveGroup"].contains(&kind) {
+            body["senderName"] = json!(self.people[call.me].name);
+        }
         self.push(call, &self.conversations[group].users(), to, kind, &body);
     }
 }
