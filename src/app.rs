@@ -11,6 +11,7 @@ use crate::delivery::byte_pool::BytePool;
 use crate::delivery::pace::Pace;
 use crate::error::Error;
 use crate::model::{SessionId, UserId};
+use crate::store::fair_queue::FairQueue;
 use crate::store::writer::Writer;
 use crate::store::{Db, sessions};
 use crate::telemetry::Metrics;
@@ -40,6 +41,8 @@ pub struct App {
     pub user_openings: Attempts<UserId>,
     /// Requests over HTTP by user.
     pub user_requests: Attempts<UserId>,
+    /// What is carried out at the same time for one user: over all sockets and HTTP, but for sends.
+    pub requests: FairQueue,
     /// When sockets are opened.
     pub openings: Pace,
     /// What requests and their replies may take of this node's memory.

@@ -138,6 +138,14 @@ pub struct Limits {
     #[arg(long, global = true, env = "HARK_REQUEST_BURST", value_name = "HARK_REQUEST_BURST", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
     pub request_burst: u32,
 
+    /// Requests of one user that this node carries out at the same time, over all sockets and HTTP, but for sends; more wait for their turn
+    #[arg(long, global = true, env = "HARK_MAX_REQUESTS_AT_ONCE", value_name = "HARK_MAX_REQUESTS_AT_ONCE", default_value_t = 2, value_parser = at_least_one)]
+    pub max_requests_at_once: usize,
+
+    /// Bytes of messages that one search looks at, each message counted as 256 more; then it answers with what it has found, and where to go on
+    #[arg(long, global = true, env = "HARK_SEARCH_BYTES", value_name = "HARK_SEARCH_BYTES", default_value_t = 4_194_304, value_parser = clap::value_parser!(i64).range(1..))]
+    pub search_bytes: i64,
+
     /// Sockets that are opened a second on this node, more wait for their turn; 0 turns the limit off
     #[arg(
         long,

@@ -26,6 +26,7 @@ use crate::delivery::Delivery;
 use crate::delivery::byte_pool::BytePool;
 use crate::delivery::hub::Hub;
 use crate::delivery::pace::Pace;
+use crate::store::fair_queue::FairQueue;
 use crate::store::writer::Writer;
 use crate::store::{Address, Db};
 use crate::telemetry::Metrics;
@@ -133,6 +134,7 @@ impl Server {
                 limits.requests_per_second.saturating_mul(2),
                 limits.request_burst.saturating_mul(2),
             ),
+            requests: FairQueue::per_user(limits.max_requests_at_once),
             openings: Pace::new(limits.sockets_per_second),
             pool,
             metrics,

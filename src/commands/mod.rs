@@ -166,7 +166,7 @@ commands! {
     /// Marks one of these as read, or all.
     "readNotifications" => ReadNotifications(notifications::ReadNotifications) -> [item ReadItem],
     /// Full text over the messages that I may read, newest first.
-    "searchMessages" => SearchMessages(search::SearchMessages) -> [rows MessageItem],
+    "searchMessages" => SearchMessages(search::SearchMessages) -> [item search::SearchItem, rows MessageItem],
     /// What has changed in my conversations.
     "sync" => Sync(sync::Sync) -> [item sync::SyncItem, rows sync::ChangeRow],
 }
@@ -244,6 +244,18 @@ impl Command {
     /// their order while none waits for the one before; anything else begins with the first poll.
     #[must_use]
     pub fn apply(self, context: Context, socket: Arc<Socket>) -> BoxFuture<'static, Result<Outcome, Error>> {
+        if self.is_send() {
+            return self.begin(context, socket);
+        }
+        async move {
+            // Nobody takes all connections to the database with slow requests over many sockets.
+            let _turn = context.app.requests.turn(context.user).await?;
+            self.begin(context, socket).await
+        }
+        .boxed()
+    }
+
+    fn begin(self, context: Context, socket: Arc<Socket>) -> BoxFuture<'static, Result<Outcome, Error>> {
         match self {
             Self::Authenticate(params) => session::authenticate(params, context, socket).boxed(),
             Self::Subscribe(params) => session::subscribe(params, context, socket).boxed(),

@@ -8,7 +8,7 @@ use actix_web::error::PayloadError;
 use actix_web::http::header::AUTHORIZATION;
 use actix_web::rt::time::timeout;
 use actix_web::web::{Bytes, Data, Query};
-use actix_web::{FromRequest, HttpRequest};
+use actix_web::{FromRequest, HttpMessage as _, HttpRequest};
 use futures_util::future::{LocalBoxFuture, Ready, ready};
 
 use super::error::HttpError;
@@ -49,9 +49,14 @@ impl<T: FromRequest<Error = HttpError, Future: 'static>> FromRequest for Asked<T
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let (me, asked) = (SignedIn::from_request(request, payload), T::from_request(request, payload));
+        let (app, request) = (app(request), request.clone());
         Box::pin(async move {
             let SignedIn(me) = me.await?;
-            Ok(Self(me, asked.await?))
+            let asked = asked.await?;
+            // Behind the body, which may take its time; the turn ends with the request.
+            let turn = app.requests.turn(me.user).await?;
+            request.extensions_mut().insert(turn);
+            Ok(Self(me, asked))
         })
     }
 }

@@ -11,6 +11,7 @@ pub mod contacts;
 pub mod conversations;
 pub mod edits;
 pub mod export;
+pub mod fair_queue;
 pub mod groups;
 pub mod history;
 pub mod member_lists;
@@ -27,13 +28,12 @@ pub mod wishes;
 pub mod writer;
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions as _, Connection as _, PgPool};
-use tokio::sync::Semaphore;
 
+use self::fair_queue::FairQueue;
 use crate::config::Secret;
 use crate::error::Error;
 
@@ -118,10 +118,10 @@ pub struct Db {
     /// Shared with the writers' own connections.
     member_lists: member_lists::MemberLists,
     /// Searches take turns: they may read much, and connections are few.
-    searches: Arc<Semaphore>,
+    searches: FairQueue,
 }
 
-/// Searches of one node at the same time.
+/// Searches of one node at the same time, each of somebody else.
 const SEARCHES_AT_ONCE: usize = 2;
 /// Longest wait for a connection; after it the caller hears `overloaded`.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -137,7 +137,7 @@ impl Db {
     pub async fn connect(address: &Address, connections: u32) -> Result<Self, Error> {
         let member_lists = member_lists::MemberLists::new();
         let pool = pool(address.options()?, connections).await?;
-        Ok(Self { pool, member_lists, searches: Arc::new(Semaphore::new(SEARCHES_AT_ONCE)) })
+        Ok(Self { pool, member_lists, searches: FairQueue::new(SEARCHES_AT_ONCE, 1) })
     }
 
     /// A second pool to the same database.

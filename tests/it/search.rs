@@ -1,5 +1,6 @@
 //! `searchMessages`, and the same over HTTP: what is found, by whom, in which order.
 
+mod abuse;
 mod indexing;
 
 use serde_json::{Value, json};

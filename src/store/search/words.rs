@@ -1,6 +1,7 @@
 //! What a text is made of, for messages and queries alike, in any language: no word is cut to a stem
 //! and none is left out for being frequent.
 
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::iter::once;
 
@@ -11,6 +12,11 @@ use unicode_normalization::char::is_combining_mark;
 const MAX_INDEXED_CHARS: usize = 64;
 /// Most bytes of words that the index takes of one message: a `tsvector` holds a megabyte.
 const MAX_INDEXED_BYTES: usize = 512 * 1024;
+/// Most words of a query that the index is asked for by how they begin, the longest ones: it reads all that
+/// begins so, whoever wrote it.
+const MAX_PREFIXES: usize = 4;
+/// Most pairs of characters of a query that the index is asked for.
+const MAX_PAIRS: usize = 64;
 /// Stands for the words of a message that has more of them: it may match anything.
 const ANY_WORD: &str = "'!'";
 
@@ -84,16 +90,16 @@ impl Words {
     }
 
     /// A `tsquery` that finds every vector of a text that has these words, and maybe others: it cannot
-    /// tell where pairs stand, and long words only by how they begin.
+    /// tell where pairs stand, long words only by how they begin, and of many words it leaves some out.
     pub(super) fn query(&self) -> String {
-        let mut terms: BTreeSet<String> =
-            self.words.iter().map(|word| format!("{}:*", quoted(&indexed_part(word)))).collect();
-        for run in &self.runs {
-            let pairs: Vec<String> = pairs(run).map(|pair| quoted(&pair)).collect();
-            // One character begins a pair or ends a run.
-            terms.extend(if pairs.is_empty() { vec![format!("{}:*", quoted(run))] } else { pairs });
-        }
-        format!("({} | {ANY_WORD})", terms.into_iter().collect::<Vec<_>>().join(" & "))
+        let pairs: BTreeSet<String> = self.runs.iter().flat_map(|run| pairs(run)).collect();
+        // One character begins a pair or ends a run.
+        let single = self.runs.iter().filter(|run| run.chars().nth(1).is_none());
+        let mut prefixes: Vec<String> = self.words.iter().map(|word| indexed_part(word)).chain(single.cloned()).collect();
+        prefixes.sort_by_key(|prefix| Reverse(prefix.chars().count()));
+        let prefixes = prefixes.iter().take(MAX_PREFIXES).map(|prefix| format!("{}:*", quoted(prefix)));
+        let terms: Vec<String> = prefixes.chain(pairs.iter().take(MAX_PAIRS).map(|pair| quoted(pair))).collect();
+        format!("({} | {ANY_WORD})", terms.join(" & "))
     }
 }
 
@@ -205,6 +211,17 @@ mod tests {
         assert!(Words::of("tea").query().ends_with(&format!("| {ANY_WORD})")));
         let word = "x".repeat(16_384);
         assert_eq!(Words::of(&word).vector().len(), MAX_INDEXED_CHARS + 2);
+    }
+
+    #[test]
+    fn of_many_words_the_index_is_asked_for_some() {
+        let letters = ('a'..='z').map(String::from).collect::<Vec<_>>().join(" ");
+        let query = Words::of(&format!("{letters} teapot"));
+        assert_eq!(query.query().matches(":*").count(), MAX_PREFIXES);
+        assert!(query.query().contains("'teapot':*"));
+        let long: String = ('\u{4e00}'..'\u{4ef0}').collect();
+        assert_eq!(Words::of(&long).query().matches('&').count() + 1, MAX_PAIRS);
+        assert!(index_finds(&Words::of(&long), &Words::of(&long)));
     }
 
     proptest! {
