@@ -1,14 +1,18 @@
 //! Groups: making one, who comes and goes, and what admins do.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use serde::Serialize;
+use tokio::time::{Instant, sleep};
 use utoipa::ToSchema;
 
 use super::{Context, Outcome};
+use crate::app::App;
 use crate::delivery::{Audience, Event, Push, WhenSlow, Where};
 use crate::error::Error;
-use crate::model::{GroupId, GroupName, Origin, Page, Target, Timestamp, Topic, UserId};
+use crate::model::{GroupId, GroupName, Origin, Page, SocketId, Target, Timestamp, Topic, UserId};
+use crate::store::account_deletions::{self, Portion, Progress};
 use crate::store::groups::{self, MemberIds};
 use crate::store::membership::{self, MemberChange};
 use crate::store::{admins, conversations};
@@ -159,6 +163,33 @@ pub fn left(who: Origin, change: &MemberChange) -> Vec<Event> {
     });
     let gone = Event::Left { user: change.user_id, group: change.group_id };
     [gone, Event::Push(leaving)].into_iter().chain(succession.map(Event::Push)).collect()
+}
+
+/// How long the rows that somebody else has locked are left alone.
+const LOCKED_RETRY_DELAY: Duration = Duration::from_millis(20);
+
+/// Takes a deleted account out of its groups, and from all lists, portion by portion for at most
+/// `within`; each group hears of it once that is committed. Says how far it is: what is not done is
+/// for whoever next claims the deletion.
+///
+/// # Errors
+/// Only where the database fails.
+pub async fn leave_all(app: &App, user: UserId, name: &str, within: Duration) -> Result<Progress, Error> {
+    let deadline = Instant::now() + within;
+    loop {
+        let Portion { left: changes, progress } = account_deletions::delete_portion(&app.db, user, name).await?;
+        for change in changes {
+            for event in left(Origin { user, socket: SocketId::NONE }, &change) {
+                app.delivery.publish(&event);
+            }
+        }
+        if progress == Progress::Done || Instant::now() >= deadline {
+            return Ok(progress);
+        }
+        if progress == Progress::Locked {
+            sleep(LOCKED_RETRY_DELAY).await;
+        }
+    }
 }
 
 pub(super) async fn remove_user(params: UserOfGroup, context: Context) -> Result<Outcome, Error> {

@@ -1,5 +1,7 @@
 //! My own account.
 
+use std::time::Duration;
+
 use actix_web::HttpResponse;
 use actix_web::web::{Data, Json};
 use serde::Serialize;
@@ -12,9 +14,9 @@ use crate::app::App;
 use crate::commands::{groups, presence};
 use crate::delivery::Event;
 use crate::error::{Code, Error};
-use crate::model::{Email, Origin, Password, PersonName, SocketId, Timestamp, Username};
-use crate::store::accounts;
+use crate::model::{Email, Password, PersonName, Timestamp, Username};
 use crate::store::users::{self, Changes, User};
+use crate::store::{account_deletions, accounts};
 use crate::wire::params::{Fields, FromFields};
 
 /// A person, as they see themselves.
@@ -159,6 +161,9 @@ pub(super) async fn change_password(
     .await
 }
 
+/// How long a deletion is waited for. What a large account leaves to be done is done in the background.
+const DELETE_INLINE: Duration = Duration::from_secs(2);
+
 /// Delete my account; others keep the conversations
 #[utoipa::path(delete, path = "/api/v1/users/me", tag = "me", security(("bearer" = [])), responses(
     (status = 204, description = "Done; there is no body"),
@@ -168,14 +173,15 @@ pub(super) async fn delete(app: Data<App>, me: SignedIn) -> Result<HttpResponse,
     let user = me.0.user;
     to_its_end(async move {
         let farewell = presence::farewell(&app, user).await?;
-        for change in accounts::delete(&app.db, user).await? {
-            for event in groups::left(Origin { user, socket: SocketId::NONE }, &change) {
-                app.delivery.publish(&event);
+        if let Some(name) = account_deletions::begin(&app.db, user).await? {
+            app.delivery.presence().forget(user);
+            app.delivery.publish(&farewell);
+            app.delivery.publish(&Event::SessionsEnded { user, keep: None });
+            // The account is gone, so the answer is the same whatever becomes of the rest: that goes on without us.
+            if let Err(error) = groups::leave_all(&app, user, &name, DELETE_INLINE).await {
+                drop(error.into_answer());
             }
         }
-        app.delivery.presence().forget(user);
-        app.delivery.publish(&farewell);
-        app.delivery.publish(&Event::SessionsEnded { user, keep: None });
         Ok(HttpResponse::NoContent().finish())
     })
     .await

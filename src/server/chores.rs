@@ -7,9 +7,10 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, interval, sleep};
 
 use crate::app::App;
-use crate::commands::presence;
+use crate::commands::{groups, presence};
+use crate::error::Error;
 use crate::store::search::{Indexer, Progress};
-use crate::store::{Db, sessions};
+use crate::store::{Db, account_deletions as deletions, sessions};
 
 /// How often the sessions of open sockets are looked at anew: an end that a node did not hear of, and
 /// one that was made in the database itself, closes its sockets too.
@@ -20,6 +21,11 @@ const INDEX_EVERY: Duration = Duration::from_millis(200);
 const AGAIN_AFTER: Duration = Duration::from_secs(5);
 /// So much longer than its work the index rests, because sends come first: it takes a tenth of a core.
 const INDEX_RESTS: u32 = 9;
+/// How often a node looks for deletions that nobody goes on with.
+const CLAIM_DELETIONS_INTERVAL: Duration = Duration::from_secs(1);
+/// How long a node works on a deletion at a stretch, and so much longer than that it rests: sends come first.
+const DELETION_SLICE: Duration = Duration::from_millis(200);
+const DELETION_RESTS: u32 = 1;
 const SWEEP_EVERY: Duration = Duration::from_millis(100);
 const FORGET_EVERY: Duration = Duration::from_mins(1);
 
@@ -31,6 +37,7 @@ pub(super) fn start(app: &Arc<App>) -> JoinSet<()> {
     chores.spawn(check_sessions(Arc::clone(app)));
     chores.spawn(tell_of_presence(Arc::clone(app)));
     chores.spawn(index_messages(app.db.clone()));
+    chores.spawn(finish_deletions(Arc::clone(app)));
     chores
 }
 
@@ -86,6 +93,36 @@ async fn tell_of_presence(app: Arc<App>) {
                 sleep(AGAIN_AFTER).await;
             }
         }
+    }
+}
+
+/// Goes on with account deletions that took too long for their request, or whose node was stopped.
+async fn finish_deletions(app: Arc<App>) {
+    loop {
+        let rest = match finish_deletion(&app).await {
+            Ok(Some(worked)) => worked * DELETION_RESTS,
+            Ok(None) => CLAIM_DELETIONS_INTERVAL,
+            // Logged; whoever claims it next goes on.
+            Err(error) => {
+                drop(error.into_answer());
+                AGAIN_AFTER
+            }
+        };
+        sleep(rest).await;
+    }
+}
+
+/// Does one deletion as far as it goes, and gives back how long the last slice took; `None` where there is
+/// none to do.
+async fn finish_deletion(app: &App) -> Result<Option<Duration>, Error> {
+    let Some((user, name)) = deletions::claim(&app.db).await? else { return Ok(None) };
+    loop {
+        let begun = Instant::now();
+        // Of what others have locked, another deletion may have more to do meanwhile.
+        if groups::leave_all(app, user, &name, DELETION_SLICE).await? != deletions::Progress::More {
+            return Ok(Some(begun.elapsed()));
+        }
+        sleep(begun.elapsed() * DELETION_RESTS).await;
     }
 }
 

@@ -128,10 +128,12 @@ async fn administer(
     let locked = membership::lock(connection, group).await?;
     let found = sqlx::query!(
         r#"select me.is_admin as "i_am_admin?", u.name as "user_name?", m.is_admin as "is_admin?",
-                  exists (select from members a where a.conversation_id = $1 and a.is_admin and a.user_id <> $3)
+                  exists (select from members a where a.conversation_id = $1 and a.is_admin and a.user_id <> $3
+                            and not exists (select from account_deletions d where d.user_id = a.user_id))
                   as "has_other_admins!"
            from (select) one
            left join members me on me.conversation_id = $1 and me.user_id = $2
+                               and not exists (select from account_deletions d where d.user_id = $2)
            left join users u on u.id = $3 and u.deleted_at is null
            left join members m on m.conversation_id = $1 and m.user_id = $3"#,
         locked.id.0,

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
-use super::{Db, not_oneself};
+use super::{Db, not_oneself, users};
 use crate::error::Error;
 use crate::model::{ListStart, Place, Timestamp, UserId};
 use crate::wire::items::{ListedPersonItem, PersonItem};
@@ -32,28 +32,26 @@ pub struct Blocked {
 /// Puts somebody on `user`'s contacts; twice is as good as once.
 ///
 /// # Errors
-/// `not_found` where there is no such user, `self` for oneself.
+/// `not_found` where there is no such user, `self` for oneself, `unauthorized` where `user` is gone.
 pub async fn add(db: &Db, user: UserId, contact: UserId) -> Result<Added, Error> {
-    // The lock keeps the account from being deleted in between, which takes it from all lists.
-    sqlx::query_as!(
-        Added,
-        r#"with contact as (
-               select id, name from users where id = $2 and deleted_at is null for share
-           ), added as (
-               insert into contacts (user_id, contact_id) select $1, id from contact
+    let mut tx = db.pool.begin().await?;
+    let [by_name, name] = users::lock_pair(&mut tx, user, contact, "params.userId").await?;
+    let added = sqlx::query!(
+        r#"with added as (
+               insert into contacts (user_id, contact_id) values ($1, $2)
                on conflict do nothing returning contact_id
            )
-           select contact.name, me.name as by_name, exists (select from added) as "is_new!",
+           select exists (select from added) as "is_new!",
                   exists (select from blocks
-                          where (user_id, blocked_id) in (($1::bigint, $2::bigint), ($2, $1))) as "is_blocked!"
-           from contact join users me on me.id = $1"#,
+                          where (user_id, blocked_id) in (($1::bigint, $2::bigint), ($2, $1))) as "is_blocked!""#,
         user.0,
         contact.0
     )
-    .fetch_optional(&db.pool)
+    .fetch_one(&mut *tx)
     .await
-    .map_err(not_oneself)?
-    .ok_or_else(|| Error::no_such_user("params.userId"))
+    .map_err(not_oneself)?;
+    tx.commit().await?;
+    Ok(Added { name, by_name, is_new: added.is_new, is_blocked: added.is_blocked })
 }
 
 /// Takes somebody from `user`'s contacts, and gives back their name; `None` where they were not there.
@@ -97,24 +95,20 @@ pub async fn list(db: &Db, user: UserId, limit: i64, start: ListStart) -> Result
 /// Lets `user` take nothing from somebody any more; twice is as good as once.
 ///
 /// # Errors
-/// `not_found` where there is no such user, `self` for oneself.
+/// `not_found` where there is no such user, `self` for oneself, `unauthorized` where `user` is gone.
 pub async fn block(db: &Db, user: UserId, blocked: UserId) -> Result<Blocked, Error> {
-    sqlx::query_as!(
-        Blocked,
-        r#"with blocked as (
-               select id, name from users where id = $2 and deleted_at is null for share
-           ), added as (
-               insert into blocks (user_id, blocked_id) select $1, id from blocked
-               on conflict do nothing returning blocked_id
-           )
-           select name, exists (select from added) as "is_new!" from blocked"#,
+    let mut tx = db.pool.begin().await?;
+    let [_, name] = users::lock_pair(&mut tx, user, blocked, "params.userId").await?;
+    let added = sqlx::query!(
+        "insert into blocks (user_id, blocked_id) values ($1, $2) on conflict do nothing",
         user.0,
         blocked.0
     )
-    .fetch_optional(&db.pool)
+    .execute(&mut *tx)
     .await
-    .map_err(not_oneself)?
-    .ok_or_else(|| Error::no_such_user("params.userId"))
+    .map_err(not_oneself)?;
+    tx.commit().await?;
+    Ok(Blocked { name, is_new: added.rows_affected() == 1 })
 }
 
 /// Ends a block, and gives back the name of who was blocked; `None` where there was none.
@@ -155,30 +149,52 @@ pub async fn list_blocked(db: &Db, user: UserId, limit: i64, start: ListStart) -
     Ok(rows.into_iter().map(ListedPersonItem::from).collect())
 }
 
-/// Takes a deleted account from all lists, its own included. In one order, so that two accounts that
-/// know each other can be deleted at once.
-pub(super) async fn forget(tx: &mut sqlx::PgConnection, user: UserId) -> Result<(), Error> {
-    sqlx::query!(
-        "with gone as (
-             select user_id, contact_id from contacts where user_id = $1 or contact_id = $1
-             order by user_id, contact_id for update
-         )
-         delete from contacts c using gone where c.user_id = gone.user_id and c.contact_id = gone.contact_id",
-        user.0
+/// Takes a deleted account from some of the lists that it is on, its own included, and says from how
+/// many. A row that is locked is left out: two accounts that know each other can be deleted at once,
+/// and whoever holds their row deletes it.
+pub(super) async fn delete_portion(tx: &mut sqlx::PgConnection, user: UserId, rows: i64) -> Result<u64, Error> {
+    let mut deleted = 0;
+    deleted += sqlx::query!(
+        "delete from contacts t
+         using (select user_id, contact_id from contacts where user_id = $1 limit $2 for update skip locked) gone
+         where t.user_id = gone.user_id and t.contact_id = gone.contact_id",
+        user.0,
+        rows
     )
     .execute(&mut *tx)
-    .await?;
-    sqlx::query!(
-        "with gone as (
-             select user_id, blocked_id from blocks where user_id = $1 or blocked_id = $1
-             order by user_id, blocked_id for update
-         )
-         delete from blocks b using gone where b.user_id = gone.user_id and b.blocked_id = gone.blocked_id",
-        user.0
+    .await?
+    .rows_affected();
+    deleted += sqlx::query!(
+        "delete from contacts t
+         using (select user_id, contact_id from contacts where contact_id = $1 limit $2 for update skip locked) gone
+         where t.user_id = gone.user_id and t.contact_id = gone.contact_id",
+        user.0,
+        rows
     )
     .execute(&mut *tx)
-    .await?;
-    Ok(())
+    .await?
+    .rows_affected();
+    deleted += sqlx::query!(
+        "delete from blocks t
+         using (select user_id, blocked_id from blocks where user_id = $1 limit $2 for update skip locked) gone
+         where t.user_id = gone.user_id and t.blocked_id = gone.blocked_id",
+        user.0,
+        rows
+    )
+    .execute(&mut *tx)
+    .await?
+    .rows_affected();
+    deleted += sqlx::query!(
+        "delete from blocks t
+         using (select user_id, blocked_id from blocks where blocked_id = $1 limit $2 for update skip locked) gone
+         where t.user_id = gone.user_id and t.blocked_id = gone.blocked_id",
+        user.0,
+        rows
+    )
+    .execute(&mut *tx)
+    .await?
+    .rows_affected();
+    Ok(deleted)
 }
 
 /// Where somebody stands on such a list.

@@ -182,7 +182,8 @@ pub struct Members {
     pub count: i64,
 }
 
-/// Who is in a conversation: the first `limit` of them, all admins, and how many there are.
+/// Who is in a conversation: the first `limit` of them, all admins, and how many there are. Who has
+/// deleted their account stays in dialogs, and in no group.
 ///
 /// # Errors
 /// Only where the database fails.
@@ -191,13 +192,19 @@ pub async fn members(db: &Db, id: ConversationId, limit: i64) -> Result<Members,
         Member,
         "select u.id, u.name, m.is_admin, m.joined_at, m.read_seq, m.delivered_seq
          from members m join users u on u.id = m.user_id
-         where m.conversation_id = $1 order by m.joined_at, m.user_id limit $2",
+         where m.conversation_id = $1 and (m.kind = 'dialog' or u.deleted_at is null)
+         order by m.joined_at, m.user_id limit $2",
         id.0,
         limit
     );
     let counted = sqlx::query!(
-        r#"select count(*) as "count!", array_agg(user_id order by user_id) filter (where is_admin) as admins
-           from members where conversation_id = $1"#,
+        r#"select count(*) - (select count(*) from account_deletions d
+                              join members g on g.conversation_id = $1 and g.user_id = d.user_id and g.kind = 'group')
+                  as "count!",
+                  array_agg(m.user_id order by m.user_id) filter (
+                      where m.is_admin and not exists (select from account_deletions d where d.user_id = m.user_id))
+                  as admins
+           from members m where m.conversation_id = $1"#,
         id.0
     );
     let first = first.fetch_all(&db.pool).await?;

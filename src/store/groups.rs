@@ -94,6 +94,7 @@ pub async fn create(db: &Db, creator: UserId, name: &GroupName, user_ids: &[User
 }
 
 /// A page of the people in a group, the longest-standing first; it starts past a place, not below it.
+/// Without those who have deleted their account and are about to leave.
 ///
 /// # Errors
 /// Only where the database fails.
@@ -103,7 +104,7 @@ pub async fn users(db: &Db, group: ConversationId, limit: i64, start: ListStart)
         GroupUser,
         "select u.id, u.name, u.first_name, u.last_name, u.username, m.is_admin, m.joined_at
          from members m join users u on u.id = m.user_id
-         where m.conversation_id = $1 and m.kind = 'group'
+         where m.conversation_id = $1 and m.kind = 'group' and u.deleted_at is null
            and (m.joined_at, m.user_id) > (coalesce($2::timestamptz, '-infinity'), coalesce($3::bigint, 0))
          order by m.joined_at, m.user_id limit $4 offset $5",
         group.0,

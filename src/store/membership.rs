@@ -130,7 +130,8 @@ pub(super) async fn lock(connection: &mut PgConnection, group: GroupId) -> Resul
     .ok_or_else(Error::no_such_group)
 }
 
-/// The current name of a member; `None` where the user is none.
+/// The current name of a member; `None` where the user is none. A deleted account is a member of nothing,
+/// though its turn to leave this group may be to come.
 async fn member_name(
     connection: &mut PgConnection,
     group: ConversationId,
@@ -138,7 +139,7 @@ async fn member_name(
 ) -> Result<Option<String>, Error> {
     Ok(sqlx::query_scalar!(
         "select u.name from members m join users u on u.id = m.user_id
-         where m.conversation_id = $1 and m.user_id = $2",
+         where m.conversation_id = $1 and m.user_id = $2 and u.deleted_at is null",
         group.0,
         user.0
     )
@@ -156,7 +157,8 @@ pub(super) struct Left {
 }
 
 /// Takes a user out of groups whose conversations are locked. A group that has lost its last admin
-/// gets its longest-standing member as one, a group without members ends. The same number of
+/// gets its longest-standing member as one, unless all who stay have deleted their accounts too and are
+/// about to leave; a group without members ends. The same number of
 /// statements for any number of groups: their locks hold up everybody who writes there.
 pub(super) async fn leave_locked(
     connection: &mut PgConnection,
@@ -175,8 +177,10 @@ pub(super) async fn leave_locked(
          from unnest($1::bigint[]) as g (id)
          cross join lateral (select n.conversation_id, n.user_id from members n
                              where n.conversation_id = g.id and n.kind = 'group'
+                               and not exists (select from account_deletions d where d.user_id = n.user_id)
                              order by n.joined_at, n.user_id limit 1) next
-         where not exists (select from members a where a.conversation_id = g.id and a.is_admin)
+         where not exists (select from members a where a.conversation_id = g.id and a.is_admin
+                             and not exists (select from account_deletions d where d.user_id = a.user_id))
            and m.conversation_id = next.conversation_id and m.user_id = next.user_id
          returning m.conversation_id, m.user_id, (select u.name from users u where u.id = m.user_id) as "name!""#,
         &left

@@ -2,6 +2,7 @@
 //! write pipeline. Functions say what they need and return what was there, and a constraint's name
 //! becomes the caller's error where the query stands.
 
+pub mod account_deletions;
 pub mod accounts;
 pub mod admins;
 pub mod bus;

@@ -179,8 +179,17 @@ pub async fn read_all(db: &Db, user: UserId) -> Result<WasRead, Error> {
     .await?)
 }
 
-/// Deletes what came to a deleted account. What it sent stays with those who have it.
-pub(super) async fn forget(tx: &mut sqlx::PgConnection, user: UserId) -> Result<(), Error> {
-    sqlx::query!("delete from notifications where user_id = $1", user.0).execute(tx).await?;
-    Ok(())
+/// Deletes some of what came to a deleted account, and says how much. What it sent stays with those
+/// who have it.
+pub(super) async fn delete_portion(tx: &mut sqlx::PgConnection, user: UserId, rows: i64) -> Result<u64, Error> {
+    let done = sqlx::query!(
+        "delete from notifications n
+         using (select id from notifications where user_id = $1 order by id desc limit $2 for update skip locked) gone
+         where n.id = gone.id",
+        user.0,
+        rows
+    )
+    .execute(tx)
+    .await?;
+    Ok(done.rows_affected())
 }

@@ -1,5 +1,7 @@
 //! People: who there is, and what they are called.
 
+use sqlx::PgConnection;
+
 use super::Db;
 use crate::error::{Code, Error};
 use crate::model::{Email, GroupId, Page, Timestamp, UserId, UserQuery, Username};
@@ -182,6 +184,29 @@ pub async fn credentials(db: &Db, name: &SignInName) -> Result<Option<(User, Str
         };
         (user, row.password_hash)
     }))
+}
+
+/// Keeps two accounts from being deleted before the transaction ends, so that what it lets refer to
+/// them does not outlive them, and gives back their names. In the order of their ids, as all lock.
+///
+/// # Errors
+/// `unauthorized` where the one who asks is gone, `not_found` where the other one is; `field` names them.
+pub(super) async fn lock_pair(
+    connection: &mut PgConnection,
+    asker: UserId,
+    other: UserId,
+    field: &str,
+) -> Result<[String; 2], Error> {
+    let locked = sqlx::query!(
+        "select id, name from users where id = any($1) and deleted_at is null order by id for share",
+        &[asker.0, other.0]
+    )
+    .fetch_all(connection)
+    .await?;
+    let name = |id: UserId| locked.iter().find(|user| user.id == id.0).map(|user| user.name.clone());
+    let asker_name = name(asker).ok_or_else(Error::unauthorized)?;
+    let other_name = name(other).ok_or_else(|| Error::no_such_user(field))?;
+    Ok([asker_name, other_name])
 }
 
 /// The hash of a person's password.

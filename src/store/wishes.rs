@@ -1,26 +1,27 @@
 //! What one member wants of a conversation, for themselves alone: to begin it, to be rid of it, to
 //! call it spam.
 
-use super::Db;
 use super::conversations::Extent;
+use super::{Db, users};
 use crate::error::Error;
 use crate::model::{ConversationId, Seq, UserId};
 
 /// Begins a dialog, unless there is one.
 ///
 /// # Errors
-/// `not_found` where the other is no user, `blocked` where they take nothing from the one who asks.
+/// `not_found` where the other is no user, `blocked` where they take nothing from the one who asks,
+/// `unauthorized` where the one who asks is gone.
 pub async fn begin_dialog(db: &Db, asker: UserId, other: UserId) -> Result<(), Error> {
-    let row = sqlx::query!(
-        r#"select exists (select from blocks where user_id = $2 and blocked_id = $1) as "is_blocked!"
-           from users where id = $2 and deleted_at is null"#,
+    let mut tx = db.pool.begin().await?;
+    users::lock_pair(&mut tx, asker, other, "params.receiverId").await?;
+    let is_blocked = sqlx::query_scalar!(
+        r#"select exists (select from blocks where user_id = $2 and blocked_id = $1) as "is_blocked!""#,
         asker.0,
         other.0
     )
-    .fetch_optional(&db.pool)
-    .await?
-    .ok_or_else(|| Error::no_such_user("params.receiverId"))?;
-    if row.is_blocked {
+    .fetch_one(&mut *tx)
+    .await?;
+    if is_blocked {
         return Err(Error::blocked());
     }
     sqlx::query!(
@@ -37,9 +38,9 @@ pub async fn begin_dialog(db: &Db, asker: UserId, other: UserId) -> Result<(), E
         asker.0,
         other.0
     )
-    .execute(&db.pool)
+    .execute(&mut *tx)
     .await?;
-    Ok(())
+    Ok(tx.commit().await?)
 }
 
 /// Clears a conversation for one member and takes it off their lists, until there is a new message.

@@ -1,6 +1,8 @@
 //! Accounts over HTTP, from sign-up to deletion, and what every route has in common.
 
 mod deletion;
+mod deletion_in_portions;
+mod deletion_races;
 mod edge;
 mod limits;
 mod own_data;
