@@ -1,5 +1,5 @@
 //! Reading order: [`options`] what can be asked for, [`round`] how it goes, [`faults`] what is done
-//! to the server, [`people`] who talks meanwhile, [`record`] what is written down, [`judge`] what
+//! to the server, [`people`] who talks meanwhile, [`scenarios`] rounds that follow a script, [`record`] what is written down, [`judge`] what
 //! it proves, [`report`] how that is said.
 
 pub(crate) mod faults;
@@ -13,6 +13,7 @@ pub(crate) mod record;
 mod recorder;
 mod report;
 mod round;
+mod scenarios;
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, BufWriter, Write as _};

@@ -44,6 +44,22 @@ pub(crate) enum Seen {
     Memory { server: usize, kib: u64 },
     /// Something is done to the server.
     Fault { fault: String, phase: Phase },
+    /// A ping of the protocol, sent right behind a request.
+    Ping { socket: SocketId, number: u64 },
+    /// A pong, with the number of its ping.
+    Pong { socket: SocketId, number: u64 },
+    /// A right login that was asked for at `asked`; no status where nobody answers.
+    Login { asked: Micros, status: Option<u16> },
+    /// A server was started in surroundings in which it is to work or to refuse; why not, where it did not start.
+    Start { surroundings: String, is_to_work: bool, refusal: Option<String> },
+    /// All that was acknowledged before is in a backup, which is taken now, or in a standby that stops here.
+    Backup,
+    /// The backup is in place of the data: what came after it is lost, and a new history begins.
+    Restored,
+    /// A token of `owner`, issued at `issued`, was shown to `route`; whose account answered, if one did.
+    Token { owner: String, issued: Micros, route: String, opened: Option<String> },
+    /// Stands for what belongs to a lost history, in the part of a record that outlived it.
+    Lost,
     /// A fault that cannot be made here.
     NotMade { fault: String, why: String },
     /// From here on nobody writes, and the final truth is asked for.

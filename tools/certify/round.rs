@@ -15,10 +15,12 @@ use super::options::{Load, Run, Watch};
 use super::people::{Device, Stage, World, set_up, truth};
 use super::process::folder::Folder;
 use super::process::hark::Hark;
+use super::process::pgbouncer::PgBouncer;
 use super::process::postgres::Postgres;
 use super::ready;
 use super::record::{Entry, Round, Seen};
 use super::recorder::Recorder;
+use super::scenarios::{self, Scenario};
 
 /// How long people may take until everything they sent is confirmed or refused.
 const SETTLES_WITHIN: Duration = Duration::from_mins(2);
@@ -36,6 +38,8 @@ pub(crate) struct Plan {
     pub(crate) name: String,
     /// What is done.
     pub(crate) faults: Vec<Fault>,
+    /// The script that it follows, if one.
+    pub(crate) scenario: Option<Scenario>,
     /// How many servers there are.
     pub(crate) servers: usize,
     /// Whether the server runs a PostgreSQL of its own.
@@ -51,32 +55,48 @@ pub(crate) fn plans(run: &Run, seed: u64) -> Vec<Plan> {
     use clap::ValueEnum as _;
     let all = Fault::value_variants();
     let alone: &[Fault] = if run.faults.is_empty() { all } else { &run.faults };
+    let scripted = |fault: &Fault| {
+        Scenario::of(*fault).iter().map(|scenario| Plan {
+            name: scenario.name().to_owned(),
+            faults: Vec::new(),
+            scenario: Some(*scenario),
+            servers: 1,
+            private: false,
+            load_for: Duration::ZERO,
+            seed,
+        })
+    };
     let mut plans: Vec<Plan> = alone
         .iter()
+        .filter(|fault| fault.lane() != Lane::History)
         .map(|fault| Plan {
             name: fault.name(),
             faults: vec![*fault],
+            scenario: None,
             servers: if *fault == Fault::KillOneOfTwo { 2 } else { 1 },
             private: fault.lane() != Lane::Database && *fault != Fault::KillOneOfTwo,
             load_for: run.load.duration(),
             seed,
         })
+        .chain(alone.iter().flat_map(scripted))
         .collect();
     if run.faults.is_empty() || run.mixed {
         let of_private = |fault: &Fault| {
-            fault.lane() == Lane::Clients
+            fault.lane() == Lane::Clients && fault.is_mixable()
                 || matches!(fault, Fault::KillServer | Fault::RestartServer | Fault::KillPostgres)
         };
         let mixed = |name: &str, servers, private, faults| Plan {
             name: name.to_owned(),
             faults,
+            scenario: None,
             servers,
             private,
             load_for: run.load.duration() * 4,
             seed,
         };
         plans.push(mixed("mixed-one-server", 1, true, all.iter().copied().filter(of_private).collect()));
-        plans.push(mixed("mixed-two-servers", 2, false, all.to_vec()));
+        let all = all.iter().copied().filter(|fault| fault.is_mixable());
+        plans.push(mixed("mixed-two-servers", 2, false, all.collect()));
     }
     plans
 }
@@ -86,9 +106,12 @@ pub(crate) fn plans(run: &Run, seed: u64) -> Vec<Plan> {
 /// # Errors
 /// What cannot be started.
 pub(crate) async fn run(plan: &Plan, run: &Run) -> Result<Vec<Entry>, String> {
+    if let Some(scenario) = plan.scenario {
+        return scenarios::run(scenario, run, plan.seed).await;
+    }
     let recorder = Recorder::new();
     let mut folder = Folder::new(run.keep).map_err(|error| error.to_string())?;
-    let (clock, environment) = match plan.faults.contains(&Fault::ClockJump).then(|| faketime(run)).flatten() {
+    let (clock, mut environment) = match plan.faults.contains(&Fault::ClockJump).then(|| faketime(run)).flatten() {
         Some(library) => {
             let file = folder.path().join("clock");
             set_clock(&file, 0).map_err(|error| error.to_string())?;
@@ -102,19 +125,34 @@ pub(crate) async fn run(plan: &Plan, run: &Run) -> Result<Vec<Entry>, String> {
         let disk = plan.faults.contains(&Fault::FullDisk);
         Some(Postgres::start(&mut folder, run.postgres_bin.as_deref(), environment.clone(), disk).await?)
     };
+    let mut bouncer = None;
+    if let (true, Some(postgres)) = (plan.faults.contains(&Fault::Pgbouncer), &postgres) {
+        bouncer = match behind_pgbouncer(postgres, &folder, run, &recorder).await {
+            Ok(bouncer) => Some(bouncer),
+            Err(why) => {
+                recorder.note(why);
+                return Ok(recorder.take());
+            }
+        };
+    }
+    if plan.faults.contains(&Fault::Abuse) {
+        environment.extend(abusable());
+    }
     let mut servers = Vec::new();
     for nth in 0..plan.servers {
         let data = folder.path().join(format!("hark-{nth}"));
-        let url = postgres.as_ref().map(Postgres::url);
+        let url = bouncer.as_ref().map(PgBouncer::url).or_else(|| postgres.as_ref().map(Postgres::url));
         servers.push(Hark::start(run.hark.clone(), data, url, environment.clone()).await?);
     }
     let addresses = servers.iter().map(Hark::address).collect();
     let targets = Targets {
         servers: servers.into_iter().map(Mutex::new).collect(),
         postgres: postgres.map(Mutex::new),
+        bouncer: bouncer.map(Mutex::new),
         folder: Some(folder),
         clock,
         stop_for: Duration::from_secs(run.stop_seconds),
+        abuse_for: plan.load_for,
     };
     drive(plan, addresses, targets, &run.load, recorder).await
 }
@@ -128,13 +166,22 @@ pub(crate) async fn watch(watch: &Watch, seed: u64) -> Result<Vec<Entry>, String
     let plan = Plan {
         name: "watch".to_owned(),
         faults: if watch.faults.is_empty() { clients.to_vec() } else { watch.faults.clone() },
+        scenario: None,
         servers: watch.server.len(),
         private: false,
         load_for: watch.load.duration(),
         seed,
     };
     let addresses = watch.server.iter().map(|server| server.trim_end_matches('/').to_owned()).collect();
-    let targets = Targets { servers: Vec::new(), postgres: None, folder: None, clock: None, stop_for: Duration::ZERO };
+    let targets = Targets {
+        servers: Vec::new(),
+        postgres: None,
+        bouncer: None,
+        folder: None,
+        clock: None,
+        stop_for: Duration::ZERO,
+        abuse_for: plan.load_for,
+    };
     drive(&plan, addresses, targets, &watch.load, Recorder::new()).await
 }
 
@@ -216,6 +263,45 @@ async fn hurt(
             faults.retain(|other| *other != fault);
         }
     }
+}
+
+/// A PgBouncer in front of PostgreSQL, with which a server starts; and that one refuses another mode.
+///
+/// # Errors
+/// What is to be in the record in place of the round.
+async fn behind_pgbouncer(
+    postgres: &Postgres,
+    folder: &Folder,
+    run: &Run,
+    recorder: &Recorder,
+) -> Result<PgBouncer, Seen> {
+    let not_made = |why| Seen::NotMade { fault: Fault::Pgbouncer.name(), why };
+    let session = PgBouncer::start(postgres, "session", "session").await.map_err(not_made)?;
+    let transaction = PgBouncer::start(postgres, "transaction", "transaction").await.map_err(not_made)?;
+    for (bouncer, mode, is_to_work) in [(&session, "session", true), (&transaction, "transaction", false)] {
+        let data = folder.path().join(format!("hark-{mode}"));
+        let hark = Hark::try_start(run.hark.clone(), data, Some(bouncer.url()), Vec::new()).await;
+        let surroundings = format!("behind PgBouncer in {mode} mode");
+        let start = Seen::Start { surroundings, is_to_work, refusal: hark.as_ref().err().cloned() };
+        if let Ok(mut hark) = hark {
+            hark.kill().await;
+        } else if is_to_work {
+            return Err(start);
+        }
+        recorder.note(start);
+    }
+    Ok(session)
+}
+
+/// A server with its default limits, which takes each person of a run for one at an address of their own.
+fn abusable() -> Vec<(String, String)> {
+    let settings = [
+        ("HARK_TRUST_PROXY", "true"),
+        ("HARK_REQUESTS_PER_SECOND", "50"),
+        ("HARK_SIGN_UPS_PER_MINUTE", "10"),
+        ("HARK_LOGINS_PER_MINUTE", "30"),
+    ];
+    settings.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec()
 }
 
 fn faketime(run: &Run) -> Option<PathBuf> {

@@ -35,6 +35,8 @@ pub(super) struct Log<'a> {
     pub(super) visible: HashMap<i64, Micros>,
     /// When nobody wrote any more.
     pub(super) quiet: Micros,
+    /// When a backup was put in place of the data.
+    pub(super) restored: Option<Micros>,
 }
 
 /// A socket's life.
@@ -207,6 +209,7 @@ impl<'a> Log<'a> {
             names: HashMap::new(),
             visible: HashMap::new(),
             quiet: entries.last().map_or(0, |entry| entry.at),
+            restored: None,
         };
         let mut waiting = HashMap::new();
         for (nth, entry) in entries.iter().enumerate() {
@@ -270,7 +273,18 @@ impl<'a> Log<'a> {
             Seen::Untold { user, .. } => {
                 self.untold.insert(*user);
             }
-            Seen::Round(_) | Seen::Ready { .. } | Seen::Memory { .. } | Seen::NotMade { .. } => {}
+            Seen::Restored => self.restored = Some(at),
+            Seen::Round(_)
+            | Seen::Ready { .. }
+            | Seen::Memory { .. }
+            | Seen::NotMade { .. }
+            | Seen::Ping { .. }
+            | Seen::Pong { .. }
+            | Seen::Login { .. }
+            | Seen::Start { .. }
+            | Seen::Backup
+            | Seen::Token { .. }
+            | Seen::Lost => {}
         }
     }
 
@@ -321,6 +335,7 @@ impl<'a> Log<'a> {
                 let place = asked.place();
                 rows.filter_map(|row| Some((place?, Message::read(row)?))).collect()
             }
+            "searchMessages" => rows.filter_map(|row| Some((Message::place(row)?, Message::read(row)?))).collect(),
             "listConversations" => rows
                 .filter_map(|row| {
                     let last = &row["lastMessage"];

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use super::log::{Asked, Log, Outcome};
 use super::{Hearing, Ruling};
-use crate::certify::record::{Micros, Place, UserId};
+use crate::certify::record::{Change, Micros, Place, UserId};
 
 /// A request that somebody be in a group or not.
 #[derive(Clone, Copy)]
@@ -136,6 +136,46 @@ pub(super) fn added_get_everything(log: &Log<'_>) -> Ruling {
                     let what = || format!("{user} was added to {place} before {message:?} and does not have it");
                     hearing.expect(has_it, what, [span.entry, *entry]);
                 }
+            }
+        }
+    }
+    hearing.end()
+}
+
+/// Who nobody asked to be in a group gets nothing of it, and is let in to nothing.
+pub(super) fn never_added_get_nothing(log: &Log<'_>) -> Ruling {
+    let mut hearing = Hearing::of(log, 6, "who was never added to a group gets nothing of it");
+    let steps = steps(log);
+    let was_added = |group, user, at| {
+        let steps = steps.get(&(group, user));
+        steps.is_some_and(|steps| steps.iter().any(|step| step.is_in && step.asked < at))
+    };
+    let is_known = |group| steps.range((group, UserId::MIN)..=(group, UserId::MAX)).next().is_some();
+    // Of a group that was made before the record begins nobody knows who is in it; after a restore it is of
+    // a lost history.
+    let is_strange = |group, user, at| (is_known(group) || log.restored.is_some()) && !was_added(group, user, at);
+    for told in &log.told {
+        let Place::Group(group) = told.place else { continue };
+        hearing.saw();
+        if is_strange(group, told.user, told.at) {
+            let what = format!("{} was never added to {} and is told {:?}", told.user, told.place, told.message);
+            hearing.wrong(what, [told.entry]);
+        }
+    }
+    for asked in log.asked.iter().filter(|asked| asked.is_done()) {
+        let reads = matches!(asked.kind.as_str(), "messageInGroup" | "getlatestMessageGroup" | "readMessages");
+        if let (true, Some(Place::Group(group)), Some(at)) = (reads, asked.place(), asked.answered_at()) {
+            let what = || format!("{} was never added to group {group} and is let in by {}", asked.user, asked.kind);
+            hearing.expect(!is_strange(group, asked.user, at), what, asked.shown());
+        }
+    }
+    for synced in &log.synced {
+        for change in synced.changes {
+            if let Change::Message(Place::Group(group), message) = change
+                && is_strange(*group, synced.user, Micros::MAX)
+            {
+                let what = format!("{} was never added to group {group} and is told {message:?}", synced.user);
+                hearing.wrong(what, [synced.entry]);
             }
         }
     }

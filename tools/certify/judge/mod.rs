@@ -2,10 +2,13 @@
 
 mod changes;
 mod cursors;
+mod history;
 mod log;
 mod members;
 mod messages;
 mod order;
+mod pings;
+mod search;
 mod service;
 #[cfg(test)]
 mod tests;
@@ -70,7 +73,9 @@ impl Verdict {
 
 /// Judges what was seen in one round.
 pub(crate) fn judge(entries: &[Entry]) -> Verdict {
-    let log = Log::read(entries);
+    let lost = history::lost(entries);
+    let surviving = history::surviving(entries, lost.as_ref());
+    let log = Log::read(&surviving);
     let rulings = vec![
         messages::none_lost(&log),
         order::readable_at_once(&log),
@@ -80,15 +85,22 @@ pub(crate) fn judge(entries: &[Entry]) -> Verdict {
         order::dense_and_the_same(&log),
         order::pushes_rise(&log),
         cursors::complete(&log),
+        history::no_cursor_hides_what_is_new(&log, entries, lost.as_ref()),
         unread::exact(&log),
         members::removed_get_nothing(&log),
         members::added_get_everything(&log),
+        members::never_added_get_nothing(&log),
         service::neighbours_wait_for_nobody(&log),
+        service::abuse_refuses_nobody(&log),
         service::memory_is_bounded(&log),
         service::everything_is_answered(&log),
         service::away_means_away(&log),
         service::nobody_is_disconnected(&log),
         service::servers_come_back(&log),
+        service::starts_or_refuses(&log),
+        history::lost_tokens_open_nothing(&log, lost.as_ref()),
+        search::finds_what_was_acknowledged(&log),
+        pings::are_answered(&log),
     ];
     Verdict { rulings, counts: counts(&log) }
 }

@@ -9,6 +9,8 @@ use crate::certify::faults::{Fault, Lane};
 use crate::certify::record::{Micros, Seen, Side};
 
 const SECOND: Micros = 1_000_000;
+/// The fault that is one person's.
+const ABUSE: &str = "abuse";
 /// Longest wait for an answer, whatever is done to PostgreSQL.
 const ANSWERS_WITHIN: Micros = 15 * SECOND;
 /// Longest wait while nothing but a client is bad.
@@ -51,6 +53,54 @@ pub(super) fn neighbours_wait_for_nobody(log: &Log<'_>) -> Ruling {
         if is_beside && !is_troubled(log, asked.at, answered) {
             let what = || format!("{} was answered after {} ms", asked.kind, (answered - asked.at) / 1000);
             hearing.expect(answered - asked.at <= NEIGHBOURS_WITHIN, what, asked.shown());
+        }
+    }
+    hearing.end()
+}
+
+/// While one person abuses the server, within its limits, nobody else is refused for it: no request, no
+/// login, and `/readyz` says 200.
+pub(super) fn abuse_refuses_nobody(log: &Log<'_>) -> Ruling {
+    let mut hearing = Hearing::of(log, 7, "the abuse of one person refuses nobody else");
+    let is_abused = |from, to| {
+        let mut windows = log.faults.iter().filter(|window| window.fault == ABUSE);
+        windows.any(|window| window.begun <= from && window.meets(from, to)) && !is_troubled(log, from, to)
+    };
+    for asked in &log.asked {
+        if !asked.answered_at().is_some_and(|answered| is_abused(asked.at, answered)) {
+            continue;
+        }
+        let code = code(asked);
+        let what = || format!("{} of {} is refused: {}", asked.kind, asked.user, code.unwrap_or_default());
+        hearing.expect(!matches!(code, Some("overloaded" | "internal")), what, asked.shown());
+    }
+    for (nth, entry) in log.entries.iter().enumerate() {
+        let (asked, status, question) = match &entry.seen {
+            Seen::Ready { asked, status, .. } => (*asked, *status, "/readyz"),
+            Seen::Login { asked, status } => (*asked, *status, "a right login"),
+            _ => continue,
+        };
+        if is_abused(asked, entry.at) {
+            let waited = entry.at - asked;
+            let what = || format!("{question} is answered {status:?} after {} ms", waited / 1000);
+            let is_well = status.is_some_and(|status| status < 300) && waited <= NEIGHBOURS_WITHIN;
+            hearing.expect(is_well, what, [nth]);
+        }
+    }
+    hearing.end()
+}
+
+/// The server works where it can, and says at the start where it cannot.
+pub(super) fn starts_or_refuses(log: &Log<'_>) -> Ruling {
+    let mut hearing = Hearing::of(log, 0, "what cannot work is refused at the start, with a sentence");
+    for (nth, entry) in log.entries.iter().enumerate() {
+        if let Seen::Start { surroundings, is_to_work, refusal } = &entry.seen {
+            let what = || match refusal {
+                Some(refusal) => format!("{surroundings}: it does not start: {refusal}"),
+                None => format!("{surroundings}: it starts"),
+            };
+            let has_sentence = refusal.as_deref().is_some_and(|refusal| refusal.contains("PgBouncer"));
+            hearing.expect(if *is_to_work { refusal.is_none() } else { has_sentence }, what, [nth]);
         }
     }
     hearing.end()

@@ -80,7 +80,11 @@ pub(crate) fn choose(device: &mut Device) -> Option<Choice> {
             Some((kind, place.target(me), Purpose::Other))
         }
         86..90 => device.sync(),
-        90..92 => Some(("listConversations", json!({ "limit": 20 }), Purpose::Other)),
+        90..91 => Some(("listConversations", json!({ "limit": 20 }), Purpose::Other)),
+        91..92 => {
+            let draft = device.confirmed.choose(&mut device.rng)?;
+            Some(("searchMessages", json!({ "query": draft.name, "limit": 100 }), Purpose::Other))
+        }
         92..95 => {
             // Once more what is confirmed long ago: it must be the same message.
             let draft = device.confirmed.choose(&mut device.rng)?.clone();

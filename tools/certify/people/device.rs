@@ -26,6 +26,8 @@ const AGAIN_AFTER: Duration = Duration::from_millis(300);
 /// Before the first try to come back; it doubles with each.
 const BACK_AFTER: Duration = Duration::from_millis(50);
 const BACK_AFTER_AT_MOST: Duration = Duration::from_secs(2);
+/// A ping goes out behind one request of so many.
+const PINGS_ONE_OF: u32 = 20;
 /// How many messages a device remembers.
 const REMEMBERS: usize = 40;
 
@@ -191,7 +193,8 @@ impl Device {
     /// A new message to somewhere.
     pub(super) fn draft(&mut self, place: Place) -> Draft {
         self.next_message += 1;
-        let name = format!("{}.{}.{}", self.account.id, self.number, self.next_message);
+        // A word of its own, which is the beginning of no other.
+        let name = format!("{}x{}x{}z", self.account.id, self.number, self.next_message);
         let content = format!("{name} {}", filler(&mut self.rng));
         Draft { place, name, content }
     }
@@ -199,7 +202,11 @@ impl Device {
     async fn ask(&mut self, link: &mut Link, (kind, params, purpose): Choice) -> bool {
         self.next_id += 1;
         self.waiting.insert(self.next_id, purpose);
-        link.ask(kind, &params, self.next_id).await
+        if self.rng.random_ratio(1, PINGS_ONE_OF) {
+            link.ask_and_ping(kind, &params, self.next_id).await
+        } else {
+            link.ask(kind, &params, self.next_id).await
+        }
     }
 
     /// Takes a reply, and says what to ask at once.

@@ -90,7 +90,28 @@ impl Link {
         let Some(frame) = raw(&text) else { return false };
         // Before it is written: a reply may be here before we are back.
         self.note(Seen::Request { socket: self.number, frame });
-        let sent = timeout(TAKES_WITHIN, self.stream.send(Message::text(text))).await.is_ok_and(|sent| sent.is_ok());
+        self.write(&[Message::text(text)]).await
+    }
+
+    /// Sends a request and a ping behind it, in one go; false where the socket is gone.
+    pub(crate) async fn ask_and_ping(&mut self, kind: &str, params: &Value, id: u64) -> bool {
+        let text = json!({ "type": kind, "params": params, "id": id }).to_string();
+        let Some(frame) = raw(&text) else { return false };
+        let socket = self.number;
+        self.note(Seen::Request { socket, frame });
+        // Later pings have higher numbers: that of their request.
+        self.note(Seen::Ping { socket, number: id });
+        self.write(&[Message::text(text), Message::Ping(id.to_be_bytes().to_vec().into())]).await
+    }
+
+    async fn write(&mut self, messages: &[Message]) -> bool {
+        let written = timeout(TAKES_WITHIN, async {
+            for message in messages {
+                self.stream.feed(message.clone()).await?;
+            }
+            self.stream.flush().await
+        });
+        let sent = written.await.is_ok_and(|sent| sent.is_ok());
         if !sent {
             self.note(Seen::Closed { socket: self.number, code: None, by: Side::Server });
         }
@@ -107,6 +128,12 @@ impl Link {
                 },
                 Some(Ok(Message::Close(frame))) => {
                     frame.map_or((None, String::new()), |frame| (Some(frame.code.into()), frame.reason.to_string()))
+                }
+                Some(Ok(Message::Pong(payload))) => {
+                    if let Ok(number) = payload.as_ref().try_into().map(u64::from_be_bytes) {
+                        self.note(Seen::Pong { socket: self.number, number });
+                    }
+                    continue;
                 }
                 Some(Ok(_)) => continue,
                 Some(Err(_)) | None => (None, String::new()),
@@ -130,12 +157,21 @@ impl Link {
 
     /// Asks one thing and waits for its reply; None where the socket ends, or `patience` does.
     pub(crate) async fn call(&mut self, kind: &str, params: &Value, patience: Duration) -> Option<Value> {
-        if !self.ask(kind, params, 0).await {
+        self.call_as(kind, params, 0, patience).await
+    }
+
+    /// The same under a number of its own, with a ping behind it.
+    pub(crate) async fn call_as(&mut self, kind: &str, params: &Value, id: u64, patience: Duration) -> Option<Value> {
+        let is_sent =
+            if id == 0 { self.ask(kind, params, id).await } else { self.ask_and_ping(kind, params, id).await };
+        if !is_sent {
             return None;
         }
         let reply = async {
             loop {
                 match self.hear().await {
+                    // An answer that was given up comes late.
+                    Heard::Reply(reply) if reply["id"] != id => {}
                     Heard::Reply(reply) => return Some(reply),
                     Heard::Push(_) => {}
                     Heard::End(..) => return None,

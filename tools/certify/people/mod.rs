@@ -8,5 +8,5 @@ pub(crate) mod truth;
 mod world;
 
 pub(crate) use device::{Device, Stage};
-pub(crate) use setup::set_up;
-pub(crate) use world::World;
+pub(crate) use setup::{client, set_up, signed_up};
+pub(crate) use world::{World, world_of};

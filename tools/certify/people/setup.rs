@@ -31,9 +31,9 @@ pub(crate) async fn set_up(
     seed: u64,
     recorder: &Recorder,
 ) -> Result<World, String> {
-    let http = Client::builder().no_proxy().timeout(PATIENCE).build().map_err(|error| error.to_string())?;
     let mut people = Vec::new();
     for nth in 0..number {
+        let http = client(nth)?;
         let email = format!("{name}-{nth}@certify.invalid");
         people.push(signed_up(&http, &servers[0], &email, &format!("Person {nth}")).await?);
     }
@@ -75,8 +75,20 @@ pub(crate) async fn set_up(
     Ok(world)
 }
 
+/// A client at an address of its own, for a server that believes a proxy; another one does not care.
+///
+/// # Errors
+/// Where there can be none.
+pub(crate) fn client(nth: usize) -> Result<Client, String> {
+    let address = format!("10.{}.{}.{}", nth >> 16 & 255, nth >> 8 & 255, nth & 255);
+    let address = address.parse().map_err(|_| format!("{address} is no header"))?;
+    let headers = [(reqwest::header::HeaderName::from_static("x-forwarded-for"), address)].into_iter().collect();
+    let client = Client::builder().no_proxy().timeout(PATIENCE).default_headers(headers);
+    client.build().map_err(|error| error.to_string())
+}
+
 /// Waits where the server takes only so many a minute.
-async fn signed_up(http: &Client, server: &str, email: &str, name: &str) -> Result<Account, String> {
+pub(crate) async fn signed_up(http: &Client, server: &str, email: &str, name: &str) -> Result<Account, String> {
     let deadline = Instant::now() + SIGNS_UP_WITHIN;
     let mut made = false;
     loop {

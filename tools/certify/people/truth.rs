@@ -31,6 +31,20 @@ pub(crate) async fn ask_all(world: &World, recorder: &Recorder) {
     }
 }
 
+/// Asks what came after cursors that somebody holds of a history that was lost.
+pub(crate) async fn ask_since(world: &World, person: &Account, cursors: &[String], recorder: &Recorder) {
+    let (mut witness, user) = (Witness { world, person, link: None }, person.id);
+    for cursor in spread(cursors.to_vec()) {
+        match witness.since(&cursor).await {
+            Ok((complete, changes)) => recorder.note(Seen::Synced { user, cursor, complete, changes }),
+            Err(what) => recorder.note(Seen::Untold { user, what }),
+        }
+    }
+    if let Some(link) = witness.link {
+        link.close().await;
+    }
+}
+
 struct Witness<'a> {
     world: &'a World,
     person: &'a Account,

@@ -46,6 +46,11 @@ pub(crate) enum Pair {
     Unsure,
 }
 
+/// A world without groups, of people whose truth is to be asked.
+pub(crate) fn world_of(servers: Vec<String>, people: Vec<Account>) -> World {
+    World::new(servers, people, Vec::new(), HashMap::new())
+}
+
 impl World {
     /// Before anybody has done anything; `pairs` says who is in which group.
     pub(crate) fn new(

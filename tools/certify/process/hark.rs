@@ -43,7 +43,30 @@ impl Hark {
         program: PathBuf,
         data: PathBuf,
         database: Option<String>,
+        environment: Vec<(String, String)>,
+    ) -> Result<Self, String> {
+        Self::start_as(program, data, database, environment, true).await
+    }
+
+    /// Tries once to start a server on a free port.
+    ///
+    /// # Errors
+    /// With its last words, where it does not start.
+    pub(crate) async fn try_start(
+        program: PathBuf,
+        data: PathBuf,
+        database: Option<String>,
+        environment: Vec<(String, String)>,
+    ) -> Result<Self, String> {
+        Self::start_as(program, data, database, environment, false).await
+    }
+
+    async fn start_as(
+        program: PathBuf,
+        data: PathBuf,
+        database: Option<String>,
         mut environment: Vec<(String, String)>,
+        is_patient: bool,
     ) -> Result<Self, String> {
         // Taken once, so that it comes back where its clients look for it.
         let listener = TcpListener::bind("127.0.0.1:0").map_err(|error| error.to_string())?;
@@ -55,8 +78,20 @@ impl Hark {
         }
         let log = data.with_extension("log");
         let mut hark = Self { program, data, port, environment, child: None, log };
+        if !is_patient {
+            return match hark.spawn_once(Instant::now() + STOPS_WITHIN).await? {
+                true => Ok(hark),
+                false => Err(hark.last_words()),
+            };
+        }
         hark.spawn().await?;
         Ok(hark)
+    }
+
+    /// The last line of its log.
+    fn last_words(&self) -> String {
+        let log = std::fs::read_to_string(&self.log).unwrap_or_default();
+        log.lines().last().unwrap_or("it says nothing").to_owned()
     }
 
     /// `http://…`, without a slash at its end.

@@ -1,7 +1,9 @@
 //! The processes of a run: started, hurt and ended.
 
+mod clusters;
 pub(crate) mod folder;
 pub(crate) mod hark;
+pub(crate) mod pgbouncer;
 pub(crate) mod postgres;
 pub(crate) mod signals;
 

@@ -18,21 +18,22 @@ const GONE_WITHIN: Duration = Duration::from_secs(5);
 /// The whole of a file system that can be filled up, in MiB.
 const DISK_MIB: u64 = 4096;
 /// Who connects, and to what.
-const USER: &str = "hark";
+pub(super) const USER: &str = "hark";
 
 /// A cluster, and its postmaster while one runs.
 #[derive(Debug)]
 pub(crate) struct Postgres {
-    programs: PathBuf,
-    data: PathBuf,
-    sockets: PathBuf,
+    pub(super) programs: PathBuf,
+    /// The cluster that it runs on.
+    pub(super) data: PathBuf,
+    pub(super) sockets: PathBuf,
     /// As whom it runs, where that is not ourselves: root may not.
-    account: Option<(u32, u32)>,
-    environment: Vec<(String, String)>,
-    child: Option<Child>,
+    pub(super) account: Option<(u32, u32)>,
+    pub(super) environment: Vec<(String, String)>,
+    pub(super) child: Option<Child>,
     /// Whether the data is on a file system that can be filled up.
-    disk: bool,
-    log: PathBuf,
+    pub(super) disk: bool,
+    pub(super) log: PathBuf,
 }
 
 impl Postgres {
@@ -62,9 +63,7 @@ impl Postgres {
         let log = folder.path().join("postgres.log");
         let mut postgres =
             Self { programs, data: home.join("data"), sockets, account, environment, child: None, disk, log };
-        let mut initdb = postgres.command("initdb");
-        initdb.args(["-U", USER, "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync", "-D"]).arg(&postgres.data);
-        run(initdb).await?;
+        postgres.init(&postgres.data).await?;
         postgres.spawn().await?;
         Ok(postgres)
     }
@@ -92,7 +91,8 @@ impl Postgres {
         let pid_file = self.data.join("postmaster.pid");
         let is_ready = || {
             let text = fs::read_to_string(&pid_file).unwrap_or_default();
-            text.lines().next() == Some(&pid.to_string()) && text.lines().any(|line| line.trim() == "ready")
+            let is_up = |line: &str| matches!(line.trim(), "ready" | "standby");
+            text.lines().next() == Some(&pid.to_string()) && text.lines().any(is_up)
         };
         // One that has ended will not get ready.
         wait_for(READY_WITHIN, || is_ready() || !signals::is_alive(pid)).await;
@@ -151,11 +151,17 @@ impl Postgres {
         Ok(())
     }
 
-    fn command(&self, program: &str) -> Command {
+    pub(super) async fn init(&self, data: &Path) -> Result<(), String> {
+        let mut initdb = self.command("initdb");
+        initdb.args(["-U", USER, "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync", "-D"]).arg(data);
+        run(initdb).await
+    }
+
+    pub(super) fn command(&self, program: &str) -> Command {
         self.account_command(&self.programs.join(program))
     }
 
-    fn account_command(&self, program: &Path) -> Command {
+    pub(super) fn account_command(&self, program: &Path) -> Command {
         let mut command = Command::new(program);
         command.env_clear().env("LC_ALL", "C").env("PATH", "/usr/bin:/bin").current_dir("/").stdin(Stdio::null());
         command.process_group(0).kill_on_drop(true);

@@ -1,5 +1,8 @@
 //! What is done to a server.
 
+mod abuse;
+mod read_only;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -14,6 +17,7 @@ use tokio::time::sleep;
 use super::hostile;
 use super::people::World;
 use super::process::hark::Hark;
+use super::process::pgbouncer::PgBouncer;
 use super::process::postgres::Postgres;
 use super::process::signals;
 use super::ready::{clock_of, wait_until_ready};
@@ -55,6 +59,18 @@ pub(crate) enum Fault {
     SlowReader,
     /// Clients send what is no request
     Garbage,
+    /// PostgreSQL takes no writes for a moment, and connections that were made then would never take any
+    ReadOnly,
+    /// SIGKILL to PgBouncer, between the server and PostgreSQL, and a start; in transaction mode a server refuses to start
+    Pgbouncer,
+    /// One person floods the server within their limits: groups with others in them, searches, notifications, logins
+    Abuse,
+    /// A dump is restored, once and twice, into another cluster and into the same one
+    RestoreDump,
+    /// A copy of PostgreSQL's folder is put back
+    RestoreFolder,
+    /// A standby that lags takes over from a primary that is killed, and the server runs on
+    PromoteStandby,
 }
 
 /// Who is hurt. Faults of one lane come one after the other, those of different lanes as they like.
@@ -66,6 +82,8 @@ pub(crate) enum Lane {
     Database,
     /// Its sockets: what a client can do.
     Clients,
+    /// What the database remembers. These follow a script, in rounds of their own.
+    History,
 }
 
 impl Fault {
@@ -83,9 +101,17 @@ impl Fault {
             | Self::StopPostgres
             | Self::FullDisk
             | Self::FailingWrites
-            | Self::ClockJump => Lane::Database,
-            Self::CutFrame | Self::SlowReader | Self::Garbage => Lane::Clients,
+            | Self::ClockJump
+            | Self::ReadOnly
+            | Self::Pgbouncer => Lane::Database,
+            Self::CutFrame | Self::SlowReader | Self::Garbage | Self::Abuse => Lane::Clients,
+            Self::RestoreDump | Self::RestoreFolder | Self::PromoteStandby => Lane::History,
         }
+    }
+
+    /// Whether it can be mixed with others, on any server.
+    pub(crate) fn is_mixable(self) -> bool {
+        self.lane() != Lane::History && !matches!(self, Self::Pgbouncer | Self::Abuse)
     }
 }
 
@@ -95,12 +121,16 @@ pub(crate) struct Targets {
     pub(crate) servers: Vec<Mutex<Hark>>,
     /// PostgreSQL, where it is apart from the server.
     pub(crate) postgres: Option<Mutex<Postgres>>,
+    /// What is between the servers and PostgreSQL.
+    pub(crate) bouncer: Option<Mutex<PgBouncer>>,
     /// The folder of the round, whose file system may be filled up.
     pub(crate) folder: Option<super::process::folder::Folder>,
     /// The file that says how far the clock is off, where it can be.
     pub(crate) clock: Option<PathBuf>,
     /// How long PostgreSQL is stopped.
     pub(crate) stop_for: Duration,
+    /// How long one person abuses the server.
+    pub(crate) abuse_for: Duration,
 }
 
 impl Targets {
@@ -129,6 +159,11 @@ impl Targets {
             Fault::Garbage => {
                 note(Phase::Begun);
                 hostile::garbage(world, rng).await;
+            }
+            Fault::Abuse => {
+                let cast = abuse::Cast::sign_up(world).await?;
+                note(Phase::Begun);
+                cast.abuse(world, recorder, self.abuse_for).await;
             }
             Fault::KillServer | Fault::KillOneOfTwo | Fault::RestartServer => {
                 let mut server = self.servers.choose(rng).ok_or("the server is not ours")?.lock().await;
@@ -162,6 +197,19 @@ impl Targets {
             Fault::FullDisk => self.fill_disk(note, rng).await?,
             Fault::FailingWrites => self.fail_writes(note, rng).await?,
             Fault::ClockJump => self.jump(note, &world.servers, rng).await?,
+            Fault::ReadOnly => self.make_read_only(note, rng).await?,
+            Fault::Pgbouncer => {
+                let mut bouncer = self.bouncer.as_ref().ok_or("PgBouncer is not installed")?.lock().await;
+                note(Phase::Begun);
+                bouncer.kill().await;
+                note(Phase::Away);
+                pause(rng, 200..4000).await;
+                note(Phase::Back);
+                bouncer.spawn().await?;
+            }
+            Fault::RestoreDump | Fault::RestoreFolder | Fault::PromoteStandby => {
+                return Err("it is a round of its own".to_owned());
+            }
         }
         if fault.lane() != Lane::Clients {
             // Of a database that was just killed a server may not know yet.
