@@ -130,6 +130,7 @@ pub(crate) async fn run(plan: &Plan, run: &Run) -> Result<Vec<Entry>, String> {
         bouncer = match behind_pgbouncer(postgres, &folder, run, &recorder).await {
             Ok(bouncer) => Some(bouncer),
             Err(why) => {
+                recorder.note(Seen::Round(Round { name: plan.name.clone(), seed: plan.seed }));
                 recorder.note(why);
                 return Ok(recorder.take());
             }

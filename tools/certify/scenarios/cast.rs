@@ -138,8 +138,8 @@ impl Cast {
     }
 
     /// What is new: as many changes of the groups as were lost, but other ones, the numbers of the lost
-    /// strangers for others, and messages.
-    pub(super) async fn after(&mut self, turns: usize) -> Result<(), String> {
+    /// strangers for others, and messages, most of them once the server has had time to see what it has become.
+    pub(super) async fn after(&mut self, turns: usize, rests: Duration) -> Result<(), String> {
         self.sent.clear();
         self.member(0, "removeUserFromGroup", self.tea.id, 1).await;
         self.tea.members.retain(|who| *who != 1);
@@ -149,6 +149,7 @@ impl Cast {
             self.send(who, Place::Group(self.tea.id)).await;
             self.send(who.min(2), Place::Group(self.chess.id)).await;
         }
+        sleep(rests).await;
         self.drain().await;
         self.strangers("new").await?;
         self.try_tokens().await;

@@ -22,7 +22,9 @@ use super::record::{Entry, Phase, Round, Seen};
 use super::recorder::Recorder;
 
 /// How long the server has to put new messages into its index before they are looked for once more.
-const INDEXES_FOR: Duration = Duration::from_secs(3);
+const INDEXES_FOR: Duration = Duration::from_secs(1);
+/// How long a server may take to try again what it does beside its requests.
+const RETRIES_WITHIN: Duration = Duration::from_secs(6);
 /// Things that people do in a lost history: more than come after it, so that no number is past the lost ones.
 const LOST_TURNS: usize = 240;
 const TURNS: usize = 160;
@@ -114,6 +116,7 @@ pub(crate) async fn run(scenario: Scenario, run: &Run, seed: u64) -> Result<Vec<
         hark.stop().await?;
         postgres.restore_into_new_cluster(dump, "first").await?;
         hark.spawn().await?;
+        cast.drain().await;
     }
 
     let is_untold = |told: Result<(), String>| told.err().map(|what| recorder.note(Seen::Untold { user: 0, what }));
@@ -128,7 +131,9 @@ pub(crate) async fn run(scenario: Scenario, run: &Run, seed: u64) -> Result<Vec<
     }
     recorder.fault(&fault, Phase::Over);
 
-    is_untold(cast.after(TURNS).await);
+    cast.drain().await;
+    let rests = if scenario.server_runs_on() { RETRIES_WITHIN } else { Duration::ZERO };
+    is_untold(cast.after(TURNS, rests).await);
     sleep(INDEXES_FOR).await;
     cast.search_all().await;
     cast.drain().await;
