@@ -10,4 +10,4 @@ select count(*) from write_messages(
     (select array_agg(2 * (:first + 1 + nth % 64)) from generate_series(0, 255) nth)::bigint[],
     array_fill(repeat('m', 100), array[256]),
     array_fill(null::text, array[256]),
-    array_fill(null::bigint, array[256]));
+    array_fill(null::bigint, array[256]), false);

@@ -87,7 +87,7 @@ pub struct Config {
     #[arg(long, global = true, env = "HARK_DATABASE_CONNECTIONS", value_name = "HARK_DATABASE_CONNECTIONS", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub database_connections: u32,
 
-    /// Writers side by side, each with one connection of its own; a conversation is always on the same one. By default one for two cores, at most 4
+    /// Writers side by side, each with one connection of its own, and up to two more while conversations are locked; a conversation is always on the same one. By default one for two cores, at most 4
     #[arg(long, global = true, env = "HARK_WRITERS", value_name = "HARK_WRITERS", value_parser = clap::value_parser!(u16).range(1..=64))]
     pub writers: Option<u16>,
 

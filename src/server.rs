@@ -101,7 +101,7 @@ impl Server {
         }
         // Connections of their own: neither do reads hold up sends, nor does a worker thread that
         // ends take a connection with it while the writers drain.
-        let beside = db.beside(database, config.writers().into()).await;
+        let beside = db.beside(database, u32::from(config.writers()) * u32::from(Writer::CONNECTIONS)).await;
         let writer_db = beside.map_err(|error| StartError::Database(error.causes()))?;
 
         let metrics = Metrics::default();

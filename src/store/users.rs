@@ -155,17 +155,30 @@ pub async fn find(db: &Db, id: UserId) -> Result<Option<User>, Error> {
     .await?)
 }
 
+/// What a sign-in is checked against.
+#[derive(Debug)]
+pub struct Credentials {
+    /// Who signs in.
+    pub user: User,
+    /// PHC string.
+    pub password_hash: String,
+    /// From where they are signed in, and were until their sessions ran out.
+    pub session_addresses: Vec<String>,
+}
+
 /// Who signs in by this, with the hash of their password.
 ///
 /// # Errors
 /// Only where the database fails.
-pub async fn credentials(db: &Db, name: &SignInName) -> Result<Option<(User, String)>, Error> {
+pub async fn credentials(db: &Db, name: &SignInName) -> Result<Option<Credentials>, Error> {
     let (email, username) = match name {
         SignInName::Email(email) => (Some(email.as_str()), None),
         SignInName::Username(username) => (None, Some(username.as_str())),
     };
     let row = sqlx::query!(
-        r#"select id, email, username, first_name, last_name, created_at, updated_at, password_hash as "password_hash!"
+        r#"select id, email, username, first_name, last_name, created_at, updated_at, password_hash as "password_hash!",
+                  array(select distinct s.address from sessions s where s.user_id = users.id and s.address is not null)
+                      as "session_addresses!"
            from users where deleted_at is null and (lower(email) = lower($1) or lower(username) = lower($2))"#,
         email,
         username
@@ -182,7 +195,7 @@ pub async fn credentials(db: &Db, name: &SignInName) -> Result<Option<(User, Str
             created_at: row.created_at.into(),
             updated_at: row.updated_at.into(),
         };
-        (user, row.password_hash)
+        Credentials { user, password_hash: row.password_hash, session_addresses: row.session_addresses }
     }))
 }
 

@@ -3,9 +3,11 @@
 //!
 //! A few writers run side by side, and a conversation is always on the same one, so that its
 //! messages are handed to delivery in the order of `seq`. One bad message refuses itself, never
-//! its neighbours.
+//! its neighbours, and a conversation that somebody else has locked holds up nobody's sends but its own.
 
 mod call;
+mod deferred;
+mod lane;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -17,7 +19,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use self::call::{Failure, Kept, KnownLists, Row};
+use self::call::{KnownLists, Row};
+use self::lane::{Lane, MAX_PATIENT, Written};
 use super::Db;
 use super::groups::MemberIds;
 use super::member_lists::{MemberList, MemberLists};
@@ -25,8 +28,6 @@ use crate::error::Error;
 use crate::model::{ClientMessageId, Content, ConversationId, MessageId, Seq, SocketId, Target, Timestamp, UserId};
 use crate::telemetry::Metrics;
 
-/// Most messages of one transaction.
-const MAX_BATCH: usize = 256;
 /// A message is `close` to the one before it where less than this lies between them.
 const CLOSE: Duration = Duration::from_secs(10);
 
@@ -102,6 +103,25 @@ pub struct RepliedTo {
     pub content: String,
 }
 
+impl Draft {
+    fn conversation(&self) -> ConversationKey {
+        match self.target {
+            Target::User(UserId(other)) => {
+                ConversationKey { group: None, low_user: self.sender.0.min(other), high_user: self.sender.0.max(other) }
+            }
+            Target::Group(group) => ConversationKey { group: Some(group.0), low_user: 0, high_user: 0 },
+        }
+    }
+}
+
+/// A conversation as sends name it. In this order all nodes lock them: dialogs, then groups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct ConversationKey {
+    group: Option<i64>,
+    low_user: i64,
+    high_user: i64,
+}
+
 struct Job {
     draft: Draft,
     done: Done,
@@ -112,6 +132,18 @@ struct Job {
 
 type Done = oneshot::Sender<Result<Receipt, Error>>;
 
+impl Job {
+    /// Tells the sender that nothing was stored, and why.
+    fn refuse(self, error: &Error) {
+        let refusal = || Err(Error::new(error.code(), error.to_string()));
+        // A sender who is gone needs no answer.
+        let _ = self.done.send(refusal());
+        for (_, done) in self.repeats {
+            let _ = done.send(refusal());
+        }
+    }
+}
+
 /// Takes messages and answers each with its receipt, after the commit.
 #[derive(Debug)]
 pub struct Writer {
@@ -121,7 +153,12 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Starts `writers` on the current runtime, two tasks each, with one connection of `db` each.
+    /// Connections that one writer takes: its own, and those on which it waits for conversations that
+    /// are locked.
+    pub const CONNECTIONS: u16 = 1 + MAX_PATIENT;
+
+    /// Starts `writers` on the current runtime, two tasks each, with [`CONNECTIONS`](Self::CONNECTIONS) of
+    /// `db` each at most.
     ///
     /// `on_commit` is called with each batch after its commit, in the order of `seq` for each
     /// conversation. It must not block.
@@ -133,11 +170,12 @@ impl Writer {
         let mut tasks = JoinSet::new();
         let queues = (0..writers)
             .map(|_| {
-                let (sender, receiver) = mpsc::channel((queue / usize::from(writers)).max(1));
+                let capacity = (queue / usize::from(writers)).max(1);
+                let (sender, receiver) = mpsc::channel(capacity);
                 // One batch is told of while the next one is written.
                 let (written, to_settle) = mpsc::channel(1);
                 let lane = Lane { db: db.clone(), metrics: metrics.clone(), written };
-                tasks.spawn(lane.run(receiver, stop.clone()));
+                tasks.spawn(lane.run(receiver, capacity, stop.clone()));
                 let settling = Settling {
                     member_lists: db.member_lists.clone(),
                     metrics: metrics.clone(),
@@ -176,79 +214,8 @@ impl Writer {
     /// Both sides of a dialog are on the same writer.
     fn queue_of(&self, draft: &Draft) -> usize {
         let mut hasher = DefaultHasher::new();
-        match draft.target {
-            Target::User(receiver) => (draft.sender.min(receiver), draft.sender.max(receiver)).hash(&mut hasher),
-            Target::Group(group) => group.hash(&mut hasher),
-        }
+        draft.conversation().hash(&mut hasher);
         usize::try_from(hasher.finish() % self.queues.len() as u64).expect("less than the number of queues")
-    }
-}
-
-/// One writer: a queue, and the conversations that are on it.
-struct Lane {
-    db: Db,
-    metrics: Metrics,
-    written: mpsc::Sender<Written>,
-}
-
-/// A batch that is committed.
-struct Written {
-    batch: Vec<Job>,
-    rows: Vec<Row>,
-    known: KnownLists,
-}
-
-impl Lane {
-    async fn run(self, mut queue: mpsc::Receiver<Job>, stop: CancellationToken) {
-        let mut kept = Kept::default();
-        loop {
-            let mut jobs = Vec::new();
-            tokio::select! {
-                biased;
-                () = stop.cancelled(), if !queue.is_closed() => queue.close(),
-                taken = queue.recv_many(&mut jobs, MAX_BATCH) => match taken {
-                    0 => return,
-                    _ => self.write(&mut kept, without_repeats(jobs)).await,
-                },
-            }
-        }
-    }
-
-    /// Commits a batch and answers every job in it.
-    async fn write(&self, kept: &mut Kept, batch: Vec<Job>) {
-        let started = std::time::Instant::now();
-        // Kept until the answer is there: only what is named in the call may be relied on after it.
-        let known = self.known_lists(&batch);
-        let drafts: Vec<&Draft> = batch.iter().map(|job| &job.draft).collect();
-        match call::write(&self.db, kept, &drafts, &known).await {
-            Ok(rows) => {
-                self.metrics.batch_written(batch.len(), started.elapsed());
-                self.written.send(Written { batch, rows, known }).await.expect("it goes on until we are gone");
-            }
-            // PostgreSQL refused the batch and rolled it back as a whole; whoever is to blame for it
-            // is alone in a batch of one.
-            Err(Failure::Refused(error)) if batch.len() > 1 => {
-                drop(Error::from(error).into_answer());
-                for job in batch {
-                    Box::pin(self.write(kept, vec![job])).await;
-                }
-            }
-            Err(failure) => {
-                let told = Error::from(failure).into_answer();
-                let refusal = || Err(Error::new(told.code, told.message.clone()));
-                for job in batch {
-                    let _ = job.done.send(refusal());
-                    for (_, done) in job.repeats {
-                        let _ = done.send(refusal());
-                    }
-                }
-            }
-        }
-    }
-
-    fn known_lists(&self, batch: &[Job]) -> KnownLists {
-        let groups = batch.iter().filter_map(|job| job.draft.target.group());
-        groups.filter_map(|group| Some((group.into(), self.db.member_lists.get(group.into())?))).collect()
     }
 }
 

@@ -51,3 +51,4 @@ mod sync;
 mod typing;
 mod unread;
 mod wishes;
+mod writer;

@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use super::super::member_lists::MemberList;
 use super::super::{Db, TRUSTED_IDLE, cannot_be_reached};
-use super::{Draft, Receipt};
+use super::{ConversationKey, Draft, Receipt};
 use crate::error::Error;
 use crate::model::{ClientMessageId, ConversationId, Seq, Target, Timestamp, UserId};
 
@@ -36,6 +36,15 @@ impl Kept {
     }
 }
 
+/// What a call does where somebody else has locked a conversation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Waits {
+    /// Goes past it; the sends to it are not stored, see [`Row::is_locked`].
+    Never,
+    /// Waits. For a batch of one conversation: whoever waits must hold nobody up.
+    ForItsConversation,
+}
+
 /// Writes a batch, and says for each draft, in their order, what became of it. A race with another
 /// node (the same client id in two conversations, a deadlock) rolls it back, and the next try sees
 /// what the other one committed.
@@ -44,22 +53,30 @@ pub(super) async fn write(
     kept: &mut Kept,
     drafts: &[&Draft],
     known: &KnownLists,
+    waits: Waits,
 ) -> Result<Vec<Row>, Failure> {
     let mut tries = 1;
     loop {
-        let Ok(result) = timeout(WRITE_WITHIN, write_once(db, kept, drafts, known)).await else {
+        let Ok(result) = timeout(WRITE_WITHIN, write_once(db, kept, drafts, known, waits)).await else {
             return Err(Failure::Unknown("a write took too long".into()));
         };
         match result {
             Ok(rows) => return Ok(rows),
             Err(error) if tries < MAX_TRIES && lost_a_race(&error) => tries += 1,
+            Err(error) if is_lock_timeout(&error) => return Err(Failure::LockTimeout(error)),
             Err(error) if says_no(&error) => return Err(Failure::Refused(error)),
             Err(error) => return Err(Failure::Unknown(error.into())),
         }
     }
 }
 
-async fn write_once(db: &Db, kept: &mut Kept, drafts: &[&Draft], known: &KnownLists) -> Result<Vec<Row>, sqlx::Error> {
+async fn write_once(
+    db: &Db,
+    kept: &mut Kept,
+    drafts: &[&Draft],
+    known: &KnownLists,
+    waits: Waits,
+) -> Result<Vec<Row>, sqlx::Error> {
     let mut connection = kept.take(db).await?;
     let Batch { lows, highs, groups, places } = Batch::of(drafts);
     let known_versions: Vec<Option<i64>> =
@@ -77,7 +94,7 @@ async fn write_once(db: &Db, kept: &mut Kept, drafts: &[&Draft], known: &KnownLi
                   sender_name, receiver_name, group_name,
                   reply_sender_id as "reply_sender_id?: _", reply_sender_name, reply_content,
                   member_version, member_ids
-           from write_messages($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"#,
+           from write_messages($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"#,
         &lows as &[Option<i64>],
         &highs as &[Option<i64>],
         &groups as &[Option<i64>],
@@ -87,7 +104,8 @@ async fn write_once(db: &Db, kept: &mut Kept, drafts: &[&Draft], known: &KnownLi
         &receivers as &[Option<i64>],
         &contents as &[&str],
         &client_ids as &[Option<&str>],
-        &replies_to as &[Option<i64>]
+        &replies_to as &[Option<i64>],
+        waits == Waits::ForItsConversation
     )
     .fetch_all(&mut *connection)
     .await?;
@@ -108,23 +126,16 @@ struct Batch {
 
 impl Batch {
     fn of(drafts: &[&Draft]) -> Self {
-        // Dialogs sort before groups.
-        let ends: Vec<(Option<i64>, i64, i64)> = drafts
-            .iter()
-            .map(|draft| match draft.target {
-                Target::User(UserId(other)) => (None, draft.sender.0.min(other), draft.sender.0.max(other)),
-                Target::Group(group) => (Some(group.0), 0, 0),
-            })
-            .collect();
+        let ends: Vec<ConversationKey> = drafts.iter().map(|draft| draft.conversation()).collect();
         let mut conversations = ends.clone();
         conversations.sort_unstable();
         conversations.dedup();
         let place = |end| conversations.partition_point(|conversation| conversation <= end);
         Self {
             places: ends.iter().map(|end| i32::try_from(place(end)).expect("a batch is small")).collect(),
-            lows: conversations.iter().map(|(group, low, _)| group.is_none().then_some(*low)).collect(),
-            highs: conversations.iter().map(|(group, _, high)| group.is_none().then_some(*high)).collect(),
-            groups: conversations.iter().map(|(group, ..)| *group).collect(),
+            lows: conversations.iter().map(|key| key.group.is_none().then_some(key.low_user)).collect(),
+            highs: conversations.iter().map(|key| key.group.is_none().then_some(key.high_user)).collect(),
+            groups: conversations.iter().map(|key| key.group).collect(),
         }
     }
 }
@@ -133,6 +144,8 @@ impl Batch {
 pub(super) enum Failure {
     /// PostgreSQL said no: nothing of it is stored.
     Refused(sqlx::Error),
+    /// Somebody has held a lock for too long: nothing of it is stored.
+    LockTimeout(sqlx::Error),
     /// It was cut off: it may be stored or not.
     Unknown(Box<dyn std::error::Error + Send + Sync>),
 }
@@ -140,7 +153,7 @@ pub(super) enum Failure {
 impl From<Failure> for Error {
     fn from(failure: Failure) -> Self {
         match failure {
-            Failure::Refused(error) => error.into(),
+            Failure::Refused(error) | Failure::LockTimeout(error) => error.into(),
             Failure::Unknown(cause) => Self::unavailable(cause),
         }
     }
@@ -167,6 +180,11 @@ pub(super) struct Row {
 }
 
 impl Row {
+    /// Whether somebody else has locked its conversation, so that nothing became of it.
+    pub(super) fn is_locked(&self) -> bool {
+        self.outcome == "locked"
+    }
+
     /// What a repeat to `target` is told: the receipt of the first, or the refusal where it would
     /// get the same.
     pub(super) fn repeat_receipt(&self, first: &Draft, target: Target) -> Result<Receipt, Error> {
@@ -200,11 +218,14 @@ impl Row {
     }
 }
 
-/// Whether PostgreSQL has looked at the batch and rolled it back. A lock that took too long is one
-/// conversation's: the others in the batch need not hear of it.
+/// Whether PostgreSQL has looked at the batch and rolled it back.
 fn says_no(error: &sqlx::Error) -> bool {
-    let Some(error_of_database) = error.as_database_error() else { return false };
-    !cannot_be_reached(error) || error_of_database.code().as_deref() == Some("55P03")
+    error.as_database_error().is_some() && !cannot_be_reached(error)
+}
+
+/// Whether a lock took too long: it is one conversation's, and the others in the batch need not hear of it.
+fn is_lock_timeout(error: &sqlx::Error) -> bool {
+    error.as_database_error().and_then(sqlx::error::DatabaseError::code).as_deref() == Some("55P03")
 }
 
 /// Unique violation, serialization failure, deadlock: the transaction is rolled back for certain.
