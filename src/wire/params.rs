@@ -88,10 +88,11 @@ impl Value<'_> {
         }
     }
 
-    /// An integer from `min` to `max`. `1.0` and `"1"` are none; leniency here would be a promise.
+    /// An integer from `min` to `max`. JSON has one type of numbers, so `1.0` and `1e2` are integers;
+    /// `"1"` is none.
     fn integer(self, min: i64, max: i64) -> Result<i64, Refusal> {
         let number: Option<i64> = match self {
-            Self::Json(raw) => serde_json::from_str(raw.get()).ok(),
+            Self::Json(raw) => serde_json::from_str(raw.get()).ok().or_else(|| whole(raw)),
             Self::Text(text) => text.parse().ok(),
         };
         match number {
@@ -301,6 +302,15 @@ impl<'a> Fields<'a> {
             _ => Ok(None),
         }
     }
+}
+
+/// The integer that a number with a fraction or an exponent stands for, such as `1.0` or `1e2`.
+fn whole(raw: &RawValue) -> Option<i64> {
+    let number: f64 = serde_json::from_str(raw.get()).ok()?;
+    #[expect(clippy::cast_precision_loss, reason = "2^53 is exact")]
+    let is_exact = number.abs() <= MAX_ID as f64;
+    #[expect(clippy::cast_possible_truncation, reason = "it is whole, and within 2^53")]
+    (is_exact && number.fract() == 0.0).then_some(number as i64)
 }
 
 fn object(json: &str) -> serde_json::Result<HashMap<String, Value<'_>>> {

@@ -246,9 +246,9 @@ async fn a_bad_field_is_named() {
 async fn numbers_have_ranges() {
     let server = TestServer::start().await;
     let (user, mut client) = server.client("Patrick0").await;
-    let (me, not_integers) = (user.id, [json!("1"), json!(1.0), json!(1.5), json!(true), json!([1]), json!({})]);
-    let too_large = [json!(MAX_ID + 1), json!(u64::MAX), json!(1e300)];
-    let too_small = [json!(0), json!(-1), json!(i64::MIN)];
+    let (me, not_integers) = (user.id, [json!("1"), json!("1.0"), json!(1.5), json!(true), json!([1]), json!({})]);
+    let too_large = [json!(MAX_ID + 1), json!(u64::MAX), json!(1e17), json!(1e300)];
+    let too_small = [json!(0), json!(-0.0), json!(-1), json!(-1.0), json!(1e-300), json!(i64::MIN)];
     let bad: Vec<&Value> = not_integers.iter().chain(&too_large).chain(&too_small).collect();
     for value in &bad {
         for kind in ["listLastMessage", "getlatestMessageDialog"] {
@@ -284,6 +284,36 @@ async fn numbers_have_ranges() {
     }
     let nobody = refused(&mut client, "privateMessage", json!({ "receiverId": MAX_ID, "content": "Hi" })).await;
     assert_eq!(nobody.0, "not_found");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn numbers_without_a_fraction_are_integers_however_they_are_written() {
+    let server = TestServer::start().await;
+    let (_, mut client) = server.client("Patrick0").await;
+    let others = [server.user("Bob").await, server.user("Cleo").await];
+    assert_eq!(others.map(|user| user.id), [2, 3]);
+    let mut success = async |kind: &str, params: &str| {
+        client.send_text(&format!(r#"{{"type": "{kind}", "params": {params}, "id": 1}}"#)).await;
+        let reply = client.reply_to(1).await;
+        assert_eq!(reply["success"], true, "{kind} {params}: {reply}");
+        reply["params"].clone()
+    };
+    let group = success("newGroup", r#"{"groupName": "Tea", "userIds": [2.0, 0.3e1]}"#).await;
+    assert_eq!(group["item"]["groupId"], 1);
+    let receipt = success("messageInGroup", r#"{"groupId": 1.0, "content": "Hi"}"#).await;
+    assert_eq!(receipt["item"]["seq"], 1);
+    success("privateMessage", r#"{"receiverId": 2.000, "content": "Hi"}"#).await;
+    success("replyMessage", r#"{"messageId": 10e-1, "content": "Hi too"}"#).await;
+    for limit in ["5.0", "5e0", "1e2", "1E+2", "100.00"] {
+        let page =
+            success("getlatestMessageGroup", &format!(r#"{{"groupId": 1, "limit": {limit}, "page": 1.0}}"#)).await;
+        assert_eq!(page["data"].as_array().map(Vec::len), Some(2), "{page}");
+    }
+    let before = success("getlatestMessageGroup", r#"{"groupId": 1, "limit": 1.0, "before": 2.0}"#).await;
+    assert_eq!(before["data"][0]["seq"], 1);
+    let read = success("readMessages", r#"{"groupId": 1, "seq": 2.0}"#).await;
+    assert_eq!(read["item"]["seq"], 2);
+    success("getOnlineInfo", r#"{"userIds": [2.0]}"#).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -267,7 +267,7 @@ async fn page_parameters_are_checked_and_named() {
         (json!({ "limit": 0 }), "params.limit must be an integer from 1 to 100"),
         (json!({ "limit": 101 }), "params.limit must be an integer from 1 to 100"),
         (json!({ "limit": "5" }), "params.limit must be an integer from 1 to 100"),
-        (json!({ "limit": 2.0 }), "params.limit must be an integer from 1 to 100"),
+        (json!({ "limit": 2.5 }), "params.limit must be an integer from 1 to 100"),
         (json!({ "page": 0 }), "params.page must be an integer from 1"),
         (json!({ "page": -1 }), "params.page must be an integer from 1"),
         (json!({ "page": 9_007_199_254_740_992_i64 }), "params.page must be an integer from 1"),
