@@ -139,7 +139,7 @@ pub(super) struct Sessions {
 }
 
 /// Sign up
-#[utoipa::path(post, path = "/api/v1/auth/sign-up", tag = "auth", request_body = SignUp, responses(
+#[utoipa::path(post, path = "/api/v1/auth/sign-up", operation_id = "signUp", tag = "auth", request_body = SignUp, responses(
     (status = 201, body = Own, description = "Stored"),
     (status = 400, body = ErrorBody, description = "A field is missing or out of its range"),
     (status = 409, body = ErrorBody, description = "The e-mail address or the username is taken"),
@@ -147,17 +147,22 @@ pub(super) struct Sessions {
     (status = 429, body = ErrorBody, description = "Too many sign-ups from one address; see Retry-After"),
 ))]
 pub(super) async fn sign_up(app: Data<App>, client: Client, body: Body<SignUp>) -> Result<HttpResponse, HttpError> {
+    Ok(HttpResponse::build(StatusCode::CREATED).json(create_account(&app, &client, body.0).await?))
+}
+
+/// Stores a new account.
+pub(super) async fn create_account(app: &App, client: &Client, account: SignUp) -> Result<Own, HttpError> {
     app.sign_ups.count(client.address)?;
-    let SignUp { email, username, password, first_name, last_name } = body.0;
+    let SignUp { email, username, password, first_name, last_name } = account;
     let password_hash = app.passwords.hash(password).await?;
     let first_name = first_name.and_then(PersonName::non_empty);
     let last_name = last_name.and_then(PersonName::non_empty);
     let user = users::create(&app.db, &NewUser { email, username, first_name, last_name, password_hash }).await?;
-    Ok(HttpResponse::build(StatusCode::CREATED).json(Own::from(user)))
+    Ok(user.into())
 }
 
 /// Sign in
-#[utoipa::path(post, path = "/api/v1/auth/login", tag = "auth", request_body = LogIn, responses(
+#[utoipa::path(post, path = "/api/v1/auth/login", operation_id = "logIn", tag = "auth", request_body = LogIn, responses(
     (status = 200, body = Token, description = "Done"),
     (status = 400, body = ErrorBody, description = "A field is missing or out of its range"),
     (status = 401, body = ErrorBody, description = "No such user, or not their password"),
@@ -165,8 +170,19 @@ pub(super) async fn sign_up(app: Data<App>, client: Client, body: Body<SignUp>) 
     (status = 429, body = ErrorBody, description = "Too many logins from one address; see Retry-After"),
 ))]
 pub(super) async fn log_in(app: Data<App>, client: Client, body: Body<LogIn>) -> Result<Json<Token>, HttpError> {
+    let token = open_session(&app, client, body.0).await?;
+    Ok(Json(token.ok_or_else(wrong_credentials)?))
+}
+
+/// The one refusal of a login, whatever is wrong with it.
+pub(super) fn wrong_credentials() -> Error {
+    Error::new(Code::Unauthorized, "The e-mail address, username or password is wrong")
+}
+
+/// Opens a session; `None` where there is no such user, or it is not their password.
+pub(super) async fn open_session(app: &App, client: Client, claimed: LogIn) -> Result<Option<Token>, HttpError> {
     app.logins.count(client.address)?;
-    let LogIn { email, username, password } = body.0;
+    let LogIn { email, username, password } = claimed;
     let name = email.map(SignInName::Email).or_else(|| username.map(SignInName::Username));
     let found = match &name {
         Some(name) => users::credentials(&app.db, name).await?,
@@ -174,16 +190,17 @@ pub(super) async fn log_in(app: Data<App>, client: Client, body: Body<LogIn>) ->
     };
     let hash = found.as_ref().map(|(_, hash)| hash.as_str());
     let matches = app.passwords.verify(Password::claimed(password), hash).await?;
-    let wrong = || Error::new(Code::Unauthorized, "The e-mail address, username or password is wrong");
-    let Some((user, hash)) = found.filter(|_| matches) else { return Err(wrong().into()) };
+    let Some((user, hash)) = found.filter(|_| matches) else { return Ok(None) };
     let expires_at = app.tokens.expiry();
     let from = Origin { user_agent: client.user_agent, address: Some(client.address.to_string()) };
-    let session = sessions::open(&app.db, user.id, &hash, moment(expires_at), &from).await?.ok_or_else(wrong)?;
-    token(&app, user, session, expires_at, "Signed in")
+    let Some(session) = sessions::open(&app.db, user.id, &hash, moment(expires_at), &from).await? else {
+        return Ok(None);
+    };
+    Ok(Some(token(app, user, session, expires_at, "Signed in")?))
 }
 
 /// A new token for the session
-#[utoipa::path(post, path = "/api/v1/auth/refresh", tag = "auth", security(("bearer" = [])), responses(
+#[utoipa::path(post, path = "/api/v1/auth/refresh", operation_id = "refreshToken", tag = "auth", security(("bearer" = [])), responses(
     (status = 200, body = Token, description = "Done"),
     (status = 401, body = ErrorBody, description = "No token that is good"),
 ))]
@@ -194,7 +211,7 @@ pub(super) async fn refresh(app: Data<App>, me: SignedIn) -> Result<Json<Token>,
     if !sessions::extend(&app.db, me.session, me.user, moment(expires_at)).await? {
         return Err(Error::unauthorized().into());
     }
-    token(&app, user, me.session, expires_at, "Refreshed")
+    Ok(Json(token(&app, user, me.session, expires_at, "Refreshed")?))
 }
 
 fn token(
@@ -203,9 +220,9 @@ fn token(
     session: SessionId,
     expires_at: i64,
     message: &'static str,
-) -> Result<Json<Token>, HttpError> {
+) -> Result<Token, HttpError> {
     let token = app.tokens.sign(user.id, user.email.clone(), user.first_name.clone(), session, expires_at)?;
-    Ok(Json(Token {
+    Ok(Token {
         message,
         token,
         expires_at: moment(expires_at).into(),
@@ -214,7 +231,7 @@ fn token(
         username: user.username,
         first_name: user.first_name,
         last_name: user.last_name,
-    }))
+    })
 }
 
 fn moment(seconds: i64) -> DateTime<chrono::Utc> {
@@ -222,7 +239,7 @@ fn moment(seconds: i64) -> DateTime<chrono::Utc> {
 }
 
 /// Sign out: the session ends and its sockets close
-#[utoipa::path(delete, path = "/api/v1/auth/logout", tag = "auth", security(("bearer" = [])), responses(
+#[utoipa::path(delete, path = "/api/v1/auth/logout", operation_id = "logOut", tag = "auth", security(("bearer" = [])), responses(
     (status = 204, description = "Done; there is no body"),
     (status = 401, body = ErrorBody, description = "No token that is good"),
 ))]
@@ -231,7 +248,7 @@ pub(super) async fn log_out(app: Data<App>, me: SignedIn) -> Result<HttpResponse
 }
 
 /// Where I am signed in
-#[utoipa::path(get, path = "/api/v1/auth/sessions", tag = "auth", security(("bearer" = [])), responses(
+#[utoipa::path(get, path = "/api/v1/auth/sessions", operation_id = "listSessions", tag = "auth", security(("bearer" = [])), responses(
     (status = 200, body = Sessions, description = "Done"),
     (status = 401, body = ErrorBody, description = "No token that is good"),
 ))]
@@ -242,7 +259,7 @@ pub(super) async fn sessions(app: Data<App>, me: SignedIn) -> Result<Json<Sessio
 }
 
 /// End one session
-#[utoipa::path(delete, path = "/api/v1/auth/sessions/{id}", tag = "auth", security(("bearer" = [])),
+#[utoipa::path(delete, path = "/api/v1/auth/sessions/{id}", operation_id = "endSession", tag = "auth", security(("bearer" = [])),
     params(("id" = i64, Path, description = "As `sessions` lists it")), responses(
     (status = 204, description = "Done; there is no body"),
     (status = 401, body = ErrorBody, description = "No token that is good"),

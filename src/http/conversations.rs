@@ -65,7 +65,7 @@ pub(super) struct Conversations {
 }
 
 /// My conversations, the one with the newest message first
-#[utoipa::path(get, path = "/api/v1/conversations", tag = "conversations", security(("bearer" = [])), params(
+#[utoipa::path(get, path = "/api/v1/conversations", operation_id = "listConversations", tag = "conversations", security(("bearer" = [])), params(
     ("filter" = Option<String>, Query, pattern = "^(all|unread|spam|groups|dialogs)$", description = "all, unread, spam, groups or dialogs; all where left out"),
     ("limit" = Option<i64>, Query, minimum = 1, maximum = 100, description = "Rows, 20 where left out"),
     ("page" = Option<i64>, Query, minimum = 1, description = "From 1"),
@@ -85,7 +85,7 @@ pub(super) async fn list(
 }
 
 /// One conversation with its members
-#[utoipa::path(get, path = "/api/v1/conversations/{kind}/{id}", tag = "conversations", security(("bearer" = [])), params(
+#[utoipa::path(get, path = "/api/v1/conversations/{kind}/{id}", operation_id = "readConversation", tag = "conversations", security(("bearer" = [])), params(
     ("kind" = String, Path, description = "users or groups"),
     ("id" = i64, Path, minimum = 1, description = "The other person of a dialog, or the group"),
 ), responses(
@@ -110,7 +110,7 @@ impl FromFields for WantedMessages {
 }
 
 /// What was said in a conversation, newest first
-#[utoipa::path(get, path = "/api/v1/conversations/{kind}/{id}/messages", tag = "conversations", security(("bearer" = [])), params(
+#[utoipa::path(get, path = "/api/v1/conversations/{kind}/{id}/messages", operation_id = "listMessages", tag = "conversations", security(("bearer" = [])), params(
     ("kind" = String, Path, description = "users or groups"),
     ("id" = i64, Path, minimum = 1, description = "The other person of a dialog, or the group"),
     ("limit" = Option<i64>, Query, minimum = 1, maximum = 100, description = "Rows, 20 where left out"),
@@ -150,6 +150,7 @@ pub(super) struct NewMessage {
 
 impl FromFields for NewMessage {
     fn from_fields(fields: &Fields<'_>) -> Result<Self, Error> {
+        fields.only(&["content", "clientMessageId", "replyTo"])?;
         Ok(Self {
             content: fields.required("content")?,
             client_message_id: fields.optional("clientMessageId")?,
@@ -159,7 +160,7 @@ impl FromFields for NewMessage {
 }
 
 /// Send a message
-#[utoipa::path(post, path = "/api/v1/conversations/{kind}/{id}/messages", tag = "conversations", security(("bearer" = [])), params(
+#[utoipa::path(post, path = "/api/v1/conversations/{kind}/{id}/messages", operation_id = "sendMessage", tag = "conversations", security(("bearer" = [])), params(
     ("kind" = String, Path, description = "users or groups"),
     ("id" = i64, Path, minimum = 1, description = "The other person of a dialog, or the group"),
 ), request_body = NewMessage, responses(

@@ -101,7 +101,7 @@ impl From<ConversationState> for ExportedConversation {
 }
 
 /// All of my data, as a download
-#[utoipa::path(get, path = "/api/v1/users/me/export", tag = "me", security(("bearer" = [])), responses(
+#[utoipa::path(get, path = "/api/v1/users/me/export", operation_id = "exportMe", tag = "me", security(("bearer" = [])), responses(
     (status = 200, body = Export, description = "The document, written while it is read; one that ends early is not JSON"),
     (status = 401, body = ErrorBody, description = "No token that is good"),
 ))]

@@ -10,11 +10,11 @@ use utoipa::ToSchema;
 use super::error::{ErrorBody, HttpError};
 use super::extract::{Asked, Body, Client, SignedIn};
 use super::to_its_end;
-use crate::app::App;
+use crate::app::{App, Identity};
 use crate::commands::{groups, presence};
 use crate::delivery::Event;
 use crate::error::{Code, Error};
-use crate::model::{Email, Password, PersonName, Timestamp, Username};
+use crate::model::{Email, Password, PersonName, Timestamp, UserId, Username};
 use crate::store::users::{self, Changes, User};
 use crate::store::{account_deletions, accounts};
 use crate::wire::params::{Fields, FromFields};
@@ -51,13 +51,13 @@ impl From<User> for Own {
 #[schema(rename_all = "camelCase")]
 pub(super) struct Change {
     #[schema(value_type = Option<String>, example = "patrick@example.org")]
-    email: Option<Option<Email>>,
+    pub(super) email: Option<Option<Email>>,
     #[schema(value_type = Option<String>, min_length = 1, max_length = 64, pattern = "^[^@\\s]+$", example = "patrick")]
-    username: Option<Option<Username>>,
+    pub(super) username: Option<Option<Username>>,
     #[schema(value_type = Option<String>, example = "Patrick")]
-    first_name: Option<Option<PersonName>>,
+    pub(super) first_name: Option<Option<PersonName>>,
     #[schema(value_type = Option<String>, example = "Star")]
-    last_name: Option<Option<PersonName>>,
+    pub(super) last_name: Option<Option<PersonName>>,
 }
 
 impl FromFields for Change {
@@ -66,8 +66,16 @@ impl FromFields for Change {
             Some(email) => Some(email),
             None => fields.nullable("userEmail")?,
         };
+        Ok(Self { email, ..Self::without_email(fields)? })
+    }
+}
+
+impl Change {
+    /// All but the e-mail address.
+    pub(super) fn without_email(fields: &Fields<'_>) -> Result<Self, Error> {
+        fields.only(&["email", "userEmail", "username", "firstName", "lastName"])?;
         Ok(Self {
-            email,
+            email: None,
             username: fields.nullable("username")?,
             first_name: fields.nullable("firstName")?,
             last_name: fields.nullable("lastName")?,
@@ -91,6 +99,7 @@ pub(super) struct ChangePassword {
 
 impl FromFields for ChangePassword {
     fn from_fields(fields: &Fields<'_>) -> Result<Self, Error> {
+        fields.only(&["oldPassword", "newPassword", "repeatNewPassword"])?;
         let change = Self {
             old_password: fields.required("oldPassword")?,
             new_password: fields.required("newPassword")?,
@@ -104,7 +113,7 @@ impl FromFields for ChangePassword {
 }
 
 /// My data
-#[utoipa::path(get, path = "/api/v1/users/me", tag = "me", security(("bearer" = [])), responses(
+#[utoipa::path(get, path = "/api/v1/users/me", operation_id = "readMe", tag = "me", security(("bearer" = [])), responses(
     (status = 200, body = Own, description = "Done"),
     (status = 401, body = ErrorBody, description = "No token that is good"),
 ))]
@@ -114,7 +123,7 @@ pub(super) async fn read(app: Data<App>, me: SignedIn) -> Result<Json<Own>, Http
 }
 
 /// Change my data
-#[utoipa::path(patch, path = "/api/v1/users/me", tag = "me", security(("bearer" = [])), request_body = Change, responses(
+#[utoipa::path(patch, path = "/api/v1/users/me", operation_id = "changeMe", tag = "me", security(("bearer" = [])), request_body = Change, responses(
     (status = 200, body = Own, description = "Done"),
     (status = 400, body = ErrorBody, description = "A field is out of its range, or neither e-mail address nor username would stay"),
     (status = 401, body = ErrorBody, description = "No token that is good"),
@@ -122,15 +131,21 @@ pub(super) async fn read(app: Data<App>, me: SignedIn) -> Result<Json<Own>, Http
     (status = 413, body = ErrorBody, description = "The body is over the limit"),
 ))]
 pub(super) async fn change(app: Data<App>, asked: Asked<Body<Change>>) -> Result<Json<Own>, HttpError> {
-    let Asked(me, Body(Change { email, username, first_name, last_name })) = asked;
+    let Asked(me, Body(change)) = asked;
+    Ok(Json(store_change(&app, me, change).await?))
+}
+
+/// Stores what has changed of somebody's own data.
+pub(super) async fn store_change(app: &App, me: Identity, change: Change) -> Result<Own, HttpError> {
+    let Change { email, username, first_name, last_name } = change;
     let name = |name: Option<Option<PersonName>>| name.map(|name| name.and_then(PersonName::non_empty));
     let changes = Changes { email, username, first_name: name(first_name), last_name: name(last_name) };
     let user = users::update(&app.db, me.user, &changes).await?.ok_or_else(Error::unauthorized)?;
-    Ok(Json(user.into()))
+    Ok(user.into())
 }
 
 /// Change my password; every other session ends
-#[utoipa::path(put, path = "/api/v1/users/me/password", tag = "me", security(("bearer" = [])), request_body = ChangePassword, responses(
+#[utoipa::path(put, path = "/api/v1/users/me/password", operation_id = "changeMyPassword", tag = "me", security(("bearer" = [])), request_body = ChangePassword, responses(
     (status = 204, description = "Done; there is no body"),
     (status = 400, body = ErrorBody, description = "The body or a field is not good; the message names it"),
     (status = 401, body = ErrorBody, description = "Not signed in, or not the old password"),
@@ -143,20 +158,37 @@ pub(super) async fn change_password(
     asked: Asked<Body<ChangePassword>>,
 ) -> Result<HttpResponse, HttpError> {
     let Asked(me, Body(change)) = asked;
+    if !replace_password(app, &client, me, change).await? {
+        return Err(wrong_password(Code::Unauthorized).into());
+    }
+    Ok(HttpResponse::NoContent().finish())
+}
+
+/// Not the old password.
+pub(super) fn wrong_password(code: Code) -> Error {
+    Error::new(code, "oldPassword is wrong")
+}
+
+/// Stores a new password and ends every other session; false where the old one is wrong.
+pub(super) async fn replace_password(
+    app: Data<App>,
+    client: &Client,
+    me: Identity,
+    change: ChangePassword,
+) -> Result<bool, HttpError> {
     // Who guesses at a password guesses at a login.
     app.logins.count(client.address)?;
-    let wrong = || Error::new(Code::Unauthorized, "oldPassword is wrong");
     let old_hash = users::password_hash(&app.db, me.user).await?.ok_or_else(Error::unauthorized)?;
     if !app.passwords.verify(Password::claimed(change.old_password), Some(&old_hash)).await? {
-        return Err(wrong().into());
+        return Ok(false);
     }
     let new_hash = app.passwords.hash(change.new_password).await?;
     to_its_end(async move {
         if !accounts::change_password(&app.db, me.user, &old_hash, &new_hash, me.session).await? {
-            return Err(wrong().into());
+            return Ok(false);
         }
         app.delivery.publish(&Event::SessionsEnded { user: me.user, keep: Some(me.session) });
-        Ok(HttpResponse::NoContent().finish())
+        Ok(true)
     })
     .await
 }
@@ -165,12 +197,17 @@ pub(super) async fn change_password(
 const DELETE_INLINE: Duration = Duration::from_secs(2);
 
 /// Delete my account; others keep the conversations
-#[utoipa::path(delete, path = "/api/v1/users/me", tag = "me", security(("bearer" = [])), responses(
+#[utoipa::path(delete, path = "/api/v1/users/me", operation_id = "deleteMe", tag = "me", security(("bearer" = [])), responses(
     (status = 204, description = "Done; there is no body"),
     (status = 401, body = ErrorBody, description = "No token that is good"),
 ))]
 pub(super) async fn delete(app: Data<App>, me: SignedIn) -> Result<HttpResponse, HttpError> {
-    let user = me.0.user;
+    end_account(app, me.0.user).await?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+/// Deletes an account, and lets everybody know whom it concerns.
+pub(super) async fn end_account(app: Data<App>, user: UserId) -> Result<(), HttpError> {
     to_its_end(async move {
         let farewell = presence::farewell(&app, user).await?;
         if let Some(name) = account_deletions::begin(&app.db, user).await? {
@@ -182,7 +219,7 @@ pub(super) async fn delete(app: Data<App>, me: SignedIn) -> Result<HttpResponse,
                 drop(error.into_answer());
             }
         }
-        Ok(HttpResponse::NoContent().finish())
+        Ok(())
     })
     .await
 }

@@ -44,7 +44,7 @@ impl FromFields for Wanted {
 }
 
 /// Messages that say something, of all that I may read, newest first
-#[utoipa::path(get, path = "/api/v1/messages/search", tag = "messages", security(("bearer" = [])), params(
+#[utoipa::path(get, path = "/api/v1/messages/search", operation_id = "searchMessages", tag = "messages", security(("bearer" = [])), params(
     ("q" = String, Query, min_length = 1, max_length = 254, description = "Words, in any order; each may be the beginning of one"),
     ("receiverId" = Option<i64>, Query, minimum = 1, description = "In the dialog with this user alone"),
     ("groupId" = Option<i64>, Query, minimum = 1, description = "In this group alone"),

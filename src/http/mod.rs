@@ -2,6 +2,7 @@
 
 mod asyncapi;
 mod auth;
+mod compat;
 mod conversations;
 mod error;
 mod export;
@@ -54,12 +55,12 @@ pub fn routes(config: &mut ServiceConfig) {
                 .route("/messages/search", web::get().to(messages::search)),
         )
         // The paths that the clients of section 3 of the protocol call.
-        .route("/auth/sing-up", web::post().to(auth::sign_up))
-        .route("/auth/login", web::post().to(auth::log_in))
-        .route("/profile/update", web::patch().to(me::change))
-        .route("/profile/change-password", web::patch().to(me::change_password))
-        .route("/profile/destroy", web::delete().to(me::delete))
-        .route("/users/list", web::get().to(users::list))
+        .route("/auth/sing-up", web::post().to(compat::sign_up))
+        .route("/auth/login", web::post().to(compat::log_in))
+        .route("/profile/update", web::patch().to(compat::update_profile))
+        .route("/profile/change-password", web::patch().to(compat::change_password))
+        .route("/profile/destroy", web::delete().to(compat::destroy_profile))
+        .route("/users/list", web::get().to(compat::list_users))
         .route("/healthz", web::get().to(operations::health))
         .route("/healthz", web::head().to(operations::health))
         .route("/readyz", web::get().to(operations::readiness))

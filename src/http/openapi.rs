@@ -1,11 +1,12 @@
 //! The OpenAPI document, made from the handlers.
 
 use utoipa::openapi::path::{Operation, PathItem};
+use utoipa::openapi::schema::AdditionalProperties;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::openapi::{ContentBuilder, Ref, RefOr, Response, ResponseBuilder, Schema};
+use utoipa::openapi::{ContentBuilder, Deprecated, Ref, RefOr, Response, ResponseBuilder, Schema};
 use utoipa::{Modify, OpenApi};
 
-use super::{auth, conversations, export, me, messages, operations, users};
+use super::{auth, compat, conversations, export, me, messages, operations, users};
 use crate::model::MAX_ID;
 
 #[derive(OpenApi)]
@@ -34,8 +35,15 @@ use crate::model::MAX_ID;
         operations::readiness,
         operations::metrics,
         operations::socket_document,
+        compat::sign_up,
+        compat::log_in,
+        compat::update_profile,
+        compat::change_password,
+        compat::destroy_profile,
+        compat::list_users,
     ),
-    modifiers(&Bearer, &LargestInteger)
+    tags((name = "compat", description = "Paths for clients of the protocol's first server, which answer as it did. New clients call /api/v1.")),
+    modifiers(&Bearer, &LargestInteger, &NoOtherFields, &Compat)
 )]
 struct Document;
 
@@ -71,6 +79,40 @@ impl Modify for LargestInteger {
             {
                 schema.maximum.get_or_insert(utoipa::Number::Int(isize::try_from(MAX_ID).unwrap_or(isize::MAX)));
             }
+        }
+    }
+}
+
+/// Bodies in which a misspelt field would be lost: `Fields::only` refuses others. `userEmail` is none.
+struct NoOtherFields;
+
+impl Modify for NoOtherFields {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let schemas = &mut document.components.get_or_insert_default().schemas;
+        for name in ["Change", "ChangePassword", "NewMessage"] {
+            if let Some(RefOr::T(Schema::Object(schema))) = schemas.get_mut(name) {
+                schema.additional_properties = Some(Box::new(AdditionalProperties::FreeForm(false)));
+            }
+        }
+        // What clients of the first server call it.
+        for name in ["Change", "LogIn", "SignUp"] {
+            if let Some(RefOr::T(Schema::Object(schema))) = schemas.get_mut(name)
+                && let Some(email) = schema.properties.get("email").cloned()
+            {
+                schema.properties.insert("userEmail".to_owned(), email);
+            }
+        }
+    }
+}
+
+/// The old paths are there for those who call them already.
+struct Compat;
+
+impl Modify for Compat {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let is_old = |operation: &&mut Operation| operation.tags.iter().flatten().any(|tag| tag == "compat");
+        for operation in operations(document).filter(is_old) {
+            operation.deprecated = Some(Deprecated::True);
         }
     }
 }

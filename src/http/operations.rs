@@ -19,13 +19,13 @@ pub(super) struct Status {
 const OK: Json<Status> = Json(Status { status: "ok" });
 
 /// Whether the process is alive
-#[utoipa::path(get, path = "/healthz", tag = "operations", responses((status = 200, body = Status, description = "Done")))]
+#[utoipa::path(get, path = "/healthz", operation_id = "readHealth", tag = "operations", responses((status = 200, body = Status, description = "Done")))]
 pub(super) async fn health() -> Json<Status> {
     OK
 }
 
 /// Whether the database can be reached, and the other nodes heard
-#[utoipa::path(get, path = "/readyz", tag = "operations", responses(
+#[utoipa::path(get, path = "/readyz", operation_id = "readReadiness", tag = "operations", responses(
     (status = 200, body = Status, description = "Done"),
     (status = 503, body = ErrorBody, description = "The database cannot be reached, or the other nodes not heard"),
 ))]
@@ -38,7 +38,7 @@ pub(super) async fn readiness(app: Data<App>) -> Result<Json<Status>, HttpError>
 }
 
 /// Counts, for Prometheus
-#[utoipa::path(get, path = "/metrics", tag = "operations", responses(
+#[utoipa::path(get, path = "/metrics", operation_id = "readMetrics", tag = "operations", responses(
     (status = 200, body = String, content_type = "application/openmetrics-text", description = "Done"),
 ))]
 pub(super) async fn metrics(app: Data<App>) -> HttpResponse {
@@ -47,7 +47,7 @@ pub(super) async fn metrics(app: Data<App>) -> HttpResponse {
 }
 
 /// The socket's frames, as an AsyncAPI document
-#[utoipa::path(get, path = "/api/asyncapi.json", tag = "operations", responses(
+#[utoipa::path(get, path = "/api/asyncapi.json", operation_id = "readAsyncapi", tag = "operations", responses(
     (status = 200, body = Object, description = "Done"),
 ))]
 pub(super) async fn socket_document(app: Data<App>) -> HttpResponse {

@@ -21,7 +21,7 @@ pub(super) struct People {
 
 pub(super) struct Wanted {
     query: Option<UserQuery>,
-    page: Page,
+    pub(super) page: Page,
 }
 
 impl FromFields for Wanted {
@@ -31,7 +31,7 @@ impl FromFields for Wanted {
 }
 
 /// People: all, or those with a part of a name or a whole e-mail address
-#[utoipa::path(get, path = "/api/v1/users", tag = "users", security(("bearer" = [])), params(
+#[utoipa::path(get, path = "/api/v1/users", operation_id = "listUsers", tag = "users", security(("bearer" = [])), params(
     ("q" = Option<String>, Query, min_length = 1, max_length = 254, description = "Part of a name, or a whole e-mail address; finds everybody but me"),
     ("limit" = Option<i64>, Query, minimum = 1, maximum = 100, description = "Rows, 20 where left out"),
     ("page" = Option<i64>, Query, minimum = 1, description = "From 1"),
@@ -41,16 +41,22 @@ impl FromFields for Wanted {
     (status = 401, body = ErrorBody, description = "No token that is good"),
 ))]
 pub(super) async fn list(app: Data<App>, asked: Asked<QueryString<Wanted>>) -> Result<Json<People>, HttpError> {
-    let Asked(Identity { user: me, .. }, QueryString(Wanted { query, page })) = asked;
+    let Asked(me, QueryString(wanted)) = asked;
+    Ok(Json(People { data: find(&app, me, wanted).await? }))
+}
+
+/// A page of people, as one of them sees them.
+pub(super) async fn find(app: &App, me: Identity, wanted: Wanted) -> Result<Vec<PersonItem>, HttpError> {
+    let (me, Wanted { query, page }) = (me.user, wanted);
     let found = match query {
         Some(query) => users::search(&app.db, me, &query, None, page).await?,
         None => users::list(&app.db, page).await?,
     };
-    Ok(Json(People { data: found.into_iter().map(|user| user.seen_by(me)).collect() }))
+    Ok(found.into_iter().map(|user| user.seen_by(me)).collect())
 }
 
 /// One person
-#[utoipa::path(get, path = "/api/v1/users/{id}", tag = "users", security(("bearer" = [])), params(
+#[utoipa::path(get, path = "/api/v1/users/{id}", operation_id = "readUser", tag = "users", security(("bearer" = [])), params(
     ("id" = i64, Path, minimum = 1)
 ), responses(
     (status = 200, body = PersonItem, description = "Done"),

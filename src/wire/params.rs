@@ -16,6 +16,8 @@ use crate::model::{HistoryPage, MAX_ID, Page, Refusal, Seq, Start, Target, UserI
 
 /// Rows of a page where the caller does not say.
 const DEFAULT_LIMIT: i64 = 20;
+/// How much of an unknown field's name an error repeats.
+const MOST_NAME_CHARS: usize = 64;
 
 /// The fields of one request, by name. Those that nobody asks for are ignored.
 #[derive(Debug)]
@@ -153,6 +155,34 @@ impl<'a> Fields<'a> {
     pub fn of_query(pairs: &'a [(String, String)], limits: &'a Limits) -> Self {
         let values = pairs.iter().map(|(name, text)| (name.clone(), Value::Text(text))).collect();
         Self { prefix: "", values, limits, description: None }
+    }
+
+    /// Whether a field is there, null included.
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        self.values.contains_key(name)
+    }
+
+    /// Refuses fields other than these, for a request in which a misspelt one would be lost.
+    ///
+    /// # Errors
+    /// `bad_params` that names one of the others.
+    pub fn only(&self, names: &[&str]) -> Result<(), Error> {
+        let others = self.values.keys().filter(|name| !names.contains(&name.as_str()));
+        match others.min() {
+            // The name is the client's; a sentence has room for the beginning of it.
+            Some(other) => {
+                let other: String = other.chars().take(MOST_NAME_CHARS).collect();
+                Err(self.refuse(&other, &format!("is no field of this request; its fields are {}", names.join(", "))))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Most rows of a page.
+    #[must_use]
+    pub fn max_page_rows(&self) -> i64 {
+        self.limits.max_page_rows
     }
 
     /// A field that has to be there.

@@ -69,7 +69,7 @@ async fn the_list_shows_names_and_my_own_address_alone() {
       ]
     }
     "#);
-    assert_eq!(get(&server, &bob, "/users/list").await.ok(200), list);
+    assert_eq!(get(&server, &bob, "/users/list").await.ok(200), list["data"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -32,20 +32,89 @@ async fn its_accounts_register_authorize_update_and_end() {
     assert_eq!((status, &user["email"]), (201, &json!("email@mail.com0")), "{user}");
     // 1.2 User authorization.
     let (status, login) = http(&server, Method::POST, "/auth/login", "", account).await;
-    assert_eq!(status, 200, "{login}");
+    assert_eq!(status, 201, "{login}");
     let token = login["token"].as_str().expect("a token");
 
     // 1.3 Updating user data.
     let (status, changed) =
         http(&server, Method::PATCH, "/profile/update", token, json!({ "firstName": "Patrick" })).await;
-    assert_eq!((status, &changed["firstName"]), (200, &json!("Patrick")));
+    assert_eq!((status, &changed["firstName"]), (201, &json!("Patrick")));
     let passwords = json!({ "oldPassword": "12345678", "newPassword": "87654321", "repeatNewPassword": "87654321" });
-    assert_eq!(http(&server, Method::PATCH, "/profile/change-password", token, passwords).await.0, 204);
+    assert_eq!(http(&server, Method::PATCH, "/profile/change-password", token, passwords).await.0, 201);
     let (status, list) = http(&server, Method::GET, "/users/list", token, Value::Null).await;
-    assert_eq!((status, keys(&list["data"][0])), (200, vec!["email", "firstName", "id", "lastName", "username"]));
+    assert_eq!((status, keys(&list[0])), (200, vec!["email", "firstName", "id", "lastName", "username"]));
     // 1.4 Deleting a user.
-    assert_eq!(http(&server, Method::DELETE, "/profile/destroy", token, Value::Null).await.0, 204);
+    assert_eq!(http(&server, Method::DELETE, "/profile/destroy", token, Value::Null).await.0, 200);
     assert_eq!(http(&server, Method::GET, "/users/list", token, Value::Null).await.0, 401);
+}
+
+/// The status codes of its own Swagger page, and that every answer has a body that can be parsed.
+#[tokio::test(flavor = "multi_thread")]
+async fn its_paths_answer_with_its_status_codes() {
+    use reqwest::Method;
+    let server = TestServer::with(|config| config.limits.max_page_rows = 21).await;
+    let path = |method: Method, path: &'static str, token: &str, body: Value| {
+        let token = token.to_owned();
+        let server = &server;
+        async move {
+            let (status, body) = http(server, method, path, &token, body).await;
+            assert!(path.starts_with("/users/list") || body["message"].is_string(), "{path}: {body}");
+            (status, body)
+        }
+    };
+    let admin =
+        json!({ "userEmail": "admin@example.com", "password": "12345678", "firstName": "Don", "lastName": "Stell" });
+    let credentials = json!({ "email": "admin@example.com", "password": "12345678" });
+    assert_eq!(path(Method::POST, "/auth/sing-up", "", admin.clone()).await.0, 201);
+    let (status, taken) = path(Method::POST, "/auth/sing-up", "", admin.clone()).await;
+    assert_eq!((status, &taken["code"]), (400, &json!("conflict")), "{taken}");
+    // A token is good or it is not; a wrong password is neither.
+    let wrong = json!({ "email": "admin@example.com", "password": "wrong horse" });
+    let nobody = json!({ "email": "nobody@example.com", "password": "12345678" });
+    let refusals =
+        [path(Method::POST, "/auth/login", "", wrong).await, path(Method::POST, "/auth/login", "", nobody).await];
+    assert_eq!((refusals[0].0, &refusals[0]), (404, &refusals[1]));
+    let (status, login) = path(Method::POST, "/auth/login", "", credentials).await;
+    assert_eq!(status, 201, "{login}");
+    let token = login["token"].as_str().expect("a token");
+
+    server.user("Bob").await;
+    let other = json!({ "userEmail": "pete@example.com", "password": "12345678" });
+    assert_eq!(path(Method::POST, "/auth/sing-up", "", other).await.0, 201);
+    let (status, taken) = path(Method::PATCH, "/profile/update", token, json!({ "email": "pete@example.com" })).await;
+    assert_eq!((status, &taken["message"]), (400, &json!("email is taken")));
+    // A form that is sent with its empty field: the address stays.
+    let form = json!({ "firstName": "Derek", "lastName": "Jordan", "email": "" });
+    let (status, changed) = path(Method::PATCH, "/profile/update", token, form).await;
+    assert_eq!(
+        (status, &changed["firstName"], &changed["email"]),
+        (201, &json!("Derek"), &json!("admin@example.com")),
+        "{changed}"
+    );
+    path(Method::PATCH, "/profile/update", token, json!({ "email": "derek" })).await;
+
+    let passwords =
+        |old: &str, repeat: &str| json!({ "oldPassword": old, "newPassword": "87654321", "repeatNewPassword": repeat });
+    let change = |body: Value| path(Method::PATCH, "/profile/change-password", token, body);
+    let (status, refusal) = change(passwords("wrong horse", "87654321")).await;
+    assert_eq!((status, &refusal["message"]), (400, &json!("oldPassword is wrong")));
+    assert_eq!(change(passwords("12345678", "87654322")).await.0, 400);
+    assert_eq!(change(passwords("12345678", "87654321")).await.0, 201);
+    for (method, at) in [
+        (Method::PATCH, "/profile/update"),
+        (Method::PATCH, "/profile/change-password"),
+        (Method::DELETE, "/profile/destroy"),
+    ] {
+        assert_eq!(path(method, at, "no token", json!({})).await.0, 401, "{at}");
+    }
+    // Everybody, in the order of sign-up, as far as a page may go: further than the default of /api/v1.
+    server.users("User", 20).await;
+    for (at, ids) in [("/users/list", 21), ("/users/list?page=2", 2), ("/users/list?limit=5", 5)] {
+        let (status, list) = path(Method::GET, at, token, Value::Null).await;
+        let rows = list.as_array().expect("a bare array");
+        assert_eq!((status, rows.len(), rows.is_sorted_by_key(|row| row["id"].as_i64())), (200, ids, true), "{at}");
+    }
+    assert_eq!(path(Method::DELETE, "/profile/destroy", token, Value::Null).await.0, 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -240,7 +309,7 @@ async fn a_deleted_account_takes_no_history_along() {
     let (a, mut leaving) = server.client("A").await;
     let (b, mut staying) = server.client("B").await;
     leaving.call("privateMessage", json!({ "receiverId": b.id, "content": "remember me" })).await;
-    assert_eq!(http(&server, reqwest::Method::DELETE, "/profile/destroy", &a.token, Value::Null).await.0, 204);
+    assert_eq!(http(&server, reqwest::Method::DELETE, "/profile/destroy", &a.token, Value::Null).await.0, 200);
     let history = staying.call("getlatestMessageDialog", json!({ "receiverId": a.id })).await;
     let row = &history["params"]["data"][0];
     assert_eq!((&row["content"], &row["senderName"]), (&json!("remember me"), &json!("Deleted user")));
@@ -253,10 +322,11 @@ async fn the_list_of_users_needs_a_token_and_never_shows_a_hash() {
     let server = TestServer::start().await;
     let user = server.user("A").await;
     server.user("B").await;
-    for path in ["/users/list", "/api/v1/users"] {
+    for (path, rows) in [("/users/list", ""), ("/api/v1/users", "/data")] {
         assert_eq!(http(&server, reqwest::Method::GET, path, "", Value::Null).await.0, 401);
         let (status, list) = http(&server, reqwest::Method::GET, path, &user.token, Value::Null).await;
-        assert_eq!((status, list["data"].as_array().map(Vec::len)), (200, Some(2)));
+        let rows = list.pointer(rows).and_then(Value::as_array);
+        assert_eq!((status, rows.map(Vec::len)), (200, Some(2)), "{list}");
         let text = list.to_string().to_lowercase();
         assert!(!text.contains("password") && !text.contains("hash") && !text.contains("argon2"), "{text}");
     }

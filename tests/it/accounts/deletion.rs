@@ -62,7 +62,7 @@ async fn the_row_of_a_deleted_user_keeps_nothing_of_them() {
     post(&server, super::SIGN_UP, &data).await.ok(201);
     let token = log_in(&server, "secret-mail@example.org", PASSWORD).await;
     let old_client = with_token(&server, "DELETE", "/profile/destroy", &token, Value::Null).await;
-    old_client.no_content();
+    old_client.ok(200);
 
     let mut sql = server.sql().await;
     let row = sqlx::query("select to_jsonb(u)::text from users u").fetch_one(&mut sql).await.expect("the row stays");
@@ -108,7 +108,8 @@ async fn a_deleted_user_is_found_by_nobody() {
     delete(&server, &patrick).await;
     for path in ["/api/v1/users", "/users/list", "/api/v1/users?q=patrick", "/api/v1/users?q=deleted"] {
         let found = with_token(&server, "GET", path, &bob.token, Value::Null).await.ok(200);
-        let ids: Vec<_> = found["data"].as_array().expect("rows").iter().map(|row| row["id"].clone()).collect();
+        let rows = found.get("data").unwrap_or(&found);
+        let ids: Vec<_> = rows.as_array().expect("rows").iter().map(|row| row["id"].clone()).collect();
         assert!(!ids.contains(&json!(patrick.id)), "{path}: {found}");
     }
     let one = with_token(&server, "GET", &format!("/api/v1/users/{}", patrick.id), &bob.token, Value::Null).await;

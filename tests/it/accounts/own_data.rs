@@ -39,7 +39,7 @@ async fn my_data_is_what_i_gave_without_the_hash() {
 async fn a_change_touches_what_it_names_and_nothing_else() {
     let server = TestServer::start().await;
     let (user, bob) = (patrick(&server).await, server.user("Bob").await);
-    let changed = change(&server, &user, json!({ "firstName": "O'Pat 🐧", "id": bob.id, "password": "ignored" })).await;
+    let changed = change(&server, &user, json!({ "firstName": "O'Pat 🐧" })).await;
     insta::assert_json_snapshot!(steady(changed.clone()), @r#"
     {
       "createdAt": "[time]",
@@ -53,6 +53,56 @@ async fn a_change_touches_what_it_names_and_nothing_else() {
     "#);
     assert_eq!(with_token(&server, "GET", ME, &user.token, Value::Null).await.ok(200), changed);
     assert_eq!(with_token(&server, "GET", ME, &bob.token, Value::Null).await.ok(200)["firstName"], "Bob");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unknown_field_of_a_change_is_named_and_nothing_changes() {
+    let server = TestServer::start().await;
+    let (user, bob) = (patrick(&server).await, server.user("Bob").await);
+    for (field, value) in [
+        ("firstname", json!("Pat")),
+        ("first_name", json!("Pat")),
+        ("nickname", Value::Null),
+        ("id", json!(bob.id)),
+        ("password", json!("battery staple")),
+        ("", json!("Pat")),
+    ] {
+        for path in [ME, "/profile/update"] {
+            let body = json!({ "lastName": "changed", field: value });
+            let message = with_token(&server, "PATCH", path, &user.token, body).await.refused(400, "bad_params");
+            assert!(message.starts_with(&format!("{field} is no field of this request")), "{message:?}");
+            assert!(message.contains("firstName") && message.contains("username"), "{message:?}");
+        }
+    }
+    let long = with_token(&server, "PATCH", ME, &user.token, json!({ "é".repeat(5_000): 1 })).await;
+    assert!(long.refused(400, "bad_params").len() < 400, "{long:?}");
+    let me = with_token(&server, "GET", ME, &user.token, Value::Null).await.ok(200);
+    assert_eq!((&me["firstName"], &me["lastName"]), (&json!("Patrick"), &json!("Star")));
+}
+
+/// What a typo would lose: a check that is not made, a send that is not safe to repeat. A sign-up answers
+/// with the account that it made, and a login has no field that is not needed: they ignore what they do not know.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unknown_field_is_refused_wherever_it_would_be_lost() {
+    let server = TestServer::start().await;
+    let account = json!({ "username": "eve", "password": PASSWORD, "confirmPassword": PASSWORD, "remember": true });
+    super::post(&server, super::SIGN_UP, &account).await.ok(201);
+    let eve = super::post(&server, super::LOGIN, &account).await.ok(200);
+    let token = eve["token"].as_str().expect("a token");
+    for path in [super::MY_PASSWORD, "/profile/change-password"] {
+        let method = if path == super::MY_PASSWORD { "PUT" } else { "PATCH" };
+        let passwords =
+            json!({ "oldPassword": PASSWORD, "newPassword": "battery staple", "repeatPassword": "battery" });
+        let message = with_token(&server, method, path, token, passwords).await.refused(400, "bad_params");
+        assert!(message.starts_with("repeatPassword is no field of this request"), "{message:?}");
+    }
+    super::post(&server, super::LOGIN, &account).await.ok(200);
+    let to_myself = format!("/api/v1/conversations/users/{}/messages", eve["id"]);
+    let send = json!({ "content": "Hi", "clientMessageID": "a1" });
+    let message = with_token(&server, "POST", &to_myself, token, send).await.refused(400, "bad_params");
+    assert!(message.starts_with("clientMessageID is no field of this request"), "{message:?}");
+    let history = with_token(&server, "GET", &to_myself, token, Value::Null).await.ok(200);
+    assert_eq!(history["data"], json!([]));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -154,7 +204,7 @@ async fn a_new_email_is_the_one_to_sign_in_with() {
     let server = TestServer::start().await;
     sign_up(&server, "old@example.org").await;
     let token = log_in(&server, "old@example.org", PASSWORD).await;
-    with_token(&server, "PATCH", "/profile/update", &token, json!({ "userEmail": "new@example.org" })).await.ok(200);
+    with_token(&server, "PATCH", "/profile/update", &token, json!({ "userEmail": "new@example.org" })).await.ok(201);
     log_in(&server, "new@example.org", PASSWORD).await;
     let old = super::post(&server, super::LOGIN, &json!({ "email": "old@example.org", "password": PASSWORD })).await;
     old.refused(401, "unauthorized");

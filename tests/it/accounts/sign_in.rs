@@ -46,8 +46,8 @@ async fn email_and_username_are_both_good_for_a_login_in_any_letter_case() {
         ("username", "patrick"),
         ("username", "PaTrIcK"),
     ] {
-        for path in [LOGIN, "/auth/login"] {
-            assert_eq!(post(&server, path, &json!({ field: value, "password": PASSWORD })).await.ok(200)["id"], 1);
+        for (path, status) in [(LOGIN, 200), ("/auth/login", 201)] {
+            assert_eq!(post(&server, path, &json!({ field: value, "password": PASSWORD })).await.ok(status)["id"], 1);
         }
     }
 }
