@@ -97,7 +97,11 @@ impl Server {
     ) -> Result<Self, StartError> {
         let db = connect(database, config.database_connections).await?;
         if config.migrate {
-            db.migrate().await.map_err(|error| StartError::Database(error.causes()))?;
+            for migration in db.migrate().await.map_err(|error| StartError::Database(error.causes()))? {
+                tracing::info!(migration, "applied");
+            }
+        } else {
+            db.check_schema().await.map_err(|error| StartError::Database(error.causes()))?;
         }
         // Connections of their own: neither do reads hold up sends, nor does a worker thread that
         // ends take a connection with it while the writers drain.

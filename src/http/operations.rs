@@ -24,10 +24,10 @@ pub(super) async fn health() -> Json<Status> {
     OK
 }
 
-/// Whether the database can be reached, and the other nodes heard
+/// Whether the database can be written to, and the other nodes heard
 #[utoipa::path(get, path = "/readyz", operation_id = "readReadiness", tag = "operations", responses(
     (status = 200, body = Status, description = "Done"),
-    (status = 503, body = ErrorBody, description = "The database cannot be reached, or the other nodes not heard"),
+    (status = 503, body = ErrorBody, description = "The database cannot be reached or only be read, or the other nodes not heard"),
 ))]
 pub(super) async fn readiness(app: Data<App>) -> Result<Json<Status>, HttpError> {
     app.db.ping().await?;

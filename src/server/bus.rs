@@ -135,8 +135,8 @@ async fn hear(
                 } else if !has_hinted {
                     has_hinted = true;
                     tracing::warn!(
-                        "this node does not hear what it says itself: is there a pooler of transactions before the \
-                         database? Connect without it, or run one node and set HARK_BUS=false"
+                        "this node does not hear what it says itself: does a pooler before the database share out \
+                         single transactions by now? It has to give out sessions"
                     );
                 }
                 delivery.bus.deafened();

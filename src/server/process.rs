@@ -94,9 +94,16 @@ pub async fn migrate(config: &Config) -> Result<(), StartError> {
     check_database_url(config)?;
     let (_postgres, database) = open_database(config).await?;
     let db = connect(&database, 1).await?;
-    db.migrate().await.map_err(|error| StartError::Database(error.causes()))?;
+    let applied = db.migrate().await.map_err(|error| StartError::Database(error.causes()))?;
     db.close().await;
-    println!("the schema is up to date");
+    match applied.len() {
+        0 => println!("the schema was up to date; nothing was applied"),
+        1 => println!("applied 1 migration:"),
+        number => println!("applied {number} migrations:"),
+    }
+    for migration in applied {
+        println!("  {migration}");
+    }
     Ok(())
 }
 

@@ -5,6 +5,7 @@
 pub mod account_deletions;
 pub mod accounts;
 pub mod admins;
+mod availability;
 pub mod bus;
 pub mod chat_list;
 mod columns;
@@ -18,7 +19,9 @@ pub mod history;
 pub mod member_lists;
 pub mod membership;
 pub mod messages;
+mod migrations;
 pub mod notifications;
+mod preflight;
 pub mod presence;
 pub mod receipts;
 pub mod search;
@@ -32,14 +35,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{ConnectOptions as _, Connection as _, PgPool};
+use sqlx::{PgConnection, PgPool};
 
+use self::availability::is_unavailable;
 use self::fair_queue::FairQueue;
+pub use self::migrations::MIGRATOR;
 use crate::config::Secret;
 use crate::error::Error;
-
-/// The migrations of this build, as `sqlx migrate run` applies them too.
-pub static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!();
 
 /// Where the database is.
 #[derive(Clone, Debug)]
@@ -68,6 +70,11 @@ impl Address {
     /// What is wrong with the URL, without the URL: it holds a password.
     pub fn check(&self) -> Result<(), String> {
         match self {
+            Self::Url(url) if names_several_hosts(url.expose()) => Err(
+                "it names several hosts, and hark connects to one: name an address that follows the primary, such as \
+                 that of a proxy"
+                    .to_owned(),
+            ),
             Self::Url(url) => url.expose().parse::<PgConnectOptions>().map(drop).map_err(|error| match error {
                 sqlx::Error::Configuration(cause) => cause.to_string(),
                 error => error.to_string(),
@@ -86,31 +93,42 @@ impl Address {
                 .password(password.expose())
                 .database(database),
         };
-        Ok(options.application_name("hark").options(SESSION_SETTINGS))
+        // Startup parameters are few, because PgBouncer refuses a login with any that it does not know.
+        Ok(options.application_name("hark").extra_float_digits(None))
     }
+}
+
+/// `postgres://a,b/…` and `…?target_session_attrs=`, which libpq knows.
+fn names_several_hosts(url: &str) -> bool {
+    let (_, rest) = url.split_once("://").unwrap_or_default();
+    let authority = rest.split(['/', '?']).next().unwrap_or_default();
+    let hosts = authority.rsplit('@').next().unwrap_or_default();
+    hosts.contains(',') || rest.contains("target_session_attrs=")
 }
 
 /// Longest wait for a sign of life.
 const PING_WITHIN: Duration = Duration::from_secs(2);
 
+/// What every session begins with. As statements and not as the startup parameter `options`, which PgBouncer
+/// refuses.
+///
 /// A lock that somebody holds for seconds is an accident, and so is a transaction that nobody goes
 /// on with: both must not hold up those who wait. A node that vanished is noticed in a minute. And no
 /// question of one client may keep a connection for long.
-const SESSION_SETTINGS: [(&str, &str); 10] = [
-    ("lock_timeout", "5s"),
-    ("statement_timeout", "15s"),
-    ("idle_in_transaction_session_timeout", "10s"),
-    // Every query looks up few rows, each by an index. Where the planner may choose otherwise it does
-    // for a table that is new, and keeps that plan until the first ANALYZE: in its first minute a
-    // server read all messages for every batch of sends. No query is worth compiling either.
-    ("enable_seqscan", "off"),
-    ("enable_hashjoin", "off"),
-    ("enable_mergejoin", "off"),
-    ("jit", "off"),
-    ("tcp_keepalives_idle", "30"),
-    ("tcp_keepalives_interval", "10"),
-    ("tcp_keepalives_count", "3"),
-];
+///
+/// Every query looks up few rows, each by an index. Where the planner may choose otherwise it does
+/// for a table that is new, and keeps that plan until the first ANALYZE: in its first minute a
+/// server read all messages for every batch of sends. No query is worth compiling either.
+const SESSION_SETTINGS: &str = "set lock_timeout = '5s'; \
+     set statement_timeout = '15s'; \
+     set idle_in_transaction_session_timeout = '10s'; \
+     set enable_seqscan = off; \
+     set enable_hashjoin = off; \
+     set enable_mergejoin = off; \
+     set jit = off; \
+     set tcp_keepalives_idle = 30; \
+     set tcp_keepalives_interval = 10; \
+     set tcp_keepalives_count = 3";
 
 /// The database, as every query but the writer's sees it.
 #[derive(Clone, Debug)]
@@ -131,13 +149,15 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 const TRUSTED_IDLE: Duration = Duration::from_secs(1);
 
 impl Db {
-    /// Opens a pool of at most `connections` and makes sure that the database answers.
+    /// Opens a pool of at most `connections`, once it is certain that the database is one to serve from.
     ///
     /// # Errors
-    /// Where the address is wrong or nothing answers there.
+    /// Where nothing answers at the address, or the database is not fit; the cause is a sentence for an operator.
     pub async fn connect(address: &Address, connections: u32) -> Result<Self, Error> {
         let member_lists = member_lists::MemberLists::new();
-        let pool = pool(address.options()?, connections).await?;
+        let options = address.options()?;
+        preflight::check(&options).await.map_err(Error::unavailable)?;
+        let pool = pool(options, connections).await?;
         Ok(Self { pool, member_lists, searches: FairQueue::new(SEARCHES_AT_ONCE, 1) })
     }
 
@@ -149,27 +169,16 @@ impl Db {
         Ok(Self { pool: pool(address.options()?, connections).await?, ..self.clone() })
     }
 
-    /// Applies the migrations that are missing. Several nodes may do so at once.
+    /// Whether the database answers, and can be written to.
     ///
     /// # Errors
-    /// Where one fails, or the database has migrations that this build does not know.
-    pub async fn migrate(&self) -> Result<(), Error> {
-        // On a connection of its own: a node may wait for another one's migration as long as that takes.
-        let options =
-            self.pool.connect_options().as_ref().clone().options([("lock_timeout", "0"), ("statement_timeout", "0")]);
-        let mut connection = options.connect().await?;
-        MIGRATOR.run(&mut connection).await.map_err(Error::internal)?;
-        sqlx::query!("select keep_change_clock()").execute(&mut connection).await?;
-        Ok(connection.close().await?)
-    }
-
-    /// Whether the database answers.
-    ///
-    /// # Errors
-    /// `overloaded` where it does not.
+    /// `overloaded` where it does not, or cannot.
     pub async fn ping(&self) -> Result<(), Error> {
-        let ping = sqlx::query_scalar!("select 1").fetch_one(&self.pool);
-        tokio::time::timeout(PING_WITHIN, ping).await.map_err(Error::unavailable)??;
+        let ping = availability::is_read_only(&self.pool);
+        if tokio::time::timeout(PING_WITHIN, ping).await.map_err(Error::unavailable)?? {
+            availability::note_read_only();
+            return Err(Error::unavailable("the database is read-only"));
+        }
         Ok(())
     }
 
@@ -179,27 +188,27 @@ impl Db {
     }
 }
 
-async fn pool(options: PgConnectOptions, connections: u32) -> Result<PgPool, Error> {
-    let pool = PgPoolOptions::new()
+async fn pool(options: PgConnectOptions, connections: u32) -> Result<PgPool, sqlx::Error> {
+    PgPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(ACQUIRE_TIMEOUT)
         .test_before_acquire(false)
-        .before_acquire(|connection, meta| {
-            Box::pin(async move {
-                if meta.idle_for > TRUSTED_IDLE {
-                    connection.ping().await?;
-                }
-                Ok(true)
-            })
-        })
+        .after_connect(|connection, _| Box::pin(prepare_session(connection)))
+        .before_acquire(|connection, meta| Box::pin(availability::may_use(connection, meta)))
         .connect_with(options)
-        .await?;
-    Ok(pool)
+        .await
+}
+
+/// Makes a new session ours.
+async fn prepare_session(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    sqlx::raw_sql(SESSION_SETTINGS).execute(connection).await?;
+    Ok(())
 }
 
 impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
-        if cannot_be_reached(&error) { Self::unavailable(error) } else { Self::internal(error) }
+        availability::note(&error);
+        if is_unavailable(&error) { Self::unavailable(error) } else { Self::internal(error) }
     }
 }
 
@@ -210,18 +219,5 @@ fn not_oneself(error: sqlx::Error) -> Error {
             Error::oneself()
         }
         _ => error.into(),
-    }
-}
-
-/// Whether the database is away, restarting or out of connections, rather than unhappy with a query.
-fn cannot_be_reached(error: &sqlx::Error) -> bool {
-    match error {
-        sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => true,
-        // Classes 08 (connection), 53 (resources, disk full among them) and 57 (shutting down); and a
-        // lock that somebody held for too long.
-        sqlx::Error::Database(error) => {
-            error.code().is_some_and(|code| ["08", "53", "57", "55P03"].iter().any(|class| code.starts_with(class)))
-        }
-        _ => false,
     }
 }

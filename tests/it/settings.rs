@@ -11,14 +11,14 @@ use tempfile::TempDir;
 
 use crate::support::eventually;
 
-const GOOD_SECRET: &str = "0123456789abcdef0123456789abcdef";
-const BAD_SETTING: i32 = 2;
+pub const GOOD_SECRET: &str = "0123456789abcdef0123456789abcdef";
+pub const BAD_SETTING: i32 = 2;
 
 /// A run of the program that has ended, in a folder of its own.
-struct Run {
-    status: ExitStatus,
-    stdout: String,
-    stderr: String,
+pub struct Run {
+    pub status: ExitStatus,
+    pub stdout: String,
+    pub stderr: String,
     /// What is in the folder after it: nothing, if it has not made a data folder.
     left_behind: Vec<String>,
 }
@@ -36,7 +36,7 @@ impl Drop for Running {
 
 /// Runs the program with these settings and no others. A free port and a data folder in the empty
 /// folder it runs in are the rest.
-async fn hark(arguments: &[&str], settings: &[(&str, &str)]) -> Run {
+pub async fn hark(arguments: &[&str], settings: &[(&str, &str)]) -> Run {
     let folders = TempDir::new().expect("a folder");
     let cwd = folders.path().join("cwd");
     fs::create_dir(&cwd).expect("a folder");
@@ -62,7 +62,7 @@ async fn hark(arguments: &[&str], settings: &[(&str, &str)]) -> Run {
 }
 
 /// A run that ended at once with a sentence that names `name`.
-fn assert_refused(run: &Run, code: i32, name: &str) {
+pub fn assert_refused(run: &Run, code: i32, name: &str) {
     let Run { status, stdout, stderr, left_behind } = run;
     assert_eq!(status.code(), Some(code), "{name}: {stderr}");
     assert!(stderr.contains(name), "{name} is not named: {stderr}");

@@ -8,7 +8,7 @@ use sqlx::pool::PoolConnection;
 use tokio::time::timeout;
 
 use super::super::member_lists::MemberList;
-use super::super::{Db, TRUSTED_IDLE, cannot_be_reached};
+use super::super::{Db, TRUSTED_IDLE, availability, is_unavailable};
 use super::{ConversationKey, Draft, Receipt};
 use crate::error::Error;
 use crate::model::{ClientMessageId, ConversationId, Seq, Target, Timestamp, UserId};
@@ -65,7 +65,10 @@ pub(super) async fn write(
             Err(error) if tries < MAX_TRIES && lost_a_race(&error) => tries += 1,
             Err(error) if is_lock_timeout(&error) => return Err(Failure::LockTimeout(error)),
             Err(error) if says_no(&error) => return Err(Failure::Refused(error)),
-            Err(error) => return Err(Failure::Unknown(error.into())),
+            Err(error) => {
+                availability::note(&error);
+                return Err(Failure::Unknown(error.into()));
+            }
         }
     }
 }
@@ -218,9 +221,11 @@ impl Row {
     }
 }
 
-/// Whether PostgreSQL has looked at the batch and rolled it back.
+/// Whether PostgreSQL has looked at the batch and rolled it back. A deadlock is one conversation's: the others in
+/// the batch need not hear of it.
 fn says_no(error: &sqlx::Error) -> bool {
-    error.as_database_error().is_some() && !cannot_be_reached(error)
+    let Some(code) = error.as_database_error().map(sqlx::error::DatabaseError::code) else { return false };
+    !is_unavailable(error) || code.is_some_and(|code| code.starts_with("40"))
 }
 
 /// Whether a lock took too long: it is one conversation's, and the others in the batch need not hear of it.

@@ -62,6 +62,19 @@ pub fn url(database: &Address) -> String {
     format!("postgres://{user}:{}@localhost:{port}/{database}?host={}", password.expose(), dir.display())
 }
 
+/// A database without anything in it, made with these words of `create database`.
+pub async fn create_with(words: &str) -> Address {
+    let name = format!("made_{}", DATABASES.fetch_add(1, Ordering::Relaxed));
+    run("hark", &format!("create database {name} template template0 {words}")).await;
+    address(name)
+}
+
+/// Runs a statement about a database from outside of it; `{}` in it is the database's name.
+pub async fn administer(database: &Address, statement: &str) {
+    let Address::Socket { database, .. } = database else { unreachable!("as above") };
+    run("hark", &statement.replace("{}", database)).await;
+}
+
 async fn make_template() {
     run("hark", "create database template_hark").await;
     let db = hark::store::Db::connect(&address("template_hark".to_owned()), 1).await.expect("the template answers");

@@ -1,8 +1,9 @@
 //! What every test stands on.
 
 mod client;
-mod database;
+pub mod database;
 mod http;
+pub mod pgbouncer;
 mod process;
 mod server;
 

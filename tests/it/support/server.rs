@@ -62,7 +62,8 @@ impl TestServer {
         Self::on(self.database, |_| {}).await
     }
 
-    async fn on(database: Address, change: impl FnOnce(&mut Config)) -> Self {
+    /// On this database, whose schema is that of the template unless the settings say otherwise.
+    pub async fn on(database: Address, change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Cli::parse_from(["hark"]).config;
         config.database_connections = 4;
         config.migrate = false;
