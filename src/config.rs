@@ -1,12 +1,18 @@
 //! Every setting: one documented field each, as a flag and as an environment variable.
 //! Nothing else in the crate reads the environment.
 
+mod unknown;
+mod values;
+
 use std::fmt;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::num::NonZero;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
+
+pub use self::unknown::unknown_variables;
+use self::values::{listen_address, log_filter, origin, within};
 
 /// The command line of `hark`.
 #[derive(Debug, Parser)]
@@ -63,11 +69,11 @@ pub struct Config {
     #[arg(long, global = true, env = "HARK_ALLOWED_ORIGINS", value_name = "HARK_ALLOWED_ORIGINS", value_delimiter = ',', value_parser = origin)]
     pub allowed_origins: Vec<String>,
 
-    /// Behind a proxy that sets X-Forwarded-For: take the client's address from its last entry
-    #[arg(long, global = true, env = "HARK_TRUST_PROXY", value_name = "HARK_TRUST_PROXY", default_value_t = false, action = clap::ArgAction::Set, value_parser = clap::builder::BoolishValueParser::new())]
+    /// Behind a proxy that sets X-Forwarded-For: take the client's address from its last entry, true or false
+    #[arg(long, global = true, env = "HARK_TRUST_PROXY", value_name = "HARK_TRUST_PROXY", default_value_t = false, action = clap::ArgAction::Set, value_parser = clap::value_parser!(bool))]
     pub trust_proxy: bool,
 
-    /// What is logged: error, warn, info, debug, trace, or a filter such as `hark=debug,sqlx=info`
+    /// What is logged: error, warn, info, debug, trace or off, or a filter such as `info,hark=debug`
     #[arg(long, global = true, env = "HARK_LOG", value_name = "HARK_LOG", default_value = "info", value_parser = log_filter)]
     pub log: String,
 
@@ -75,24 +81,24 @@ pub struct Config {
     #[arg(long, global = true, env = "HARK_LOG_FORMAT", value_name = "HARK_LOG_FORMAT", default_value = "text")]
     pub log_format: LogFormat,
 
-    /// Bring the schema up to date at start
-    #[arg(long, global = true, env = "HARK_MIGRATE", value_name = "HARK_MIGRATE", default_value_t = true, action = clap::ArgAction::Set, value_parser = clap::builder::BoolishValueParser::new())]
+    /// Bring the schema up to date at start, true or false
+    #[arg(long, global = true, env = "HARK_MIGRATE", value_name = "HARK_MIGRATE", default_value_t = true, action = clap::ArgAction::Set, value_parser = clap::value_parser!(bool))]
     pub migrate: bool,
 
-    /// Deliver to the sockets of other nodes on the same database too, over LISTEN and NOTIFY; false behind a pooler of transactions, with one node
-    #[arg(long, global = true, env = "HARK_BUS", value_name = "HARK_BUS", default_value_t = true, action = clap::ArgAction::Set, value_parser = clap::builder::BoolishValueParser::new())]
+    /// Deliver to the sockets of other nodes on the same database too, over LISTEN and NOTIFY, true or false; false saves two connections where there is one node
+    #[arg(long, global = true, env = "HARK_BUS", value_name = "HARK_BUS", default_value_t = true, action = clap::ArgAction::Set, value_parser = clap::value_parser!(bool))]
     pub bus: bool,
 
-    /// Connections to the database for everything but sends
-    #[arg(long, global = true, env = "HARK_DATABASE_CONNECTIONS", value_name = "HARK_DATABASE_CONNECTIONS", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    /// Connections to the database for everything but sends, 1 to 1000
+    #[arg(long, global = true, env = "HARK_DATABASE_CONNECTIONS", value_name = "HARK_DATABASE_CONNECTIONS", default_value_t = 10, value_parser = within::<u32>(1..=1000))]
     pub database_connections: u32,
 
-    /// Writers side by side, each with one connection of its own, and up to two more while conversations are locked; a conversation is always on the same one. By default one for two cores, at most 4
-    #[arg(long, global = true, env = "HARK_WRITERS", value_name = "HARK_WRITERS", value_parser = clap::value_parser!(u16).range(1..=64))]
+    /// Writers side by side, each with one connection of its own, and up to two more while conversations are locked, 1 to 64; a conversation is always on the same one. By default one for two cores, at most 4
+    #[arg(long, global = true, env = "HARK_WRITERS", value_name = "HARK_WRITERS", value_parser = within::<u16>(1..=64))]
     pub writers: Option<u16>,
 
-    /// Messages that may wait for a writer before sends are answered `overloaded`
-    #[arg(long, global = true, env = "HARK_WRITE_QUEUE", value_name = "HARK_WRITE_QUEUE", default_value_t = 8192, value_parser = at_least_one)]
+    /// Messages that may wait for a writer before sends are answered `overloaded`, 1 to 1000000
+    #[arg(long, global = true, env = "HARK_WRITE_QUEUE", value_name = "HARK_WRITE_QUEUE", default_value_t = 8192, value_parser = within::<usize>(1..=1_000_000))]
     pub write_queue: usize,
 
     /// The limits.
@@ -104,108 +110,84 @@ pub struct Config {
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Limits")]
 pub struct Limits {
-    /// Bytes of one frame, or of one HTTP body
-    #[arg(long, global = true, env = "HARK_MAX_FRAME_BYTES", value_name = "HARK_MAX_FRAME_BYTES", default_value_t = 65_536, value_parser = at_least_one)]
+    /// Bytes of one frame, or of one HTTP body, 32768 to 16777216
+    #[arg(long, global = true, env = "HARK_MAX_FRAME_BYTES", value_name = "HARK_MAX_FRAME_BYTES", default_value_t = 65_536, value_parser = within::<usize>(32_768..=16_777_216))]
     pub max_frame_bytes: usize,
 
-    /// Bytes of a message's content
-    #[arg(long, global = true, env = "HARK_MAX_CONTENT_BYTES", value_name = "HARK_MAX_CONTENT_BYTES", default_value_t = 16_384, value_parser = at_least_one)]
+    /// Bytes of a message's content, 1 to 1048576
+    #[arg(long, global = true, env = "HARK_MAX_CONTENT_BYTES", value_name = "HARK_MAX_CONTENT_BYTES", default_value_t = 16_384, value_parser = within::<usize>(1..=1_048_576))]
     pub max_content_bytes: usize,
 
-    /// Characters of a group's name
-    #[arg(long, global = true, env = "HARK_MAX_GROUP_NAME_CHARS", value_name = "HARK_MAX_GROUP_NAME_CHARS", default_value_t = 100, value_parser = at_least_one)]
+    /// Characters of a group's name, 1 to 1000
+    #[arg(long, global = true, env = "HARK_MAX_GROUP_NAME_CHARS", value_name = "HARK_MAX_GROUP_NAME_CHARS", default_value_t = 100, value_parser = within::<usize>(1..=1000))]
     pub max_group_name_chars: usize,
 
-    /// Rows of a page
-    #[arg(long, global = true, env = "HARK_MAX_PAGE_ROWS", value_name = "HARK_MAX_PAGE_ROWS", default_value_t = 100, value_parser = clap::value_parser!(i64).range(1..=10_000))]
+    /// Rows of a page, 1 to 10000
+    #[arg(long, global = true, env = "HARK_MAX_PAGE_ROWS", value_name = "HARK_MAX_PAGE_ROWS", default_value_t = 100, value_parser = within::<i64>(1..=10_000))]
     pub max_page_rows: i64,
 
-    /// Requests of one socket that may wait for their reply; then the socket is not read
-    #[arg(long, global = true, env = "HARK_MAX_IN_FLIGHT", value_name = "HARK_MAX_IN_FLIGHT", default_value_t = 64, value_parser = at_least_one)]
+    /// Requests of one socket that may wait for their reply, 1 to 4096; then the socket is not read
+    #[arg(long, global = true, env = "HARK_MAX_IN_FLIGHT", value_name = "HARK_MAX_IN_FLIGHT", default_value_t = 64, value_parser = within::<usize>(1..=4096))]
     pub max_in_flight: usize,
 
-    /// Requests a second of one socket, and of one user over HTTP, sockets to be opened included; 0 turns the limit off
-    #[arg(
-        long,
-        global = true,
-        env = "HARK_REQUESTS_PER_SECOND",
-        value_name = "HARK_REQUESTS_PER_SECOND",
-        default_value_t = 50
-    )]
+    /// Requests a second of one socket, and of one user over HTTP, sockets to be opened included, 0 to 1000000; 0 turns the limit off
+    #[arg(long, global = true, env = "HARK_REQUESTS_PER_SECOND", value_name = "HARK_REQUESTS_PER_SECOND", default_value_t = 50, value_parser = within::<u32>(0..=1_000_000))]
     pub requests_per_second: u32,
 
-    /// Requests of one socket, or of one user over HTTP, at once before the rate counts
-    #[arg(long, global = true, env = "HARK_REQUEST_BURST", value_name = "HARK_REQUEST_BURST", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+    /// Requests of one socket, or of one user over HTTP, at once before the rate counts, 1 to 1000000
+    #[arg(long, global = true, env = "HARK_REQUEST_BURST", value_name = "HARK_REQUEST_BURST", default_value_t = 100, value_parser = within::<u32>(1..=1_000_000))]
     pub request_burst: u32,
 
-    /// Requests of one user that this node carries out at the same time, over all sockets and HTTP, but for sends; more wait for their turn
-    #[arg(long, global = true, env = "HARK_MAX_REQUESTS_AT_ONCE", value_name = "HARK_MAX_REQUESTS_AT_ONCE", default_value_t = 2, value_parser = at_least_one)]
+    /// Requests of one user that this node carries out at the same time, over all sockets and HTTP, but for sends, 1 to 1000; more wait for their turn
+    #[arg(long, global = true, env = "HARK_MAX_REQUESTS_AT_ONCE", value_name = "HARK_MAX_REQUESTS_AT_ONCE", default_value_t = 2, value_parser = within::<usize>(1..=1000))]
     pub max_requests_at_once: usize,
 
-    /// Bytes of messages that one search looks at, each message counted as 256 more; then it answers with what it has found, and where to go on
-    #[arg(long, global = true, env = "HARK_SEARCH_BYTES", value_name = "HARK_SEARCH_BYTES", default_value_t = 4_194_304, value_parser = clap::value_parser!(i64).range(1..))]
+    /// Bytes of messages that one search looks at, each message counted as 256 more, 65536 to 1073741824; then it answers with what it has found, and where to go on
+    #[arg(long, global = true, env = "HARK_SEARCH_BYTES", value_name = "HARK_SEARCH_BYTES", default_value_t = 4_194_304, value_parser = within::<i64>(65_536..=1_073_741_824))]
     pub search_bytes: i64,
 
-    /// Sockets that are opened a second on this node, more wait for their turn; 0 turns the limit off
-    #[arg(
-        long,
-        global = true,
-        env = "HARK_SOCKETS_PER_SECOND",
-        value_name = "HARK_SOCKETS_PER_SECOND",
-        default_value_t = 2_000
-    )]
+    /// Sockets that are opened a second on this node, more wait for their turn, 0 to 1000000; 0 turns the limit off
+    #[arg(long, global = true, env = "HARK_SOCKETS_PER_SECOND", value_name = "HARK_SOCKETS_PER_SECOND", default_value_t = 2_000, value_parser = within::<u32>(0..=1_000_000))]
     pub sockets_per_second: u32,
 
-    /// Open sockets of one user, on one node
-    #[arg(long, global = true, env = "HARK_MAX_SOCKETS_PER_USER", value_name = "HARK_MAX_SOCKETS_PER_USER", default_value_t = 20, value_parser = at_least_one)]
+    /// Open sockets of one user, on one node, 1 to 100000
+    #[arg(long, global = true, env = "HARK_MAX_SOCKETS_PER_USER", value_name = "HARK_MAX_SOCKETS_PER_USER", default_value_t = 20, value_parser = within::<usize>(1..=100_000))]
     pub max_sockets_per_user: usize,
 
-    /// Bytes that may wait for a socket that reads slowly
-    #[arg(long, global = true, env = "HARK_OUTBOX_BYTES", value_name = "HARK_OUTBOX_BYTES", default_value_t = 1_048_576, value_parser = at_least_one)]
+    /// Bytes that may wait for a socket that reads slowly, 32768 to 1073741824
+    #[arg(long, global = true, env = "HARK_OUTBOX_BYTES", value_name = "HARK_OUTBOX_BYTES", default_value_t = 1_048_576, value_parser = within::<usize>(32_768..=1_073_741_824))]
     pub outbox_bytes: usize,
 
-    /// Bytes that requests and their replies may take on this node, all clients together; past that, whoever has more than 32 KiB of it is not read
-    #[arg(long, global = true, env = "HARK_REQUEST_MEMORY_BYTES", value_name = "HARK_REQUEST_MEMORY_BYTES", default_value_t = 268_435_456, value_parser = at_least_one)]
+    /// Bytes that requests and their replies may take on this node, all clients together, 1048576 to 1099511627776; past that, whoever has more than 32 KiB of it is not read
+    #[arg(long, global = true, env = "HARK_REQUEST_MEMORY_BYTES", value_name = "HARK_REQUEST_MEMORY_BYTES", default_value_t = 268_435_456, value_parser = within::<usize>(1_048_576..=1_099_511_627_776))]
     pub request_memory_bytes: usize,
 
-    /// Hours that a token lives
-    #[arg(long, global = true, env = "HARK_TOKEN_HOURS", value_name = "HARK_TOKEN_HOURS", default_value_t = 24, value_parser = clap::value_parser!(u32).range(1..=87_600))]
+    /// Hours that a token lives, 1 to 87600
+    #[arg(long, global = true, env = "HARK_TOKEN_HOURS", value_name = "HARK_TOKEN_HOURS", default_value_t = 24, value_parser = within::<u32>(1..=87_600))]
     pub token_hours: u32,
 
-    /// Sign-ups a minute from one address; 0 turns the limit off
-    #[arg(
-        long,
-        global = true,
-        env = "HARK_SIGN_UPS_PER_MINUTE",
-        value_name = "HARK_SIGN_UPS_PER_MINUTE",
-        default_value_t = 10
-    )]
+    /// Sign-ups a minute from one address, 0 to 1000000; 0 turns the limit off
+    #[arg(long, global = true, env = "HARK_SIGN_UPS_PER_MINUTE", value_name = "HARK_SIGN_UPS_PER_MINUTE", default_value_t = 10, value_parser = within::<u32>(0..=1_000_000))]
     pub sign_ups_per_minute: u32,
 
-    /// Logins a minute from one address; 0 turns the limit off
-    #[arg(
-        long,
-        global = true,
-        env = "HARK_LOGINS_PER_MINUTE",
-        value_name = "HARK_LOGINS_PER_MINUTE",
-        default_value_t = 30
-    )]
+    /// Logins a minute from one address, 0 to 1000000; 0 turns the limit off
+    #[arg(long, global = true, env = "HARK_LOGINS_PER_MINUTE", value_name = "HARK_LOGINS_PER_MINUTE", default_value_t = 30, value_parser = within::<u32>(0..=1_000_000))]
     pub logins_per_minute: u32,
 
-    /// Characters that a password has at least
-    #[arg(long, global = true, env = "HARK_MIN_PASSWORD_CHARS", value_name = "HARK_MIN_PASSWORD_CHARS", default_value_t = 8, value_parser = at_least_one)]
+    /// Characters that a password has at least, 1 to 1024
+    #[arg(long, global = true, env = "HARK_MIN_PASSWORD_CHARS", value_name = "HARK_MIN_PASSWORD_CHARS", default_value_t = 8, value_parser = within::<usize>(1..=1024))]
     pub min_password_chars: usize,
 
-    /// Characters that a password has at most
-    #[arg(long, global = true, env = "HARK_MAX_PASSWORD_CHARS", value_name = "HARK_MAX_PASSWORD_CHARS", default_value_t = 128, value_parser = at_least_one)]
+    /// Characters that a password has at most, 1 to 1024
+    #[arg(long, global = true, env = "HARK_MAX_PASSWORD_CHARS", value_name = "HARK_MAX_PASSWORD_CHARS", default_value_t = 128, value_parser = within::<usize>(1..=1024))]
     pub max_password_chars: usize,
 
-    /// Seconds between two pings on an open socket
-    #[arg(long, global = true, env = "HARK_PING_SECONDS", value_name = "HARK_PING_SECONDS", default_value_t = 25, value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    /// Seconds between two pings on an open socket, 1 to 86400
+    #[arg(long, global = true, env = "HARK_PING_SECONDS", value_name = "HARK_PING_SECONDS", default_value_t = 25, value_parser = within::<u32>(1..=86_400))]
     pub ping_seconds: u32,
 
-    /// Seconds without any traffic from the client after which its socket ends
-    #[arg(long, global = true, env = "HARK_IDLE_SECONDS", value_name = "HARK_IDLE_SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    /// Seconds without any traffic from the client after which its socket ends, 1 to 86400
+    #[arg(long, global = true, env = "HARK_IDLE_SECONDS", value_name = "HARK_IDLE_SECONDS", default_value_t = 60, value_parser = within::<u32>(1..=86_400))]
     pub idle_seconds: u32,
 }
 
@@ -251,6 +233,9 @@ pub enum LogFormat {
 /// Shortest secret that may sign tokens: as long as the hash it keys.
 pub const MIN_SECRET_BYTES: usize = 32;
 
+/// What a frame needs beside the content of its message: keys, ids, and the sender's own id for it.
+const ENVELOPE_BYTES: usize = 2048;
+
 impl Config {
     /// How many writers there are: fuller batches cost less, so more than one where there are cores for them.
     #[must_use]
@@ -286,6 +271,20 @@ impl Config {
             return Err("DATABASE_URL must begin with postgres:// or postgresql://".to_owned());
         }
         let limits = &self.limits;
+        // A receiver may be further behind than one message, and never by less.
+        for (name, bytes) in
+            [("HARK_OUTBOX_BYTES", limits.outbox_bytes), ("HARK_REQUEST_MEMORY_BYTES", limits.request_memory_bytes)]
+        {
+            if bytes < limits.max_frame_bytes {
+                return Err(format!("{name} must not be less than HARK_MAX_FRAME_BYTES"));
+            }
+        }
+        if limits.max_content_bytes + ENVELOPE_BYTES > limits.max_frame_bytes {
+            return Err(format!(
+                "HARK_MAX_FRAME_BYTES must be HARK_MAX_CONTENT_BYTES and {ENVELOPE_BYTES} more, or the longest message \
+                 fits into no frame"
+            ));
+        }
         if limits.min_password_chars > limits.max_password_chars {
             return Err("HARK_MIN_PASSWORD_CHARS must not be more than HARK_MAX_PASSWORD_CHARS".to_owned());
         }
@@ -296,51 +295,4 @@ impl Config {
         }
         Ok(())
     }
-}
-
-fn listen_address(text: &str) -> Result<SocketAddr, String> {
-    text.to_socket_addrs()
-        .ok()
-        .and_then(|mut addresses| addresses.next())
-        .ok_or_else(|| "an address and a port are needed, such as 127.0.0.1:3000".to_owned())
-}
-
-fn at_least_one(text: &str) -> Result<usize, String> {
-    match text.parse() {
-        Ok(number) if number >= 1 => Ok(number),
-        _ => Err("a whole number from 1 is needed".to_owned()),
-    }
-}
-
-/// An origin as browsers send it: scheme, host and port, nothing after them.
-fn origin(text: &str) -> Result<String, String> {
-    let text = text.trim();
-    // Nothing is no origin: how a file of settings leaves it out.
-    if text == "*" || text.is_empty() || is_origin(text) {
-        Ok(text.to_ascii_lowercase())
-    } else {
-        Err("an origin is needed, such as https://chat.example.org, or *".to_owned())
-    }
-}
-
-fn is_origin(text: &str) -> bool {
-    let Some((scheme, authority)) = text.split_once("://") else { return false };
-    // An IPv6 address has colons of its own, in brackets.
-    let (host, port) = match authority.rsplit_once(':') {
-        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
-        _ => (authority, None),
-    };
-    let name = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-    let is_word = |text: &str, also: &str| {
-        !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || also.contains(c))
-    };
-    is_word(scheme, "+.-")
-        && is_word(name, if name == host { "._-" } else { ":." })
-        && port.is_none_or(|port| port.parse::<u16>().is_ok())
-}
-
-fn log_filter(text: &str) -> Result<String, String> {
-    text.parse::<tracing_subscriber::filter::Targets>()
-        .map(|_| text.to_owned())
-        .map_err(|_| "a level is needed (error, warn, info, debug, trace) or a filter such as hark=debug".to_owned())
 }

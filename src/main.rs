@@ -4,7 +4,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use hark::config::{Cli, Command};
+use hark::config::{Cli, Command, unknown_variables};
 use hark::server::{StartError, process};
 use hark::telemetry;
 
@@ -34,6 +34,9 @@ async fn main() -> ExitCode {
         return ExitCode::from(BAD_SETTING);
     }
     telemetry::start_log(&config.log, config.log_format);
+    for sentence in unknown_variables() {
+        tracing::warn!("{sentence}");
+    }
     let result = match command {
         Command::Migrate => process::migrate(&config).await,
         _ => process::serve(config).await,

@@ -21,7 +21,8 @@ const QUIET: &str = "actix_http=off,actix_server=warn";
 /// Starts the log of this process, on standard error. Once a process.
 pub fn start_log(filter: &str, format: LogFormat) {
     let log = tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::new(format!("{QUIET},{filter}")))
+        // Errors are logged whatever targets the filter names; a level in it takes their place.
+        .with_env_filter(EnvFilter::new(format!("error,{QUIET},{filter}")))
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
     match format {

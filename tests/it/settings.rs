@@ -1,6 +1,8 @@
 //! The command line of the real program: what it refuses, in which words, and that it then leaves
 //! nothing behind.
 
+mod ranges;
+
 use std::fs::{self, File};
 use std::net::TcpListener;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -99,8 +101,22 @@ async fn every_bad_setting_is_named_and_nothing_is_started() {
         ("HARK_LISTEN", ":3000"),
         ("HARK_LOG_FORMAT", "xml"),
         ("HARK_LOG", "hark=loud"),
+        ("HARK_LOG", "verbose"),
+        ("HARK_LOG", ""),
+        ("HARK_LOG", "info,"),
+        ("HARK_LOG", "warn,verbose"),
+        ("HARK_LOG", "=debug"),
+        ("HARK_LOG", "hark=debug=info"),
+        ("HARK_LOG", "hark=debug warn"),
         ("HARK_TRUST_PROXY", "perhaps"),
+        ("HARK_TRUST_PROXY", "yes"),
+        ("HARK_TRUST_PROXY", "1"),
+        ("HARK_TRUST_PROXY", "True"),
+        ("HARK_TRUST_PROXY", ""),
         ("HARK_MIGRATE", "perhaps"),
+        ("HARK_MIGRATE", "no"),
+        ("HARK_BUS", "off"),
+        ("HARK_MAX_FRAME_BYTES", "10"),
         ("HARK_ALLOWED_ORIGINS", "nonsense"),
         ("HARK_ALLOWED_ORIGINS", "https://"),
         ("HARK_ALLOWED_ORIGINS", "https://a.example/path"),
@@ -137,6 +153,17 @@ async fn settings_that_do_not_go_together_are_named() {
         ("DATABASE_URL", &[("DATABASE_URL", "127.0.0.1"), secret]),
         ("DATABASE_URL", &[("DATABASE_URL", ""), secret]),
         ("HARK_MIN_PASSWORD_CHARS", &[("HARK_MIN_PASSWORD_CHARS", "9"), ("HARK_MAX_PASSWORD_CHARS", "8")]),
+        ("HARK_MAX_FRAME_BYTES", &[("HARK_MAX_CONTENT_BYTES", "65536")]),
+        ("HARK_MAX_CONTENT_BYTES", &[("HARK_MAX_FRAME_BYTES", "65536"), ("HARK_MAX_CONTENT_BYTES", "63489")]),
+        ("HARK_OUTBOX_BYTES", &[("HARK_OUTBOX_BYTES", "65535")]),
+        (
+            "HARK_REQUEST_MEMORY_BYTES",
+            &[
+                ("HARK_MAX_FRAME_BYTES", "16777216"),
+                ("HARK_OUTBOX_BYTES", "16777216"),
+                ("HARK_REQUEST_MEMORY_BYTES", "16777215"),
+            ],
+        ),
         ("HARK_PING_SECONDS", &[("HARK_PING_SECONDS", "60")]),
         ("HARK_IDLE_SECONDS", &[("HARK_PING_SECONDS", "9"), ("HARK_IDLE_SECONDS", "8")]),
     ] {
