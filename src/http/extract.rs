@@ -12,6 +12,7 @@ use actix_web::{FromRequest, HttpMessage as _, HttpRequest};
 use futures_util::future::{LocalBoxFuture, Ready, ready};
 
 use super::error::HttpError;
+use super::forwarded;
 use crate::app::{App, Identity};
 use crate::auth::tokens;
 use crate::error::{Code, Error};
@@ -126,15 +127,22 @@ impl FromRequest for Client {
     type Future = Ready<Result<Self, HttpError>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let header = |name: &str| request.headers().get_all(name).last().and_then(|value| value.to_str().ok());
-        // The last entry is the one that our own proxy wrote; those before it are the client's word.
-        let forwarded = || header("x-forwarded-for")?.rsplit(',').next()?.trim().parse().ok();
-        let address = Some(app(request).config.trust_proxy)
-            .filter(|trusted| *trusted)
-            .and_then(|_| forwarded())
-            .or_else(|| request.peer_addr().map(|peer| peer.ip()))
-            .unwrap_or(Ipv4Addr::UNSPECIFIED.into());
-        let user_agent = header("user-agent").map(|name| name.chars().take(USER_AGENT_CHARS).collect());
+        let header = |name: &str| request.headers().get_all(name).last();
+        let trusted = Some("x-forwarded-for").filter(|_| app(request).config.trust_proxy);
+        let forwarded = trusted.and_then(header).and_then(|value| {
+            // The last entry is the one that our own proxy wrote; those before it are the client's word.
+            let value = String::from_utf8_lossy(value.as_bytes());
+            let entry = value.rsplit(',').next().unwrap_or_default();
+            let address = forwarded::address(entry);
+            if address.is_none() {
+                forwarded::warn_unreadable(entry);
+            }
+            address
+        });
+        let peer = || request.peer_addr().map(|peer| peer.ip().to_canonical());
+        let address = forwarded.or_else(peer).unwrap_or(Ipv4Addr::UNSPECIFIED.into());
+        let user_agent = header("user-agent").and_then(|value| value.to_str().ok());
+        let user_agent = user_agent.map(|name| name.chars().take(USER_AGENT_CHARS).collect());
         ready(Ok(Self { address, user_agent }))
     }
 }

@@ -7,6 +7,7 @@ mod conversations;
 mod error;
 mod export;
 mod extract;
+mod forwarded;
 mod me;
 mod memory;
 mod messages;

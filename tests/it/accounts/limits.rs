@@ -100,3 +100,36 @@ async fn a_session_keeps_the_address_that_counted() {
     let sessions = super::with_token(&server, "GET", super::SESSIONS, &token, Value::Null).await.ok(200);
     assert_eq!(sessions["data"][0]["address"], "203.0.113.1");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn forwarded_address_is_read_in_every_form_that_proxies_write() {
+    let server = TestServer::with(|config| config.trust_proxy = true).await;
+    super::sign_up(&server, "patrick@example.org").await;
+    let login = json!({ "email": "patrick@example.org", "password": PASSWORD });
+    for (forwarded, address) in [
+        ("203.0.113.1:5678", "203.0.113.1"),
+        ("198.51.100.7, 203.0.113.2:80", "203.0.113.2"),
+        ("198.51.100.7,\t203.0.113.3 ", "203.0.113.3"),
+        ("2001:db8::1", "2001:db8::1"),
+        ("[2001:db8::2]", "2001:db8::2"),
+        ("[2001:db8::3]:443", "2001:db8::3"),
+        ("fe80::1%eth0", "fe80::1"),
+        ("::ffff:203.0.113.4", "203.0.113.4"),
+        ("[::ffff:203.0.113.5]:80", "203.0.113.5"),
+        // None of these is an address: the connection's own counts.
+        ("203.0.113.6:port", "127.0.0.1"),
+        ("203.0.113.7:65536", "127.0.0.1"),
+        ("198.51.100.7,", "127.0.0.1"),
+        ("unknown", "127.0.0.1"),
+        ("_hidden", "127.0.0.1"),
+        ("[]", "127.0.0.1"),
+        ("", "127.0.0.1"),
+    ] {
+        let request = server.http("POST", LOGIN).header("x-forwarded-for", forwarded).json(&login);
+        let token = answer(request).await.ok(200)["token"].as_str().expect("a token").to_owned();
+        let sessions = super::with_token(&server, "GET", super::SESSIONS, &token, Value::Null).await.ok(200);
+        let listed = sessions["data"].as_array().expect("sessions");
+        let own = listed.iter().find(|session| session["current"] == true).unwrap_or_else(|| panic!("{sessions}"));
+        assert_eq!(own["address"], address, "{forwarded}");
+    }
+}
