@@ -122,6 +122,22 @@ pub struct Limits {
     #[arg(long, global = true, env = "HARK_MAX_GROUP_NAME_CHARS", value_name = "HARK_MAX_GROUP_NAME_CHARS", default_value_t = 100, value_parser = within::<usize>(1..=1000))]
     pub max_group_name_chars: usize,
 
+    /// Members of a group, 0 to 1000000; 0 turns the limit off
+    #[arg(long, global = true, env = "HARK_MAX_GROUP_MEMBERS", value_name = "HARK_MAX_GROUP_MEMBERS", default_value_t = 10_000, value_parser = within::<usize>(0..=1_000_000))]
+    pub max_group_members: usize,
+
+    /// Groups that one user is in, 0 to 1000000; 0 turns the limit off
+    #[arg(long, global = true, env = "HARK_MAX_GROUPS_PER_USER", value_name = "HARK_MAX_GROUPS_PER_USER", default_value_t = 1_000, value_parser = within::<i64>(0..=1_000_000))]
+    pub max_groups_per_user: i64,
+
+    /// Groups that a user is in because strangers have put them there, 0 to 1000000: people whom they have neither as a contact nor written to; 0 turns the limit off
+    #[arg(long, global = true, env = "HARK_MAX_GROUPS_FROM_STRANGERS", value_name = "HARK_MAX_GROUPS_FROM_STRANGERS", default_value_t = 200, value_parser = within::<i64>(0..=1_000_000))]
+    pub max_groups_from_strangers: i64,
+
+    /// Of these, groups that one and the same stranger has put them into, 0 to 1000000; 0 turns the limit off
+    #[arg(long, global = true, env = "HARK_MAX_GROUPS_FROM_ONE_STRANGER", value_name = "HARK_MAX_GROUPS_FROM_ONE_STRANGER", default_value_t = 20, value_parser = within::<i64>(0..=1_000_000))]
+    pub max_groups_from_one_stranger: i64,
+
     /// Rows of a page, 1 to 10000
     #[arg(long, global = true, env = "HARK_MAX_PAGE_ROWS", value_name = "HARK_MAX_PAGE_ROWS", default_value_t = 100, value_parser = within::<i64>(1..=10_000))]
     pub max_page_rows: i64,

@@ -124,7 +124,8 @@ pub(super) struct GroupUserRow<'a> {
 const MOST_ANNOUNCED_TO_ALL: usize = 100;
 
 pub(super) async fn new_group(params: NewGroup, context: Context) -> Result<Outcome, Error> {
-    let group = groups::create(&context.app.db, context.user, &params.group_name, &params.user_ids).await?;
+    let limits = &context.app.config.limits;
+    let group = groups::create(&context.app.db, context.user, &params.group_name, &params.user_ids, limits).await?;
     let group_name = Cow::Borrowed(params.group_name.as_str());
     let everybody_hears = group.added.len() <= MOST_ANNOUNCED_TO_ALL;
     let pushes = group.added.iter().map(|(user_id, user_name)| {
@@ -140,7 +141,9 @@ pub(super) async fn new_group(params: NewGroup, context: Context) -> Result<Outc
 }
 
 pub(super) async fn add_user(params: UserOfGroup, context: Context) -> Result<Outcome, Error> {
-    let (change, by_name) = membership::add(&context.app.db, params.group_id, context.user, params.user_id).await?;
+    let limits = &context.app.config.limits;
+    let (change, by_name) =
+        membership::add(&context.app.db, params.group_id, context.user, params.user_id, limits).await?;
     let push = added(&change.member(), change.members.clone(), context.origin(), &by_name);
     Ok(Outcome::with_pushes(Body::done(), [push]))
 }

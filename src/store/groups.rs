@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
-use super::Db;
+use super::{Db, group_places};
+use crate::config::Limits;
 use crate::error::Error;
 use crate::model::{ConversationId, GroupId, GroupName, ListStart, Place, Timestamp, UserId};
 
@@ -46,26 +47,32 @@ pub struct GroupUser {
 /// Makes a group with its creator as its first admin.
 ///
 /// # Errors
-/// `not_found` where one of the users does not exist.
-pub async fn create(db: &Db, creator: UserId, name: &GroupName, user_ids: &[UserId]) -> Result<NewGroup, Error> {
+/// `not_found` where one of the users does not exist, `blocked` where one takes nothing from the creator,
+/// `conflict` where the creator or one of them is in as many groups as they may be, or these are too many.
+pub async fn create(
+    db: &Db,
+    creator: UserId,
+    name: &GroupName,
+    user_ids: &[UserId],
+    limits: &Limits,
+) -> Result<NewGroup, Error> {
+    const FIELD: &str = "params.userIds";
     let mut wanted: Vec<i64> = user_ids.iter().map(|id| id.0).filter(|id| *id != creator.0).collect();
     wanted.sort_unstable();
     wanted.dedup();
+    group_places::check_size(wanted.len() + 1, FIELD, limits)?;
 
     let mut tx = db.pool.begin().await?;
     // Locked, so that nobody who deletes the account meanwhile stays behind in the group.
-    let mut found = sqlx::query!(
-        "select id, name from users where id = any($1::bigint[] || $2::bigint) and deleted_at is null order by id for share",
-        &wanted,
-        creator.0
-    )
-    .fetch_all(&mut *tx)
-    .await?;
+    let everybody: Vec<i64> = wanted.iter().copied().chain([creator.0]).collect();
+    let mut found = group_places::lock(&mut tx, &everybody).await?;
     let creators_place = found.iter().position(|user| user.id == creator.0).ok_or_else(Error::unauthorized)?;
     let creator_name = found.remove(creators_place).name;
     if let Some(missing) = wanted.iter().find(|id| found.binary_search_by_key(*id, |user| user.id).is_err()) {
-        return Err(Error::not_found(format!("params.userIds: there is no user {missing}")));
+        return Err(Error::not_found(format!("{FIELD}: there is no user {missing}")));
     }
+    group_places::check_own(&mut tx, creator, limits).await?;
+    group_places::check(&mut tx, creator, &wanted, FIELD, limits).await?;
     let id = sqlx::query_scalar!(
         "insert into conversations (kind, name, change) values ('group', $1, current_change()) returning id",
         name.as_str()
@@ -74,8 +81,8 @@ pub async fn create(db: &Db, creator: UserId, name: &GroupName, user_ids: &[User
     .await?;
     sqlx::query!(
         "with made as (
-             insert into members (conversation_id, user_id, kind, is_admin)
-             select $1, i.id, 'group', i.id = $2::bigint from unnest($2::bigint || $3::bigint[]) as i (id)
+             insert into members (conversation_id, user_id, kind, is_admin, added_by)
+             select $1, i.id, 'group', i.id = $2::bigint, $2::bigint from unnest($2::bigint || $3::bigint[]) as i (id)
          )
          insert into group_events (conversation_id, change, kind, user_id)
          select $1, (select current_change()), 'addUserInGroup', i.id

@@ -7,8 +7,9 @@ use std::collections::HashMap;
 
 use sqlx::PgConnection;
 
-use super::Db;
 use super::groups::MemberIds;
+use super::{Db, group_places};
+use crate::config::Limits;
 use crate::error::{Code, Error};
 use crate::model::{ConversationId, GroupId, UserId};
 use crate::wire::items::{GroupItem, MemberItem};
@@ -60,33 +61,39 @@ impl MemberChange {
 ///
 /// # Errors
 /// `not_found` where there is no such group or user, `not_a_member` where `by` is none,
-/// `already_a_member` where the user is in it.
-pub async fn add(db: &Db, group: GroupId, by: UserId, user: UserId) -> Result<(MemberChange, String), Error> {
+/// `already_a_member` where the user is in it, `blocked` where the user takes nothing from `by`, `conflict`
+/// where the user is in as many groups as they may be, or the group has as many members as it may have.
+pub async fn add(
+    db: &Db,
+    group: GroupId,
+    by: UserId,
+    user: UserId,
+    limits: &Limits,
+) -> Result<(MemberChange, String), Error> {
     let mut tx = db.pool.begin().await?;
-    let user_name =
-        sqlx::query_scalar!("select name from users where id = $1 and deleted_at is null for share", user.0)
-            .fetch_optional(&mut *tx)
-            .await?;
+    let found = group_places::lock(&mut tx, &[user.0]).await?.pop();
     let locked = lock(&mut tx, group).await?;
     let by_name = member_name(&mut tx, locked.id, by).await?.ok_or_else(Error::not_a_member)?;
-    let user_name = user_name.ok_or_else(|| Error::no_such_user("params.userId"))?;
+    let user_name = found.ok_or_else(|| Error::no_such_user("params.userId"))?.name;
+    if member_name(&mut tx, locked.id, user).await?.is_some() {
+        return Err(Error::new(Code::AlreadyAMember, "User is already a member of this group"));
+    }
+    group_places::check(&mut tx, by, &[user.0], "params.userId", limits).await?;
     // The time is that of the lock and not that of the transaction, so that the list of a group only
     // ever grows at its end.
-    let done = sqlx::query!(
-        "insert into members (conversation_id, user_id, kind, joined_at, read_seq, delivered_seq)
-         values ($1, $2, 'group', clock_timestamp(), $3, $3)
-         on conflict (conversation_id, user_id) do nothing",
+    sqlx::query!(
+        "insert into members (conversation_id, user_id, kind, joined_at, read_seq, delivered_seq, added_by)
+         values ($1, $2, 'group', clock_timestamp(), $3, $3, $4)",
         locked.id.0,
         user.0,
-        locked.last_seq
+        locked.last_seq,
+        by.0
     )
     .execute(&mut *tx)
     .await?;
-    if done.rows_affected() == 0 {
-        return Err(Error::new(Code::AlreadyAMember, "User is already a member of this group"));
-    }
     note(&mut tx, [Noted::of(locked.id, "addUserInGroup", user)]).await?;
     let members = changed(&mut tx, locked.id).await?;
+    group_places::check_size(members.len(), "params.groupId", limits)?;
     tx.commit().await?;
     Ok((locked.change(user, user_name, members), by_name))
 }

@@ -14,6 +14,7 @@ pub mod conversations;
 pub mod edits;
 pub mod export;
 pub mod fair_queue;
+mod group_places;
 pub mod groups;
 pub mod history;
 pub mod member_lists;
@@ -134,6 +135,8 @@ const SESSION_SETTINGS: &str = "set lock_timeout = '5s'; \
 #[derive(Clone, Debug)]
 pub struct Db {
     pool: PgPool,
+    /// A connection for the question whether the database answers: it waits behind nobody's requests.
+    probe: PgPool,
     /// Shared with the writers' own connections.
     member_lists: member_lists::MemberLists,
     /// Searches take turns: they may read much, and connections are few.
@@ -157,8 +160,9 @@ impl Db {
         let member_lists = member_lists::MemberLists::new();
         let options = address.options()?;
         preflight::check(&options).await.map_err(Error::unavailable)?;
+        let probe = pool_options(1).acquire_timeout(PING_WITHIN).connect_lazy_with(options.clone());
         let pool = pool(options, connections).await?;
-        Ok(Self { pool, member_lists, searches: FairQueue::new(SEARCHES_AT_ONCE, 1) })
+        Ok(Self { pool, probe, member_lists, searches: FairQueue::new(SEARCHES_AT_ONCE, 1) })
     }
 
     /// A second pool to the same database.
@@ -174,7 +178,7 @@ impl Db {
     /// # Errors
     /// `overloaded` where it does not, or cannot.
     pub async fn ping(&self) -> Result<(), Error> {
-        let ping = availability::is_read_only(&self.pool);
+        let ping = availability::is_read_only(&self.probe);
         if tokio::time::timeout(PING_WITHIN, ping).await.map_err(Error::unavailable)?? {
             availability::note_read_only();
             return Err(Error::unavailable("the database is read-only"));
@@ -185,18 +189,21 @@ impl Db {
     /// Ends every connection once it is idle.
     pub async fn close(&self) {
         self.pool.close().await;
+        self.probe.close().await;
     }
 }
 
 async fn pool(options: PgConnectOptions, connections: u32) -> Result<PgPool, sqlx::Error> {
+    pool_options(connections).connect_with(options).await
+}
+
+fn pool_options(connections: u32) -> PgPoolOptions {
     PgPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(ACQUIRE_TIMEOUT)
         .test_before_acquire(false)
         .after_connect(|connection, _| Box::pin(prepare_session(connection)))
         .before_acquire(|connection, meta| Box::pin(availability::may_use(connection, meta)))
-        .connect_with(options)
-        .await
 }
 
 /// Makes a new session ours.

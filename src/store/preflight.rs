@@ -21,7 +21,7 @@ const NEEDS_SESSIONS: &str = "a pooler that shares out single transactions or st
      connect to PostgreSQL itself";
 
 const TOO_FEW_CONNECTIONS: &str = "a second connection gets no answer: is the pool of a pooler smaller than what hark \
-     needs? That is HARK_DATABASE_CONNECTIONS + HARK_WRITERS + 2 connections for each node, and 2 more while one starts";
+     needs? That is HARK_DATABASE_CONNECTIONS + 3 × HARK_WRITERS + 3 connections for each node, and 2 more while one starts";
 
 /// Checks a database.
 ///

@@ -78,6 +78,8 @@ pub struct Known {
 /// Only where the database fails.
 pub async fn known(db: &Db, asker: UserId, users: &[UserId]) -> Result<Vec<Known>, Error> {
     let ids: Vec<i64> = users.iter().map(|user| user.0).collect();
+    // The asker's groups are read once, and those of each person looked up in them: `is true` keeps that
+    // from becoming a join, and a subquery that is no `exists` is not turned into a list of all members.
     Ok(sqlx::query_as!(
         Known,
         r#"select u.id, u.last_seen_at as "last_seen_at?: _",
@@ -89,8 +91,11 @@ pub async fn known(db: &Db, asker: UserId, users: &[UserId]) -> Result<Vec<Known
                or exists (select from contacts c where c.user_id = u.id and c.contact_id = $1)
                or exists (select from conversations c
                           where c.low_user_id = least(u.id, $1) and c.high_user_id = greatest(u.id, $1))
-               or exists (select from members mine join members theirs on theirs.conversation_id = mine.conversation_id
-                          where mine.user_id = $1 and mine.kind = 'group' and theirs.user_id = u.id))"#,
+               or (select true from members theirs
+                   where theirs.user_id = u.id and theirs.kind = 'group' and (theirs.conversation_id in (
+                       select mine.conversation_id from members mine
+                       where mine.user_id = $1 and mine.kind = 'group')) is true
+                   limit 1))"#,
         asker.0,
         &ids
     )

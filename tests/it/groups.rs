@@ -1,5 +1,7 @@
 //! `newGroup`, `addUserInGroup`, `leaveGroup`: who may, who is told, who goes on.
 
+mod abuse;
+
 use insta::assert_json_snapshot;
 use serde_json::{Value, json};
 use sqlx::Row as _;

@@ -37,7 +37,7 @@ async fn find(client: &mut Client, query: &str) -> Vec<String> {
 }
 
 /// Waits until every message so far is in the index.
-async fn indexed(server: &TestServer) {
+pub async fn indexed(server: &TestServer) {
     let mut sql = server.sql().await;
     eventually("the index has caught up", async || {
         let row = sqlx::query("select indexed_to >= coalesce((select max(id) from messages), 0) from search_progress");

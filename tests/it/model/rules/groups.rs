@@ -15,6 +15,9 @@ impl Model {
         let mut added: Vec<usize> = users.iter().copied().filter(|user| *user != call.me).collect();
         added.sort_unstable();
         added.dedup();
+        if added.iter().any(|user| self.blocks.contains(&(*user, call.me))) {
+            return Err("blocked");
+        }
         let joined = self.now;
         let creator = Member { user: call.me, joined, is_admin: true, ..Member::default() };
         let others = added.iter().map(|user| Member { user: *user, joined, ..Member::default() });
@@ -37,6 +40,9 @@ impl Model {
         }
         if self.conversations[group].member(user).is_some() {
             return Err("already_a_member");
+        }
+        if self.blocks.contains(&(user, call.me)) {
+            return Err("blocked");
         }
         // What was said before is there to be read, and not unread.
         let last = self.last_seq(group);
