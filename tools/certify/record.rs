@@ -48,6 +48,8 @@ pub(crate) enum Seen {
     Ping { socket: SocketId, number: u64 },
     /// A pong, with the number of its ping.
     Pong { socket: SocketId, number: u64 },
+    /// One person floods the server with this from here on.
+    Abuse { with: String },
     /// A right login that was asked for at `asked`; no status where nobody answers.
     Login { asked: Micros, status: Option<u16> },
     /// A server was started in surroundings in which it is to work or to refuse; why not, where it did not start.

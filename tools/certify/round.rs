@@ -75,7 +75,8 @@ pub(crate) fn plans(run: &Run, seed: u64) -> Vec<Plan> {
             scenario: None,
             servers: if *fault == Fault::KillOneOfTwo { 2 } else { 1 },
             private: fault.lane() != Lane::Database && *fault != Fault::KillOneOfTwo,
-            load_for: run.load.duration(),
+            // There is much to abuse.
+            load_for: run.load.duration().mul_f64(if *fault == Fault::Abuse { 2.5 } else { 1.0 }),
             seed,
         })
         .chain(alone.iter().flat_map(scripted))

@@ -1,11 +1,10 @@
 //! One person who floods the server, within the limits of a person. Nothing of theirs is in the record:
 //! the judge sees it by what it does to everybody else, and to the one whom it is aimed at.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use rand::rngs::StdRng;
-use rand::{RngExt as _, SeedableRng as _};
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
@@ -22,15 +21,16 @@ use crate::certify::recorder::Recorder;
 const SOCKETS: usize = 20;
 /// Between two requests of a socket: a little fewer than the server takes.
 const ASKS_EVERY: Duration = Duration::from_millis(22);
+const AGAIN_AFTER: Duration = Duration::from_millis(200);
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Between two things that the victim does, and two logins of somebody else.
 const LOOKS_EVERY: Duration = Duration::from_millis(250);
 const ANSWERS_WITHIN: Duration = Duration::from_secs(20);
 /// Addresses that wrong logins come from, each within its limit.
 const ADDRESSES: usize = 400;
-const LOGINS_AT_ONCE: usize = 100;
+const LOGINS_EVERY: Duration = Duration::from_secs(2);
 /// Connections whose answers nobody reads, and requests on each.
-const DEAF: usize = 250;
+const DEAF: usize = 300;
 const PIPELINED: usize = 300;
 /// A note of almost as many bytes as a message may have. The pairs of letters of [`QUERY`] are in it, and
 /// the three together are not.
@@ -64,50 +64,54 @@ impl Cast {
 
     /// One abuse after the other, while the victim and somebody who logs in are watched.
     pub(super) async fn abuse(&self, world: &World, recorder: &Recorder, length: Duration) {
+        let is_over = AtomicBool::new(false);
         let abuses = async {
-            let victim = self.victim.id;
-            self.flood(
-                world,
-                length.mul_f64(0.3),
-                "newGroup",
-                |nth| json!({ "groupName": format!("Group {nth}"), "userIds": [victim] }),
-            )
-            .await;
+            let (me, victim) = (self.abuser.id, self.victim.id);
             let users: Vec<i64> = (1..=ONLINE).collect();
-            self.flood(world, length.mul_f64(0.1), "getOnlineInfo", |_| json!({ "userIds": users })).await;
             let note = NOTE.repeat(NOTE_BYTES / NOTE.len());
-            let me = self.abuser.id;
-            self.flood(world, length.mul_f64(0.15), "privateMessage", |_| json!({ "receiverId": me, "content": note }))
-                .await;
-            self.flood(world, length.mul_f64(0.15), "searchMessages", |_| json!({ "query": QUERY, "limit": 100 }))
-                .await;
-            self.flood(world, length.mul_f64(0.1), "sendNotification", |_| json!({ "userId": victim, "kind": "like" }))
-                .await;
+            let flood = async |share: f64, kind: &str, params: &(dyn Fn(u64) -> Value + Sync)| {
+                recorder.note(Seen::Abuse { with: kind.to_owned() });
+                self.flood(world, length.mul_f64(share), kind, params).await;
+            };
+            // The more of them there are, the more the next thing costs; and the last one is the slowest.
+            let group = |nth| json!({ "groupName": format!("Group {nth}"), "userIds": [victim] });
+            flood(0.4, "newGroup", &group).await;
+            flood(0.08, "getOnlineInfo", &|_| json!({ "userIds": users })).await;
+            flood(0.1, "sendNotification", &|_| json!({ "userId": victim, "kind": "like" })).await;
+            recorder.note(Seen::Abuse { with: "answers that nobody reads".to_owned() });
+            self.answers_that_nobody_reads(world, length.mul_f64(0.08)).await;
+            recorder.note(Seen::Abuse { with: "logins".to_owned() });
             self.wrong_logins(world, length.mul_f64(0.1)).await;
-            self.answers_that_nobody_reads(world, length.mul_f64(0.1)).await;
+            flood(0.12, "privateMessage", &|_| json!({ "receiverId": me, "content": note })).await;
+            flood(0.12, "searchMessages", &|_| json!({ "query": QUERY, "limit": 100 })).await;
+            is_over.store(true, Ordering::Relaxed);
         };
-        tokio::select! {
-            () = abuses => {}
-            () = self.bear(world, recorder) => {}
-            () = self.log_in(world, recorder) => {}
-        }
+        // What they have asked is answered, or they have waited for too long.
+        tokio::join!(abuses, self.bear(world, recorder, &is_over), self.log_in(world, recorder, &is_over));
     }
 
     /// The same kind of request on all sockets of the abuser, as fast as the limits let them, and a ping
     /// behind each.
-    async fn flood(&self, world: &World, length: Duration, kind: &str, params: impl Fn(u64) -> Value) {
+    async fn flood(&self, world: &World, length: Duration, kind: &str, params: &(dyn Fn(u64) -> Value + Sync)) {
         let until = Instant::now() + length;
         let socket = async |nth: usize| {
             let servers = &world.servers;
             let Account { id: user, token, .. } = &self.abuser;
             let opening = Opening { servers, server: nth % servers.len(), user: *user, token };
-            let Ok(mut link) = Link::open(opening, None).await else { return };
+            // The server may still have to notice that those of before are gone.
+            let mut link = loop {
+                match Link::open(opening, None).await {
+                    Ok(link) => break link,
+                    Err(_) if Instant::now() < until => sleep(AGAIN_AFTER).await,
+                    Err(_) => return,
+                }
+            };
             let mut ticks = interval(ASKS_EVERY);
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
             for id in 1.. {
                 let left = until.saturating_duration_since(Instant::now());
                 if left.is_zero() {
-                    return;
+                    break;
                 }
                 tokio::select! {
                     _ = ticks.tick() => {
@@ -117,17 +121,18 @@ impl Cast {
                         }
                     }
                     heard = link.hear() => if matches!(heard, Heard::End(..)) { return },
-                    () = sleep(left) => return,
+                    () = sleep(left) => break,
                 }
             }
+            link.close().await;
         };
         join_all((0..SOCKETS).map(socket)).await;
     }
 
     /// The victim looks, searches and reads, as anybody does.
-    async fn bear(&self, world: &World, recorder: &Recorder) {
+    async fn bear(&self, world: &World, recorder: &Recorder, is_over: &AtomicBool) {
         let (mut link, mut id, mut cursor) = (None, 0, None::<String>);
-        loop {
+        while !is_over.load(Ordering::Relaxed) {
             let Account { id: user, token, .. } = &self.victim;
             if link.is_none() {
                 let opening = Opening { servers: &world.servers, server: 0, user: *user, token };
@@ -144,7 +149,7 @@ impl Cast {
             ] {
                 sleep(LOOKS_EVERY).await;
                 id += 1;
-                let Some(open) = &mut link else { break };
+                let Some(open) = link.as_mut().filter(|_| !is_over.load(Ordering::Relaxed)) else { break };
                 match open.call_as(kind, &params, id, ANSWERS_WITHIN).await {
                     Some(reply) if kind == "sync" => {
                         cursor = reply["params"]["item"]["cursor"].as_str().map(str::to_owned).or(cursor.take());
@@ -157,9 +162,12 @@ impl Cast {
     }
 
     /// Somebody who knows their password logs in, from somewhere else each time.
-    async fn log_in(&self, world: &World, recorder: &Recorder) {
+    async fn log_in(&self, world: &World, recorder: &Recorder, is_over: &AtomicBool) {
         for nth in 20_000.. {
             sleep(LOOKS_EVERY).await;
+            if is_over.load(Ordering::Relaxed) {
+                return;
+            }
             let Ok(http) = client(nth) else { return };
             let asked = recorder.now();
             let status = match log_in(&http, &world.servers[0], &self.email).await {
@@ -173,19 +181,18 @@ impl Cast {
 
     /// Wrong passwords, from many addresses.
     async fn wrong_logins(&self, world: &World, length: Duration) {
-        let clients: Vec<_> = (0..LOGINS_AT_ONCE).filter_map(|nth| client(30_000 + nth).ok()).collect();
+        let clients: Vec<_> = (0..ADDRESSES).filter_map(|nth| client(30_000 + nth).ok()).collect();
         let url = format!("{}/api/v1/auth/login", world.servers[0]);
-        let guess = async |nth: usize, http: &reqwest::Client| {
-            let mut rng = StdRng::seed_from_u64(nth as u64);
+        let guess = async |http: &reqwest::Client| {
+            let mut ticks = interval(LOGINS_EVERY);
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
             loop {
-                let address = rng.random_range(0..ADDRESSES);
-                let address = format!("10.200.{}.{}", address / 200, address % 200);
-                let who = json!({ "email": self.email, "password": "a wrong password" });
-                let _ = http.post(&url).header("x-forwarded-for", address).json(&who).send().await;
+                ticks.tick().await;
+                let who = json!({ "email": self.abuser.email, "password": "a wrong password" });
+                let _ = http.post(&url).json(&who).send().await;
             }
         };
-        let guesses = join_all(clients.iter().enumerate().map(|(nth, http)| guess(nth, http)));
-        let _ = timeout(length, guesses).await;
+        let _ = timeout(length, join_all(clients.iter().map(guess))).await;
     }
 
     /// Requests for a long document, whose answers stay where they are.

@@ -281,6 +281,7 @@ impl<'a> Log<'a> {
             | Seen::Ping { .. }
             | Seen::Pong { .. }
             | Seen::Login { .. }
+            | Seen::Abuse { .. }
             | Seen::Start { .. }
             | Seen::Backup
             | Seen::Token { .. }

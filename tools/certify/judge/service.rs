@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use super::log::{Asked, Log, Window};
 use super::{Hearing, Ruling};
 use crate::certify::faults::{Fault, Lane};
-use crate::certify::record::{Micros, Seen, Side};
+use crate::certify::record::{Entry, Micros, Seen, Side};
 
 const SECOND: Micros = 1_000_000;
 /// The fault that is one person's.
@@ -47,21 +47,38 @@ fn is_server_hurt(log: &Log<'_>, from: Micros, to: Micros) -> bool {
 /// While clients do harm, and nothing else does, everybody else is answered soon.
 pub(super) fn neighbours_wait_for_nobody(log: &Log<'_>) -> Ruling {
     let mut hearing = Hearing::of(log, 7, "a slow or hostile client delays nobody");
+    let abuses = abuses(log);
     for asked in &log.asked {
         let Some(answered) = asked.answered_at() else { continue };
         let is_beside = windows(log, Lane::Clients).any(|window| window.meets(asked.at, answered));
         if is_beside && !is_troubled(log, asked.at, answered) {
-            let what = || format!("{} was answered after {} ms", asked.kind, (answered - asked.at) / 1000);
+            let waited = (answered - asked.at) / 1000;
+            let what = || format!("{} was answered after {waited} ms{}", asked.kind, during(&abuses, asked.at));
             hearing.expect(answered - asked.at <= NEIGHBOURS_WITHIN, what, asked.shown());
         }
     }
     hearing.end()
 }
 
+/// What one person did from when on.
+fn abuses<'a>(log: &'a Log<'_>) -> Vec<(Micros, &'a str)> {
+    let abuse = |entry: &'a Entry| match &entry.seen {
+        Seen::Abuse { with } => Some((entry.at, with.as_str())),
+        _ => None,
+    };
+    log.entries.iter().filter_map(abuse).collect()
+}
+
+fn during(abuses: &[(Micros, &str)], at: Micros) -> String {
+    let last = abuses.iter().rfind(|(from, _)| *from <= at);
+    last.map_or_else(String::new, |(_, with)| format!(", asked while one person floods it with {with}"))
+}
+
 /// While one person abuses the server, within its limits, nobody else is refused for it: no request, no
 /// login, and `/readyz` says 200.
 pub(super) fn abuse_refuses_nobody(log: &Log<'_>) -> Ruling {
     let mut hearing = Hearing::of(log, 7, "the abuse of one person refuses nobody else");
+    let abuses = abuses(log);
     let is_abused = |from, to| {
         let mut windows = log.faults.iter().filter(|window| window.fault == ABUSE);
         windows.any(|window| window.begun <= from && window.meets(from, to)) && !is_troubled(log, from, to)
@@ -71,7 +88,10 @@ pub(super) fn abuse_refuses_nobody(log: &Log<'_>) -> Ruling {
             continue;
         }
         let code = code(asked);
-        let what = || format!("{} of {} is refused: {}", asked.kind, asked.user, code.unwrap_or_default());
+        let what = || {
+            let code = code.unwrap_or_default();
+            format!("{} of {} is refused: {code}{}", asked.kind, asked.user, during(&abuses, asked.at))
+        };
         hearing.expect(!matches!(code, Some("overloaded" | "internal")), what, asked.shown());
     }
     for (nth, entry) in log.entries.iter().enumerate() {
@@ -82,7 +102,8 @@ pub(super) fn abuse_refuses_nobody(log: &Log<'_>) -> Ruling {
         };
         if is_abused(asked, entry.at) {
             let waited = entry.at - asked;
-            let what = || format!("{question} is answered {status:?} after {} ms", waited / 1000);
+            let during = during(&abuses, asked);
+            let what = || format!("{question} is answered {status:?} after {} ms{during}", waited / 1000);
             let is_well = status.is_some_and(|status| status < 300) && waited <= NEIGHBOURS_WITHIN;
             hearing.expect(is_well, what, [nth]);
         }

@@ -60,6 +60,7 @@ struct Kept {
 }
 
 /// The server and the record.
+#[derive(Clone)]
 pub(super) struct Model {
     pub(super) entries: Vec<Entry>,
     now: Micros,
@@ -71,9 +72,15 @@ pub(super) struct Model {
     events: Vec<(u64, UserId, bool)>,
     markers: BTreeMap<(Place, UserId), (i64, u64)>,
     sockets: [SocketId; 3],
-    cursors: BTreeMap<UserId, Vec<u64>>,
+    cursors: BTreeMap<UserId, Vec<(String, u64)>>,
     ids: [u64; 3],
     next: i64,
+    /// Names of messages, which their senders give, are given once, whatever the server forgets.
+    named: u64,
+    /// Drawn anew by each restore; cursors name it.
+    epoch: u64,
+    /// Cursors of histories that were lost.
+    lost: Vec<(UserId, String)>,
 }
 
 impl Model {
@@ -91,14 +98,17 @@ impl Model {
             cursors: BTreeMap::new(),
             ids: [0; 3],
             next: 0,
+            named: 0,
+            epoch: 0,
+            lost: Vec::new(),
         };
         for (socket, user) in (0..).zip(PEOPLE) {
             model.note(Seen::Opened { socket, user, server: 0 });
         }
-        let first = json!({ "item": { "cursor": "0", "more": false, "complete": true } });
+        let first = json!({ "item": { "cursor": "0.0", "more": false, "complete": true } });
         for (who, user) in PEOPLE.into_iter().enumerate() {
             model.call(who, "sync", &json!({}), &first);
-            model.cursors.entry(user).or_default().push(0);
+            model.cursors.entry(user).or_default().push(("0.0".to_owned(), 0));
         }
         model.change += 1;
         model.events.extend([(model.change, 1, true), (model.change, 2, true)]);
@@ -163,8 +173,8 @@ impl Model {
 
     fn send(&mut self, who: usize, group: bool, twice: bool) {
         let (place, user) = (Self::place(who, group), PEOPLE[who]);
-        self.next += 1;
-        let (id, name) = (1000 + self.next, format!("m{}", self.next));
+        (self.next, self.named) = (self.next + 1, self.named + 1);
+        let (id, name) = (1000 + self.next, format!("m{}", self.named));
         let kind = if group { "messageInGroup" } else { "privateMessage" };
         let mut params = place.target(user);
         params["content"] = json!(format!("{name} hello"));
@@ -254,14 +264,14 @@ impl Model {
 
     fn sync(&mut self, who: usize) {
         let user = PEOPLE[who];
-        let cursor = *self.cursors[&user].last().expect("everybody has one");
-        let rows: Vec<Value> = self.since(user, cursor).iter().map(|change| row(user, change)).collect();
-        let item = json!({ "cursor": self.change.to_string(), "more": false, "complete": true });
-        let params = json!({ "cursor": cursor.to_string() });
-        self.call(who, "sync", &params, &json!({ "data": rows, "item": item }));
-        if cursor != self.change {
+        let (cursor, before) = self.cursors[&user].last().expect("everybody has one").clone();
+        let rows: Vec<Value> = self.since(user, before).iter().map(|change| row(user, change)).collect();
+        let next = if before == self.change { cursor.clone() } else { format!("{}.{}", self.epoch, self.change) };
+        let item = json!({ "cursor": next, "more": false, "complete": true });
+        self.call(who, "sync", &json!({ "cursor": cursor }), &json!({ "data": rows, "item": item }));
+        if before != self.change {
             let change = self.change;
-            self.cursors.entry(user).or_default().push(change);
+            self.cursors.entry(user).or_default().push((next, change));
         }
     }
 
@@ -309,6 +319,33 @@ impl Model {
         self.note(Seen::Opened { socket: self.sockets[who], user: PEOPLE[who], server: 0 });
     }
 
+    /// A search for the name of the newest message of a place, by somebody who may read it.
+    pub(super) fn search(&mut self, who: usize, group: bool) {
+        let place = Self::place(who, group);
+        let Some(kept) = self.places.get(&place).and_then(|kept| kept.last()) else { return };
+        let (query, rows) = (json!({ "query": kept.name }), json!({ "data": [item(place, &kept.message)] }));
+        self.call(who, "searchMessages", &query, &rows);
+    }
+
+    /// Keeps everything aside.
+    pub(super) fn back_up(&mut self) -> Self {
+        self.note(Seen::Backup);
+        self.clone()
+    }
+
+    /// Puts what was kept aside in place of everything but what clients hold.
+    pub(super) fn restore(&mut self, kept: Self) {
+        let held = std::mem::replace(self, kept);
+        let cursors = held.cursors.into_iter();
+        self.lost =
+            cursors.flat_map(|(user, cursors)| cursors.into_iter().map(move |(text, _)| (user, text))).collect();
+        let Self { lost, cursors, .. } = self;
+        lost.retain(|(user, text)| !cursors[user].iter().any(|(known, _)| known == text));
+        (self.entries, self.now, self.sockets, self.ids) = (held.entries, held.now, held.sockets, held.ids);
+        (self.named, self.epoch) = (held.named, held.epoch + 1);
+        self.note(Seen::Restored);
+    }
+
     /// The record, with the truth at its end.
     pub(super) fn end(mut self) -> Vec<Entry> {
         self.note(Seen::Quiet);
@@ -325,10 +362,13 @@ impl Model {
                 let rows = self.members(place).into_iter().map(member).collect();
                 self.note(Seen::Members { user, place, rows });
             }
-            for cursor in self.cursors[&user].clone() {
-                let changes = self.since(user, cursor);
-                self.note(Seen::Synced { user, cursor: cursor.to_string(), complete: true, changes });
+            for (cursor, change) in self.cursors[&user].clone() {
+                let changes = self.since(user, change);
+                self.note(Seen::Synced { user, cursor, complete: true, changes });
             }
+        }
+        for (user, cursor) in std::mem::take(&mut self.lost) {
+            self.note(Seen::Synced { user, cursor, complete: false, changes: Vec::new() });
         }
         self.entries
     }

@@ -12,6 +12,9 @@ const MEMORY: &str = "the server's memory stays bounded";
 const ANSWERED: &str = "every request is answered within 15 s";
 const AWAY: &str = "while PostgreSQL is away nothing is acknowledged, and /readyz says so";
 const CONNECTED: &str = "nobody is disconnected because of PostgreSQL, and work goes on by itself";
+const ABUSE: &str = "the abuse of one person refuses nobody else";
+const PONG: &str = "a ping is answered";
+const START: &str = "what cannot work is refused at the start, with a sentence";
 const BACK: &str = "the servers work again after each fault";
 
 /// Entries at seconds.
@@ -139,6 +142,56 @@ fn a_neighbour_of_a_bad_client_who_waits_is_found() {
     };
     assert_eq!(violated(&judged(lines(9))), [NEIGHBOURS]);
     assert_eq!(violated(&judged(lines(3))), [""; 0]);
+}
+
+#[test]
+fn a_refusal_for_the_abuse_of_another_is_found() {
+    let lines = |more| {
+        let (begun, over) = (fault("abuse", Phase::Begun), fault("abuse", Phase::Over));
+        let flood = Seen::Abuse { with: "newGroup".to_owned() };
+        judged(with(vec![(0, opened()), (1, begun), (1, flood), (20, over), (60, Seen::Quiet)], more))
+    };
+    let login = |asked: u64, status| Seen::Login { asked: asked * 1_000_000, status };
+    let blocked = Seen::Reply { socket: 1, frame: frame_of(&json!({ "error": true, "code": "blocked", "id": 1 })) };
+    let right = vec![(2, asked(1)), (3, blocked), (5, login(3, Some(200))), (6, ready(5, 200))];
+    assert_eq!(violated(&lines(right)), [""; 0]);
+    let verdict = lines(vec![(2, asked(1)), (3, refused(1))]);
+    assert_eq!(violated(&verdict), [ABUSE]);
+    let ruling = verdict.rulings.iter().find(|ruling| ruling.rule == ABUSE).expect("a rule");
+    assert!(ruling.violations[0].what.ends_with("asked while one person floods it with newGroup"), "{ruling:?}");
+    assert_eq!(violated(&lines(vec![(9, login(3, Some(200)))])), [ABUSE], "a login that takes 6 s");
+    assert_eq!(violated(&lines(vec![(4, login(3, Some(503)))])), [ABUSE]);
+    assert_eq!(violated(&lines(vec![(4, ready(3, 503))])), [ABUSE]);
+    assert_eq!(violated(&lines(vec![(50, ready(49, 503))])), [""; 0], "it is over");
+}
+
+#[test]
+fn a_ping_without_a_pong_is_found() {
+    let lines = |more| {
+        let talk = vec![(0, opened()), (1, asked(1)), (1, Seen::Ping { socket: 1, number: 1 })];
+        judged(with(with(talk, vec![(2, refused(1)), (3, asked(2)), (4, refused(2)), (60, Seen::Quiet)]), more))
+    };
+    let later = vec![(9, asked(3)), (10, refused(3))];
+    assert_eq!(violated(&lines(later.clone())), [PONG]);
+    assert_eq!(violated(&lines(Vec::new())), [""; 0], "it may still come");
+    let pong = |at, number| with(later.clone(), vec![(at, Seen::Pong { socket: 1, number })]);
+    assert_eq!(violated(&lines(pong(5, 1))), [""; 0]);
+    assert_eq!(violated(&lines(pong(5, 7))), [""; 0], "a later one will do");
+    assert_eq!(violated(&lines(pong(20, 1))), [PONG], "too late");
+    assert_eq!(violated(&lines(pong(5, 0))), [PONG], "another one's");
+}
+
+#[test]
+fn a_start_that_is_no_start_is_found() {
+    let start = |is_to_work, refusal: Option<&str>| {
+        let surroundings = "behind PgBouncer".to_owned();
+        judged(vec![(0, Seen::Start { surroundings, is_to_work, refusal: refusal.map(str::to_owned) })])
+    };
+    assert_eq!(violated(&start(true, None)), [""; 0]);
+    assert_eq!(violated(&start(true, Some("unsupported startup parameter"))), [START]);
+    assert_eq!(violated(&start(false, Some("PgBouncer in transaction mode cannot be used"))), [""; 0]);
+    assert_eq!(violated(&start(false, Some("it says nothing"))), [START], "not a sentence that helps");
+    assert_eq!(violated(&start(false, None)), [START]);
 }
 
 #[test]
