@@ -80,7 +80,7 @@ async fn pooler_with_too_few_sessions_is_refused_at_the_start() {
     let database = database::create().await;
     let pooler = PgBouncer::start(&database, "session", "default_pool_size = 1").await;
     let run = hark(&[], &[("DATABASE_URL", &pooler.url()), ("HARK_JWT_SECRET", GOOD_SECRET)]).await;
-    assert_refused(&run, 1, "HARK_DATABASE_CONNECTIONS + HARK_WRITERS + 2");
+    assert_refused(&run, 1, "HARK_DATABASE_CONNECTIONS + 3 × HARK_WRITERS + 3");
 }
 
 #[tokio::test(flavor = "multi_thread")]
