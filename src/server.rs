@@ -3,6 +3,7 @@
 
 mod bus;
 mod chores;
+mod http_stream;
 mod listener;
 pub mod process;
 mod talking;
@@ -14,6 +15,7 @@ use std::time::Duration;
 use actix_web::dev::ServerHandle;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
+use tokio_util::task::TaskTracker;
 
 use self::talking::Talking;
 use crate::app::App;
@@ -74,7 +76,10 @@ pub struct Server {
     app: Arc<App>,
     address: SocketAddr,
     handle: ServerHandle,
-    http: JoinHandle<std::io::Result<()>>,
+    /// Ends by itself after a stop.
+    _http: JoinHandle<std::io::Result<()>>,
+    /// Those that are open.
+    connections: TaskTracker,
     chores: JoinSet<()>,
     writer_db: Db,
     /// `None` where the settings say that it is alone.
@@ -146,11 +151,13 @@ impl Server {
         });
         let address = listener.local_addr()?;
         let talking = Arc::new(Talking::start()?);
-        let http = listener::serve(&app, listener, &talking)?;
+        let connections = TaskTracker::new();
+        let http = listener::serve(&app, listener, &talking, &connections)?;
         let handle = http.handle();
         Ok(Self {
             chores: chores::start(&app),
-            http: tokio::spawn(http),
+            _http: tokio::spawn(http),
+            connections,
             app,
             address,
             handle,
@@ -177,11 +184,11 @@ impl Server {
     pub async fn stop(self) {
         // First, because the workers take the connections that they opened with them.
         drop(self.chores);
-        let ended = self.handle.stop(true);
+        // Whether it has ended is seen once a second; that all connections have, at once.
+        drop(self.handle.stop(true));
         self.app.delivery.hub.close_all();
         self.app.openings.end();
-        ended.await;
-        let _ = self.http.await;
+        listener::drained(&self.connections).await;
         let closed = async {
             self.app.writer.drain().await;
             // Nobody is here any more; when it was stays. Other nodes tell their own sockets.

@@ -7,6 +7,7 @@ mod conversations;
 mod error;
 mod export;
 mod extract;
+mod flow;
 mod forwarded;
 mod me;
 mod memory;
@@ -17,13 +18,13 @@ mod page;
 mod users;
 
 pub use asyncapi::asyncapi;
+pub use flow::{ConnectionFlow, ReadDemand};
 pub use memory::within_memory;
 pub use openapi::document;
 
 use actix_web::http::StatusCode;
 use actix_web::web::{self, Data, ServiceConfig};
 use actix_web::{HttpResponse, HttpResponseBuilder};
-use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use self::error::HttpError;
 use crate::app::App;
@@ -34,6 +35,7 @@ use crate::wire::reply::Body;
 /// The routes.
 pub fn routes(config: &mut ServiceConfig) {
     config
+        .app_data(Data::new(page::Documents::default()))
         .service(
             web::scope("/api/v1")
                 .route("/auth/sign-up", web::post().to(auth::sign_up))
@@ -69,13 +71,10 @@ pub fn routes(config: &mut ServiceConfig) {
         .route("/metrics", web::get().to(operations::metrics))
         .route("/", web::get().to(page::first_conversation))
         .route("/", web::head().to(page::first_conversation))
-        .service(
-            // Its files alone: an unknown path under /api is answered like any other.
-            SwaggerUi::new(r"/api/{_:(?:[^/]+\.(?:css|html|js|png))?}")
-                .config(Config::new(["/api/openapi.json"]).validator_url("none"))
-                .url("/api/openapi.json", document()),
-        )
-        .route("/api/asyncapi.json", web::get().to(operations::socket_document))
+        .service(web::resource("/api/openapi.json").get(page::openapi_document))
+        // The files of Swagger UI alone: an unknown path under /api is answered like any other.
+        .service(web::resource(r"/api/{name:(?:[^/]+\.(?:css|html|js|png))?}").get(page::swagger_ui))
+        .route("/api/asyncapi.json", web::get().to(page::socket_document))
         .route("/api", web::get().to(page::to_swagger_ui))
         .default_service(web::to(nothing_here));
 }

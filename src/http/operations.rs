@@ -5,7 +5,6 @@ use actix_web::web::{Data, Json};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::asyncapi::asyncapi;
 use super::error::{ErrorBody, HttpError};
 use crate::app::App;
 use crate::error::Error;
@@ -44,12 +43,4 @@ pub(super) async fn readiness(app: Data<App>) -> Result<Json<Status>, HttpError>
 pub(super) async fn metrics(app: Data<App>) -> HttpResponse {
     let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     HttpResponse::Ok().insert_header(("content-type", content_type)).body(app.metrics.text())
-}
-
-/// The socket's frames, as an AsyncAPI document
-#[utoipa::path(get, path = "/api/asyncapi.json", operation_id = "readAsyncapi", tag = "operations", responses(
-    (status = 200, body = Object, description = "Done"),
-))]
-pub(super) async fn socket_document(app: Data<App>) -> HttpResponse {
-    HttpResponse::Ok().json(asyncapi(&app.config.limits))
 }

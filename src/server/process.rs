@@ -19,8 +19,8 @@ const KEPT_SECRET_CHARS: usize = 64;
 const ENDED_BY_SIGNAL: i32 = 130;
 
 /// Serves until Ctrl-C or SIGTERM, on a private PostgreSQL where the settings name no database. A
-/// second signal, or one before the server runs, ends the process at once; nothing that was
-/// acknowledged is lost by that.
+/// second signal ends the process at once; nothing that was acknowledged is lost by that. One before
+/// the server runs ends it at once too, and in order: nobody was served.
 ///
 /// # Errors
 /// A sentence for whoever starts the server.
@@ -30,7 +30,15 @@ pub async fn serve(config: Config) -> Result<(), StartError> {
     let mut signals = Signals::listen()?;
     // Before the database: a port that is taken is found out while nothing runs yet.
     let listener = listen(config.listen)?;
-    let (server, postgres) = signals.or_exit(start(config, listener)).await?;
+    let (server, postgres) = tokio::select! {
+        started = start(config, listener) => started?,
+        () = signals.next() => {
+            tracing::info!("stopped while starting");
+            // What runs on other threads cannot be cancelled, and would be waited for. The private
+            // PostgreSQL ends with us, and a migration is undone with its connection.
+            std::process::exit(0)
+        }
+    };
     greet(server.address());
 
     signals.next().await;

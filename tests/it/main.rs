@@ -24,6 +24,7 @@ mod groups;
 mod histories;
 mod hostile;
 mod house;
+mod http_connection;
 mod http_conversations;
 mod load;
 mod messages;

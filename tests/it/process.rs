@@ -1,5 +1,6 @@
 //! The real binary, as `make run` starts it: stopping, being killed, and starting again.
 
+use std::process::Stdio;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -8,7 +9,9 @@ use serde_json::json;
 use tempfile::TempDir;
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::support::{Client, DEADLINE, Process};
+use tokio::io::AsyncReadExt as _;
+
+use crate::support::{Client, DEADLINE, Process, eventually, hark};
 
 /// Sends without end until the server goes away; the contents that were acknowledged.
 async fn send_until_the_end(mut client: Client, to: i64, name: String) -> Vec<String> {
@@ -128,4 +131,48 @@ async fn the_secret_that_signs_tokens_is_for_its_owner_alone() {
     assert!(std::fs::read_to_string(&secret).expect("the secret").len() >= 32);
     process.signal(Signal::INT);
     assert_eq!(process.ended(DEADLINE).await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_while_starting_is_in_order_and_leaves_a_folder_that_starts() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let data = TempDir::new().expect("a folder");
+        let mut command = tokio::process::Command::from(hark(data.path()));
+        let mut child = command.kill_on_drop(true).spawn().expect("the binary starts");
+        // Its PostgreSQL is about to be made, or started.
+        let lock = data.path().join("postgres.lock");
+        eventually("it has begun", async || lock.exists()).await;
+        let pid = i32::try_from(child.id().expect("it runs")).expect("a pid");
+        rustix::process::kill_process(rustix::process::Pid::from_raw(pid).expect("a pid"), signal).expect("our own");
+        let status = tokio::time::timeout(DEADLINE, child.wait()).await.expect("an end").expect("a status");
+        assert_eq!(status.code(), Some(0), "{signal:?}");
+        let process = Process::start(data.path()).await;
+        process.signal(Signal::TERM);
+        assert_eq!(process.ended(DEADLINE).await, Some(0));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_logs_no_error_and_a_second_signal_ends_it_at_once() {
+    let data = TempDir::new().expect("a folder");
+    for signals in [1, 2] {
+        let mut command = hark(data.path());
+        command.env("HARK_LOG", "info").stderr(Stdio::piped());
+        let mut child = tokio::process::Command::from(command).kill_on_drop(true).spawn().expect("the binary starts");
+        let mut output = child.stdout.take().expect("a pipe");
+        let mut greeting = Vec::new();
+        while !String::from_utf8_lossy(&greeting).contains("listening on http://") {
+            let read = tokio::time::timeout(DEADLINE, output.read_buf(&mut greeting)).await.expect("a greeting");
+            assert!(read.expect("output") > 0, "it ended before its greeting");
+        }
+        let pid = rustix::process::Pid::from_raw(i32::try_from(child.id().expect("it runs")).expect("a pid"));
+        for _ in 0..signals {
+            rustix::process::kill_process(pid.expect("a pid"), Signal::TERM).expect("our own process");
+        }
+        let ended = tokio::time::timeout(DEADLINE, child.wait_with_output()).await.expect("an end").expect("a status");
+        let log = String::from_utf8_lossy(&ended.stderr).into_owned();
+        assert!(!log.contains("ERROR"), "{log}");
+        // Two that come as one are one.
+        assert!(ended.status.code() == Some(0) || signals == 2 && ended.status.code() == Some(130), "{ended:?}");
+    }
 }

@@ -1,0 +1,220 @@
+//! An accepted connection while it speaks HTTP. It hands one request at a time to the dispatcher, none while
+//! answers wait that the client does not take, and it ends a client that neither sends nor takes at a rate
+//! worth waiting for.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use actix_web::rt::net::TcpStream;
+use actix_web::rt::time::{Instant, Sleep, sleep_until};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_util::task::task_tracker::TaskTrackerToken;
+
+use crate::http::{ConnectionFlow, ReadDemand};
+
+/// Most bytes that are read at once. They wait here for their request's turn.
+const MAX_READ_BYTES: usize = 4096;
+/// Longest wait for the end of a request's head, from its first byte.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// A client that is sent more than the kernel holds takes `MIN_WRITTEN_BYTES` in this time.
+const WRITE_TIMEOUT: Duration = Duration::from_mins(1);
+const MIN_WRITTEN_BYTES: usize = 64 * 1024;
+
+/// One connection.
+#[derive(Debug)]
+pub(super) struct HttpStream {
+    tcp: TcpStream,
+    flow: ConnectionFlow,
+    /// What was read and is not handed over.
+    ahead: Vec<u8>,
+    head: HeadScanner,
+    /// The dispatcher has to decode what it was given before it gets more.
+    has_handed_over: bool,
+    /// The client does not take what is written.
+    is_blocked: bool,
+    head_timeout: Option<Pin<Box<Sleep>>>,
+    write_timeout: Option<WriteTimeout>,
+    /// Its server waits for its end at a stop.
+    token: TaskTrackerToken,
+}
+
+#[derive(Debug)]
+struct WriteTimeout {
+    timer: Pin<Box<Sleep>>,
+    written: usize,
+}
+
+impl HttpStream {
+    pub(super) fn new(tcp: TcpStream, token: TaskTrackerToken) -> Self {
+        Self {
+            tcp,
+            flow: ConnectionFlow::default(),
+            ahead: Vec::new(),
+            head: HeadScanner::default(),
+            has_handed_over: false,
+            is_blocked: false,
+            head_timeout: None,
+            write_timeout: None,
+            token,
+        }
+    }
+
+    pub(super) fn tcp(&self) -> &TcpStream {
+        &self.tcp
+    }
+
+    pub(super) fn flow(&self) -> &ConnectionFlow {
+        &self.flow
+    }
+
+    /// The bare connection, and what was read of it already.
+    pub(super) fn into_parts(self) -> (TcpStream, Vec<u8>, TaskTrackerToken) {
+        (self.tcp, self.ahead, self.token)
+    }
+
+    /// Ready where a head has been on its way for too long.
+    fn poll_head_timeout(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        self.head_timeout.as_mut().map_or(Poll::Pending, |timer| timer.as_mut().poll(context))
+    }
+
+    fn poll_fill(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut room = [0; MAX_READ_BYTES];
+        let mut read = ReadBuf::new(&mut room);
+        ready!(Pin::new(&mut self.tcp).poll_read(context, &mut read))?;
+        self.ahead.extend_from_slice(read.filled());
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncRead for HttpStream {
+    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if std::mem::take(&mut this.has_handed_over) {
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let demand = this.flow.demand();
+        if demand != ReadDemand::Head {
+            this.head_timeout = None;
+        }
+        if this.is_blocked || demand == ReadDemand::None {
+            this.flow.watch(context);
+            return Poll::Pending;
+        }
+        if this.ahead.is_empty() && this.poll_fill(context)?.is_pending() {
+            this.flow.watch(context);
+            // The end of the connection, to the dispatcher.
+            return this.poll_head_timeout(context).map(Ok);
+        }
+        let there = this.ahead.len().min(buffer.remaining());
+        let length = match demand {
+            ReadDemand::Head => this.head.end_of_head(&this.ahead[..there]).unwrap_or(there),
+            ReadDemand::Body | ReadDemand::None => this.flow.body_part(&this.ahead[..there]),
+        };
+        if length == 0 && there > 0 {
+            this.flow.watch(context);
+            return Poll::Pending;
+        }
+        buffer.put_slice(&this.ahead[..length]);
+        this.ahead.drain(..length);
+        if this.ahead.is_empty() {
+            this.ahead = Vec::new();
+        }
+        this.has_handed_over = length > 0;
+        if demand == ReadDemand::Head && length > 0 {
+            this.head_timeout.get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + HEAD_TIMEOUT)));
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for HttpStream {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        if let Poll::Ready(written) = Pin::new(&mut this.tcp).poll_write(context, bytes) {
+            if std::mem::take(&mut this.is_blocked) {
+                // To be read again.
+                context.waker().wake_by_ref();
+            }
+            if let (Some(timeout), Ok(written)) = (&mut this.write_timeout, &written) {
+                timeout.written += written;
+                if timeout.written >= MIN_WRITTEN_BYTES {
+                    this.write_timeout = None;
+                }
+            }
+            return Poll::Ready(written);
+        }
+        this.is_blocked = true;
+        let timeout = this.write_timeout.get_or_insert_with(|| WriteTimeout {
+            timer: Box::pin(sleep_until(Instant::now() + WRITE_TIMEOUT)),
+            written: 0,
+        });
+        timeout.timer.as_mut().poll(context).map(|()| Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        // The dispatcher flushes once all is written.
+        this.write_timeout = None;
+        Pin::new(&mut this.tcp).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.tcp).poll_shutdown(context)
+    }
+}
+
+/// Finds the empty line that ends the head of a request.
+#[derive(Debug, Default)]
+struct HeadScanner {
+    /// Empty lines before a request are part of it.
+    has_begun: bool,
+    is_line_empty: bool,
+}
+
+impl HeadScanner {
+    /// Where the head ends in what follows the bytes that it has seen before.
+    fn end_of_head(&mut self, bytes: &[u8]) -> Option<usize> {
+        for (at, byte) in bytes.iter().enumerate() {
+            match byte {
+                b'\n' if self.has_begun && self.is_line_empty => {
+                    *self = Self::default();
+                    return Some(at + 1);
+                }
+                b'\n' => self.is_line_empty = true,
+                b'\r' => {}
+                _ => (self.has_begun, self.is_line_empty) = (true, false),
+            }
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn heads_are_found_one_after_the_other_however_they_are_cut() {
+        let heads =
+            ["GET / HTTP/1.1\r\nhost: a\r\n\r\n", "\r\n\r\nHEAD /a HTTP/1.1\r\n\r\n", "GET / HTTP/1.1\nx: y\n\n"];
+        let all = heads.concat();
+        for size in 1..=all.len() {
+            let (mut scanner, mut found, mut head) = (HeadScanner::default(), Vec::new(), String::new());
+            for mut chunk in all.as_bytes().chunks(size) {
+                while !chunk.is_empty() {
+                    let end = scanner.end_of_head(chunk);
+                    let (part, rest) = chunk.split_at(end.unwrap_or(chunk.len()));
+                    head.push_str(std::str::from_utf8(part).expect("ASCII"));
+                    if end.is_some() {
+                        found.push(std::mem::take(&mut head));
+                    }
+                    chunk = rest;
+                }
+            }
+            assert_eq!(found, heads, "in chunks of {size}");
+        }
+    }
+}
