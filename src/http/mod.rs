@@ -3,6 +3,7 @@
 mod asyncapi;
 mod auth;
 mod compat;
+mod conventions;
 mod conversations;
 mod error;
 mod export;
@@ -18,6 +19,7 @@ mod page;
 mod users;
 
 pub use asyncapi::asyncapi;
+pub use conventions::conventions;
 pub use flow::{ConnectionFlow, ReadDemand};
 pub use memory::within_memory;
 pub use openapi::document;
@@ -32,7 +34,7 @@ use crate::commands::Outcome;
 use crate::error::{Code, Error};
 use crate::wire::reply::Body;
 
-/// The routes.
+/// The routes. Where GET answers, HEAD does too: see [`conventions`].
 pub fn routes(config: &mut ServiceConfig) {
     config
         .app_data(Data::new(page::Documents::default()))
@@ -65,12 +67,9 @@ pub fn routes(config: &mut ServiceConfig) {
         .route("/profile/destroy", web::delete().to(compat::destroy_profile))
         .route("/users/list", web::get().to(compat::list_users))
         .route("/healthz", web::get().to(operations::health))
-        .route("/healthz", web::head().to(operations::health))
         .route("/readyz", web::get().to(operations::readiness))
-        .route("/readyz", web::head().to(operations::readiness))
         .route("/metrics", web::get().to(operations::metrics))
         .route("/", web::get().to(page::first_conversation))
-        .route("/", web::head().to(page::first_conversation))
         .service(web::resource("/api/openapi.json").get(page::openapi_document))
         // The files of Swagger UI alone: an unknown path under /api is answered like any other.
         .service(web::resource(r"/api/{name:(?:[^/]+\.(?:css|html|js|png))?}").get(page::swagger_ui))

@@ -143,6 +143,7 @@ fn application(
     HttpApp::new()
         .wrap(from_fn(http::within_memory))
         .wrap(cors(&app.config))
+        .wrap(from_fn(http::conventions))
         .wrap(TracingLogger::default())
         .app_data(app)
         .app_data(web::PayloadConfig::new(max_body))

@@ -22,6 +22,8 @@ pub enum Close {
     Overloaded,
     /// 4001: no token that is good, or no longer.
     Unauthorized,
+    /// 4001: a page offers `auth` as a subprotocol and no token behind it, as with the two in another order.
+    NoTokenOffered,
     /// 4008: kept breaking the rate limit.
     RateLimited,
     /// 4009: too many sockets of one user.
@@ -39,7 +41,7 @@ impl Close {
             Self::NotUtf8 => 1007,
             Self::TooLarge => 1009,
             Self::Overloaded => 1013,
-            Self::Unauthorized => 4001,
+            Self::Unauthorized | Self::NoTokenOffered => 4001,
             Self::RateLimited => 4008,
             Self::TooManySockets => 4009,
         }
@@ -56,6 +58,7 @@ impl Close {
             Self::TooLarge => "The frame is too large",
             Self::Overloaded => "Overloaded, try later",
             Self::Unauthorized => "Not authorized",
+            Self::NoTokenOffered => "Not authorized: the subprotocols must be [\"auth\", token], in this order",
             Self::RateLimited => "Kept breaking the rate limit",
             Self::TooManySockets => "Too many sockets of one user",
         };

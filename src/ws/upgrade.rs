@@ -37,6 +37,10 @@ enum NotOpened {
 
 /// `GET /` and `GET /ws`, with an upgrade.
 pub async fn upgrade(request: HttpRequest, app: Data<App>) -> HttpResponse {
+    // Before anything else: who asks for no socket needs no token for one.
+    if let Err(error) = ws::verify_handshake(request.head()) {
+        return not_a_handshake(&error);
+    }
     if !origin_may(request.headers(), &app.config) {
         return HttpResponse::Forbidden()
             .json(json!({ "message": "Pages of this origin may not connect", "code": "unauthorized" }));
@@ -54,6 +58,7 @@ pub async fn upgrade(request: HttpRequest, app: Data<App>) -> HttpResponse {
         NotOpened::Unauthorized if !is_page => {
             return HttpResponse::Unauthorized().json(json!({ "message": "Not authorized" }));
         }
+        NotOpened::Unauthorized if token.is_none() => Close::NoTokenOffered,
         NotOpened::Unauthorized => Close::Unauthorized,
         NotOpened::Close(close) => close,
         NotOpened::Fault(error) => {
@@ -111,13 +116,16 @@ async fn admit(app: &App, token: Option<&str>) -> Result<Registration, NotOpened
     }
 }
 
+fn not_a_handshake(error: &ws::HandshakeError) -> HttpResponse {
+    let message = format!("This path is for WebSocket upgrades: {error}");
+    HttpResponse::BadRequest().json(json!({ "message": message, "code": Code::BadParams }))
+}
+
 /// Answers the handshake; what is to become of the connection goes with the answer.
 fn answer(request: &HttpRequest, decided: Decided) -> HttpResponse {
     let mut response = match ws::handshake(request.head()) {
         Ok(response) => response,
-        Err(error) => {
-            return HttpResponse::BadRequest().json(json!({ "message": error.to_string(), "code": Code::BadParams }));
-        }
+        Err(error) => return not_a_handshake(&error),
     };
     if offered(request.headers()).any(|name| name == SUBPROTOCOL) {
         response.insert_header((SEC_WEBSOCKET_PROTOCOL, SUBPROTOCOL));

@@ -25,6 +25,7 @@ mod histories;
 mod hostile;
 mod house;
 mod http_connection;
+mod http_conventions;
 mod http_conversations;
 mod load;
 mod messages;
