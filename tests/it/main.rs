@@ -10,6 +10,7 @@ mod authorization;
 mod behind;
 mod certify;
 mod chat_lists;
+mod clients;
 mod connection;
 mod contacts;
 mod conversations;
