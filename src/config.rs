@@ -36,6 +36,8 @@ pub enum Command {
     Serve,
     /// Bring the database's schema up to date, and end
     Migrate,
+    /// Ask the server on `HARK_LISTEN` whether it is alive; for a container's health check
+    Healthcheck,
     /// Print the OpenAPI document of the HTTP interface
     Openapi,
     /// Print the AsyncAPI document of the socket

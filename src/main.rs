@@ -1,10 +1,12 @@
 //! The command line: `hark` serves, `hark migrate` brings the schema up to date, `hark openapi` and
-//! `hark asyncapi` print the documents of the HTTP interface and of the socket.
+//! `hark asyncapi` print the documents of the HTTP interface and of the socket, `hark healthcheck` asks
+//! a server that runs.
 
 use std::process::ExitCode;
 
 use clap::Parser;
 use hark::config::{Cli, Command, unknown_variables};
+use hark::server::healthcheck::healthcheck;
 use hark::server::{StartError, process};
 use hark::telemetry;
 
@@ -26,6 +28,15 @@ async fn main() -> ExitCode {
         Command::Asyncapi => {
             println!("{:#}", hark::http::asyncapi(&config.limits));
             return ExitCode::SUCCESS;
+        }
+        Command::Healthcheck => {
+            return match healthcheck(config.listen).await {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(sentence) => {
+                    eprintln!("hark: {sentence}");
+                    ExitCode::FAILURE
+                }
+            };
         }
         Command::Serve | Command::Migrate => {}
     }

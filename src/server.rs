@@ -3,6 +3,7 @@
 
 mod bus;
 mod chores;
+pub mod healthcheck;
 mod http_stream;
 mod listener;
 pub mod process;

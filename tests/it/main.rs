@@ -13,6 +13,7 @@ mod chat_lists;
 mod clients;
 mod connection;
 mod contacts;
+mod container;
 mod conversations;
 mod databases;
 mod delivery;

@@ -10,8 +10,9 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use clap::CommandFactory as _;
 use hark::config::Cli;
 use tempfile::TempDir;
+use tokio::io::AsyncWriteExt as _;
 
-use crate::support::eventually;
+use crate::support::{TestServer, eventually};
 
 pub const GOOD_SECRET: &str = "0123456789abcdef0123456789abcdef";
 pub const BAD_SETTING: i32 = 2;
@@ -277,6 +278,34 @@ async fn the_document_is_printed_without_starting_anything() {
     assert!(run.status.success(), "{}", run.stderr);
     assert_eq!(run.stdout, hark::http::document().to_pretty_json().expect("JSON") + "\n");
     assert!(run.left_behind.is_empty(), "{:?}", run.left_behind);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn healthcheck_asks_the_server_of_the_same_settings() {
+    let server = TestServer::start().await;
+    let address = server.server.address().to_string();
+    let anywhere = format!("0.0.0.0:{}", server.server.address().port());
+    for listen in [&address, &anywhere] {
+        let run = hark(&["healthcheck"], &[("HARK_LISTEN", listen)]).await;
+        assert!(run.status.success() && run.stdout.is_empty() && run.left_behind.is_empty(), "{}", run.stderr);
+    }
+    assert_refused(&hark(&["healthcheck"], &[]).await, 1, "HARK_LISTEN");
+
+    // Somebody else at the port, who says something, or nothing.
+    let other = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let others = other.local_addr().expect("an address").to_string();
+    let settings = [("HARK_LISTEN", others.as_str())];
+    let (silent, _held) = tokio::join!(hark(&["healthcheck"], &settings), other.accept());
+    assert_refused(&silent, 1, &others);
+    let refuse = async {
+        let (mut connection, _) = other.accept().await.expect("a connection");
+        connection.write_all(b"HTTP/1.1 503 Service Unavailable\r\n\r\n").await.expect("room");
+        connection
+    };
+    let (refused, _held) = tokio::join!(hark(&["healthcheck"], &settings), refuse);
+    assert_refused(&refused, 1, &others);
+    drop(other);
+    assert_refused(&hark(&["healthcheck"], &settings).await, 1, &others);
 }
 
 #[tokio::test(flavor = "multi_thread")]
