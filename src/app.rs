@@ -10,7 +10,7 @@ use crate::delivery::Delivery;
 use crate::delivery::byte_pool::BytePool;
 use crate::delivery::pace::Pace;
 use crate::error::Error;
-use crate::model::{SessionId, UserId};
+use crate::model::{SessionKey, UserId};
 use crate::store::fair_queue::FairQueue;
 use crate::store::writer::Writer;
 use crate::store::{Db, sessions};
@@ -36,7 +36,7 @@ pub struct App {
     /// Logins by address.
     pub logins: Attempts<Network>,
     /// Requests over HTTP, and sockets to be opened, by session, open or not.
-    pub session_requests: Attempts<SessionId>,
+    pub session_requests: Attempts<SessionKey>,
     /// Sockets to be opened by user.
     pub user_openings: Attempts<UserId>,
     /// Requests over HTTP by user.
@@ -57,7 +57,7 @@ pub struct Identity {
     /// The user.
     pub user: UserId,
     /// Where they are signed in.
-    pub session: SessionId,
+    pub session: SessionKey,
 }
 
 impl App {

@@ -53,8 +53,18 @@ ids! {
     MessageId
     /// What somebody let somebody know.
     NotificationId
-    /// One place where a user is signed in; a token's `sid`.
+    /// One place where a user is signed in; see [`SessionKey`].
     SessionId
+}
+
+/// A session among all that there are in any history of the database. After a restore its number may be
+/// given again, to somebody else; the nonce is not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct SessionKey {
+    /// Its number; a token's `sid`.
+    pub id: SessionId,
+    /// Drawn at random when it was opened; a token's `nonce`.
+    pub nonce: i64,
 }
 
 /// Ids are integers that every JSON reader holds exactly: 1 to 2^53 - 1.

@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use hark::auth::tokens::{Tokens, bearer, now};
 use hark::config::Secret;
-use hark::model::{SessionId, UserId};
+use hark::model::{SessionId, SessionKey, UserId};
 
 static TOKENS: LazyLock<Tokens> = LazyLock::new(|| Tokens::new(&Secret::from("a secret of 32 bytes or some more"), 1));
 
@@ -20,9 +20,10 @@ pub fn check(bytes: &[u8]) {
     let Some((numbers, names)) = bytes.split_first_chunk::<24>() else { return };
     let number = |nth: usize| i64::from_le_bytes(*numbers[nth * 8..].first_chunk().expect("three times eight"));
     let (user, session, exp) = (number(0), number(1), number(2));
+    let session = SessionKey { id: SessionId(session), nonce: session.rotate_left(32) };
     let names = String::from_utf8_lossy(names).into_owned();
     let token = TOKENS
-        .sign(UserId(user), Some(names.clone()), Some(names.clone()), SessionId(session), exp)
+        .sign(UserId(user), Some(names.clone()), Some(names.clone()), session, exp)
         .expect("claims are plain JSON");
     // A second on either side of its end says nothing.
     if exp.abs_diff(now()) <= 2 {
@@ -30,7 +31,7 @@ pub fn check(bytes: &[u8]) {
     }
     let Some(claims) = TOKENS.read(&token) else { return assert!(exp <= now(), "our own token: {token}") };
     assert!(exp > now(), "a token that has ended: {token}");
-    assert_eq!((claims.user(), claims.session(), claims.exp), (UserId(user), SessionId(session), exp));
+    assert_eq!((claims.user(), claims.session(), claims.exp), (UserId(user), session, exp));
     assert_eq!((claims.email.as_deref(), claims.first_name.as_deref()), (Some(names.as_str()), Some(names.as_str())));
     assert_eq!(bearer(&format!("Bearer {token}")), Some(token.as_str()));
 }

@@ -13,7 +13,7 @@ use sha2::Sha256;
 
 use crate::config::Secret;
 use crate::error::Error;
-use crate::model::{SessionId, UserId};
+use crate::model::{SessionId, SessionKey, UserId};
 
 /// What a token says.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -29,8 +29,24 @@ pub struct Claims {
     pub iat: i64,
     /// When it ends, in seconds since 1970.
     pub exp: i64,
-    /// The session.
+    /// The number of the session.
     pub sid: i64,
+    /// The nonce of the session, in decimal digits: not every JSON reader holds so large an integer.
+    #[serde(with = "decimal")]
+    pub nonce: i64,
+}
+
+/// An integer as a string.
+mod decimal {
+    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
+
+    pub(super) fn serialize<S: Serializer>(number: &i64, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(number)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+    }
 }
 
 impl Claims {
@@ -42,8 +58,8 @@ impl Claims {
 
     /// The session.
     #[must_use]
-    pub fn session(&self) -> SessionId {
-        SessionId(self.sid)
+    pub fn session(&self) -> SessionKey {
+        SessionKey { id: SessionId(self.sid), nonce: self.nonce }
     }
 }
 
@@ -87,10 +103,11 @@ impl Tokens {
         user: UserId,
         email: Option<String>,
         first_name: Option<String>,
-        session: SessionId,
+        session: SessionKey,
         exp: i64,
     ) -> Result<String, Error> {
-        let claims = Claims { id: user.0, email, first_name, iat: now(), exp, sid: session.0 };
+        let SessionKey { id: SessionId(sid), nonce } = session;
+        let claims = Claims { id: user.0, email, first_name, iat: now(), exp, sid, nonce };
         jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.signing_key).map_err(Error::internal)
     }
 
@@ -179,24 +196,34 @@ mod tests {
         Tokens::new(&Secret::from(SECRET), 1)
     }
 
+    const SESSION: SessionKey = SessionKey { id: SessionId(3), nonce: (1 << 60) - 1 };
+
     fn token(tokens: &Tokens, exp: i64) -> String {
-        tokens.sign(UserId(7), Some("a@b".to_owned()), None, SessionId(3), exp).expect("a token")
+        tokens.sign(UserId(7), Some("a@b".to_owned()), None, SESSION, exp).expect("a token")
     }
 
     #[test]
     fn a_token_comes_back_as_it_was_signed() {
         let tokens = tokens();
         let claims = tokens.read(&token(&tokens, tokens.expiry())).expect("our own token");
-        assert_eq!((claims.user(), claims.session(), claims.email.as_deref()), (UserId(7), SessionId(3), Some("a@b")));
+        assert_eq!((claims.user(), claims.session(), claims.email.as_deref()), (UserId(7), SESSION, Some("a@b")));
     }
 
     #[test]
     fn a_known_token_of_another_maker_is_read() {
         // Made with another library: {"alg":"HS256","typ":"JWT"}, the claims below, the secret above.
-        let header_and_claims = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJpZCI6MSwiZW1haWwiOiJhQGIiLCJmaXJzdE5hbWUiOiJQIiwiaWF0IjoxLCJleHAiOjQxMDI0NDQ4MDAsInNpZCI6Mn0";
-        let signature = "hK_j1ThTY3UDTECUJkpg_TS_YPxrk553AVBxT0Fo2Ok";
+        let header_and_claims = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJpZCI6MSwiZW1haWwiOiJhQGIiLCJmaXJzdE5hbWUiOiJQIiwiaWF0IjoxLCJleHAiOjQxMDI0NDQ4MDAsInNpZCI6Miwibm9uY2UiOiIxMTUyOTIxNTA0NjA2ODQ2OTc1In0";
+        let signature = "UKvEHosgRrxToTqh3YzEmWT1Qd6X_FnF3jvMXyKq8U0";
         let claims = tokens().read(&format!("{header_and_claims}.{signature}")).expect("a good token");
         assert_eq!((claims.id, claims.sid, claims.exp), (1, 2, 4_102_444_800));
+        assert_eq!(claims.session(), SessionKey { id: SessionId(2), nonce: (1 << 60) - 1 });
+    }
+
+    #[test]
+    fn a_token_without_a_nonce_is_refused() {
+        // The claims of before sessions had one, with a good signature.
+        let header_and_claims = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJpZCI6MSwiZW1haWwiOiJhQGIiLCJmaXJzdE5hbWUiOiJQIiwiaWF0IjoxLCJleHAiOjQxMDI0NDQ4MDAsInNpZCI6Mn0";
+        assert!(tokens().read(&format!("{header_and_claims}.hK_j1ThTY3UDTECUJkpg_TS_YPxrk553AVBxT0Fo2Ok")).is_none());
     }
 
     #[test]

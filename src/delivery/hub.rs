@@ -16,7 +16,7 @@ use super::presence::Presence;
 use super::socket::Socket;
 use super::typing::{Typing, Writing};
 use super::{Audience, Event, Push, WhenSlow, Where};
-use crate::model::{GroupId, Seq, SessionId, Target, Topic, UserId};
+use crate::model::{GroupId, Seq, SessionKey, Target, Topic, UserId};
 use crate::telemetry::Metrics;
 use crate::wire::close::Close;
 
@@ -107,7 +107,7 @@ impl Hub {
     pub(super) fn register(
         self: &Arc<Self>,
         user: UserId,
-        session: SessionId,
+        session: SessionKey,
         expires_at: i64,
         presence: Arc<Presence>,
     ) -> Registration {
@@ -190,6 +190,11 @@ impl Hub {
     /// Takes no more sockets in, and asks all to go away, each to come back at its own moment.
     pub fn close_all(&self) {
         *self.closing.lock() = true;
+        self.send_away();
+    }
+
+    /// Asks all sockets to go away, each to come back at its own moment; others are taken in meanwhile.
+    pub fn send_away(&self) {
         let mut nth = 0;
         for shard in &self.shards {
             for socket in shard.lock().values().flatten() {
@@ -199,10 +204,15 @@ impl Hub {
         }
     }
 
+    /// Delivers what waits for a message before it, and forgets how far each conversation has come.
+    pub fn forget_places(&self) {
+        self.order.forget(|push| self.deliver(push));
+    }
+
     /// The sessions of all sockets.
     #[must_use]
-    pub fn sessions(&self) -> Vec<SessionId> {
-        let mut sessions: Vec<SessionId> = Vec::with_capacity(self.open_sockets());
+    pub fn sessions(&self) -> Vec<SessionKey> {
+        let mut sessions: Vec<SessionKey> = Vec::with_capacity(self.open_sockets());
         for shard in &self.shards {
             sessions.extend(shard.lock().values().flatten().map(|socket| socket.session()));
         }
@@ -212,7 +222,7 @@ impl Hub {
     }
 
     /// Asks the sockets of sessions that have ended to close.
-    pub fn close_ended(&self, ended: &HashSet<SessionId>) {
+    pub fn close_ended(&self, ended: &HashSet<SessionKey>) {
         for shard in &self.shards {
             for socket in shard.lock().values().flatten().filter(|socket| ended.contains(&socket.session())) {
                 socket.outbox.ask_to_close(Close::Unauthorized);
@@ -337,7 +347,7 @@ impl Hub {
         &self.open_conversations[usize::try_from(nth).expect("less than the number of shards")]
     }
 
-    fn close_sessions(&self, user: UserId, ended: impl Fn(SessionId) -> bool) {
+    fn close_sessions(&self, user: UserId, ended: impl Fn(SessionKey) -> bool) {
         if let Some(sockets) = self.shard(user).lock().get(&user) {
             for socket in sockets.iter().filter(|socket| ended(socket.session())) {
                 socket.outbox.ask_to_close(Close::Unauthorized);

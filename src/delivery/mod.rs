@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{ConversationId, GroupId, Origin, Seq, SessionId, Target, Topic, UserId};
+use crate::model::{ConversationId, GroupId, Origin, Seq, SessionKey, Target, Topic, UserId};
 use crate::wire::reply::Frame;
 
 /// What one node tells all nodes, itself included.
@@ -46,14 +46,14 @@ pub enum Event {
         /// Whose it was.
         user: UserId,
         /// Which.
-        session: SessionId,
+        session: SessionKey,
     },
     /// All sessions of a user have ended but one, if any: their sockets close with 4001.
     SessionsEnded {
         /// Whose they were.
         user: UserId,
         /// The one that goes on.
-        keep: Option<SessionId>,
+        keep: Option<SessionKey>,
     },
 }
 
@@ -205,7 +205,7 @@ impl Delivery {
 
     /// Takes a socket in; see [`hub::Registration`].
     #[must_use]
-    pub fn register(&self, user: UserId, session: SessionId, expires_at: i64) -> hub::Registration {
+    pub fn register(&self, user: UserId, session: SessionKey, expires_at: i64) -> hub::Registration {
         self.hub.register(user, session, expires_at, Arc::clone(&self.presence))
     }
 

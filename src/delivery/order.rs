@@ -94,6 +94,15 @@ impl Order {
             });
         }
     }
+
+    /// Waits for nothing any more, and forgets all conversations: what comes next may be numbered anew.
+    pub(super) fn forget(&self, mut deliver: impl FnMut(&Push)) {
+        for shard in &self.shards {
+            let mut lanes = shard.lock();
+            lanes.values_mut().for_each(|lane| lane.give_up(&mut deliver));
+            lanes.clear();
+        }
+    }
 }
 
 impl Lane {
@@ -172,6 +181,19 @@ mod tests {
             next += 1;
         }
         assert_eq!(seen[..2], [1, 3]);
+    }
+
+    #[test]
+    fn a_conversation_that_was_put_back_is_delivered_from_there_on() {
+        let order = Order::default();
+        assert_eq!(delivered(&order, &[1, 2, 3, 5]), [1, 2, 3]);
+        let mut late = Vec::new();
+        order.forget(|push| late.push(seq_of(push)));
+        assert_eq!(late, [5]);
+        let (place, push) = message(2);
+        let place = MessagePlace { close_to_previous: false, ..place };
+        assert_eq!(order.admit(place, &push, |push| late.push(seq_of(push))), None);
+        assert_eq!(late, [5, 2]);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use super::Push;
 use super::byte_pool::Share;
 use super::outbox::Outbox;
-use crate::model::{SessionId, SocketId, Target, Topic, Topics, UserId};
+use crate::model::{SessionKey, SocketId, Target, Topic, Topics, UserId};
 
 /// One open socket.
 #[derive(Debug)]
@@ -20,7 +20,8 @@ pub struct Socket {
     pub user: UserId,
     /// Whether its session was found open, and its place is one of the user's.
     pub(super) confirmed: AtomicBool,
-    session: AtomicI64,
+    /// The session that its token names.
+    session: Mutex<SessionKey>,
     /// When its token ends, in seconds since 1970.
     expires_at: AtomicI64,
     topics: AtomicU8,
@@ -37,14 +38,14 @@ pub struct Socket {
 }
 
 impl Socket {
-    pub(super) fn new(user: UserId, session: SessionId, expires_at: i64, outbox_bytes: usize, share: Share) -> Self {
+    pub(super) fn new(user: UserId, session: SessionKey, expires_at: i64, outbox_bytes: usize, share: Share) -> Self {
         let share = Arc::new(share);
         Self {
             // Random, so that no two nodes give the same; never that of no socket.
             id: SocketId(rand::random::<u64>().max(1)),
             user,
             confirmed: AtomicBool::new(false),
-            session: AtomicI64::new(session.0),
+            session: Mutex::new(session),
             expires_at: AtomicI64::new(expires_at),
             topics: AtomicU8::new(0),
             active: AtomicBool::new(true),
@@ -57,8 +58,8 @@ impl Socket {
 
     /// The session that its token names.
     #[must_use]
-    pub fn session(&self) -> SessionId {
-        SessionId(self.session.load(Ordering::Acquire))
+    pub fn session(&self) -> SessionKey {
+        *self.session.lock()
     }
 
     /// When its token ends, in seconds since 1970.
@@ -68,8 +69,8 @@ impl Socket {
     }
 
     /// Goes on under another token of the same user.
-    pub fn renew(&self, session: SessionId, expires_at: i64) {
-        self.session.store(session.0, Ordering::Release);
+    pub fn renew(&self, session: SessionKey, expires_at: i64) {
+        *self.session.lock() = session;
         self.expires_at.store(expires_at, Ordering::Release);
     }
 

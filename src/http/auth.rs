@@ -13,7 +13,7 @@ use super::to_its_end;
 use crate::app::{App, Identity};
 use crate::delivery::Event;
 use crate::error::{Code, Error};
-use crate::model::{Email, Password, PersonName, SessionId, Timestamp, UserId, Username};
+use crate::model::{Email, Password, PersonName, SessionId, SessionKey, Timestamp, UserId, Username};
 use crate::store::sessions::{self, Origin, Session};
 use crate::store::users::{self, NewUser, SignInName, User};
 use crate::wire::params::{Fields, FromFields};
@@ -128,7 +128,7 @@ impl SessionRow {
     /// A session, as `me` sees it.
     pub(super) fn of(session: Session, me: Identity) -> Self {
         let Session { id, created_at, expires_at, user_agent, address } = session;
-        Self { id: id.0, current: id == me.session, created_at, expires_at, user_agent, address }
+        Self { id: id.0, current: id == me.session.id, created_at, expires_at, user_agent, address }
     }
 }
 
@@ -217,7 +217,7 @@ pub(super) async fn refresh(app: Data<App>, me: SignedIn) -> Result<Json<Token>,
 fn token(
     app: &App,
     user: User,
-    session: SessionId,
+    session: SessionKey,
     expires_at: i64,
     message: &'static str,
 ) -> Result<Token, HttpError> {
@@ -244,7 +244,7 @@ fn moment(seconds: i64) -> DateTime<chrono::Utc> {
     (status = 401, body = ErrorBody, description = "No token that is good"),
 ))]
 pub(super) async fn log_out(app: Data<App>, me: SignedIn) -> Result<HttpResponse, HttpError> {
-    end(app, me.0.user, me.0.session).await
+    end(app, me.0.user, me.0.session.id).await
 }
 
 /// Where I am signed in
@@ -272,9 +272,7 @@ pub(super) async fn end_session(app: Data<App>, me: SignedIn, id: Path<String>) 
 
 async fn end(app: Data<App>, user: UserId, session: SessionId) -> Result<HttpResponse, HttpError> {
     to_its_end(async move {
-        if !sessions::end(&app.db, session, user).await? {
-            return Err(no_such_session().into());
-        }
+        let session = sessions::end(&app.db, session, user).await?.ok_or_else(no_such_session)?;
         app.delivery.publish(&Event::SessionEnded { user, session });
         Ok(HttpResponse::NoContent().finish())
     })

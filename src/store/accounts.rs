@@ -2,7 +2,7 @@
 
 use super::Db;
 use crate::error::Error;
-use crate::model::{SessionId, UserId};
+use crate::model::{SessionKey, UserId};
 
 /// Stores a new password, unless the old one was changed since `old_hash` was read, and ends every
 /// session but `keep`. False where nothing was stored.
@@ -14,7 +14,7 @@ pub async fn change_password(
     user: UserId,
     old_hash: &str,
     new_hash: &str,
-    keep: SessionId,
+    keep: SessionKey,
 ) -> Result<bool, Error> {
     let mut tx = db.pool.begin().await?;
     let done = sqlx::query!(
@@ -28,7 +28,7 @@ pub async fn change_password(
     if done.rows_affected() == 0 {
         return Ok(false);
     }
-    sqlx::query!("delete from sessions where user_id = $1 and id <> $2", user.0, keep.0).execute(&mut *tx).await?;
+    sqlx::query!("delete from sessions where user_id = $1 and id <> $2", user.0, keep.id.0).execute(&mut *tx).await?;
     tx.commit().await?;
     Ok(true)
 }

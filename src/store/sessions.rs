@@ -3,10 +3,11 @@
 use std::collections::HashSet;
 
 use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
 
 use super::Db;
 use crate::error::Error;
-use crate::model::{SessionId, Timestamp, UserId};
+use crate::model::{SessionId, SessionKey, Timestamp, UserId};
 
 /// One place where a person is signed in.
 #[derive(Clone, Debug)]
@@ -47,14 +48,14 @@ pub async fn open(
     password_hash: &str,
     expires_at: DateTime<Utc>,
     from: &Origin,
-) -> Result<Option<SessionId>, Error> {
-    let id = sqlx::query_scalar!(
+) -> Result<Option<SessionKey>, Error> {
+    let opened = sqlx::query!(
         "with stale as (
              delete from sessions where user_id = $1 and (expires_at < now() or id <= (
                  select id from sessions where user_id = $1 order by id desc offset $6::bigint - 1 limit 1)))
          insert into sessions (user_id, expires_at, user_agent, address)
          select u.id, $3, $4, $5 from users u where u.id = $1 and u.password_hash = $2 and u.deleted_at is null for share
-         returning id",
+         returning id, nonce",
         user.0,
         password_hash,
         expires_at,
@@ -64,17 +65,18 @@ pub async fn open(
     )
     .fetch_optional(&db.pool)
     .await?;
-    Ok(id.map(SessionId))
+    Ok(opened.map(|row| SessionKey { id: SessionId(row.id), nonce: row.nonce }))
 }
 
 /// Whether a session of this person is open.
 ///
 /// # Errors
 /// Only where the database fails.
-pub async fn is_open(db: &Db, id: SessionId, user: UserId) -> Result<bool, Error> {
+pub async fn is_open(db: &Db, session: SessionKey, user: UserId) -> Result<bool, Error> {
     Ok(sqlx::query_scalar!(
-        r#"select exists (select from sessions where id = $1 and user_id = $2) as "open!""#,
-        id.0,
+        r#"select exists (select from sessions where id = $1 and nonce = $2 and user_id = $3) as "open!""#,
+        session.id.0,
+        session.nonce,
         user.0
     )
     .fetch_one(&db.pool)
@@ -85,27 +87,41 @@ pub async fn is_open(db: &Db, id: SessionId, user: UserId) -> Result<bool, Error
 ///
 /// # Errors
 /// Only where the database fails.
-pub async fn ended(db: &Db, ids: &[SessionId]) -> Result<HashSet<SessionId>, Error> {
-    let ids: Vec<i64> = ids.iter().map(|id| id.0).collect();
-    let ended = sqlx::query_scalar!(
-        r#"select i.id as "id!" from unnest($1::bigint[]) as i (id)
-           where not exists (select from sessions s where s.id = i.id)"#,
-        &ids
+pub async fn ended(db: &Db, sessions: &[SessionKey]) -> Result<HashSet<SessionKey>, Error> {
+    Ok(ended_on(&mut *db.pool.acquire().await?, sessions).await?)
+}
+
+/// The same, over a connection that is not in use yet.
+pub(super) async fn ended_on(
+    connection: &mut PgConnection,
+    sessions: &[SessionKey],
+) -> Result<HashSet<SessionKey>, sqlx::Error> {
+    let (ids, nonces): (Vec<i64>, Vec<i64>) = sessions.iter().map(|session| (session.id.0, session.nonce)).unzip();
+    let ended = sqlx::query!(
+        r#"select i.id as "id!", i.nonce as "nonce!" from unnest($1::bigint[], $2::bigint[]) as i (id, nonce)
+           where not exists (select from sessions s where s.id = i.id and s.nonce = i.nonce)"#,
+        &ids,
+        &nonces
     )
-    .fetch_all(&db.pool)
+    .fetch_all(connection)
     .await?;
-    Ok(ended.into_iter().map(SessionId).collect())
+    Ok(ended.into_iter().map(|row| SessionKey { id: SessionId(row.id), nonce: row.nonce }).collect())
 }
 
 /// Lets a session live until its new token ends. False where it has ended meanwhile.
 ///
 /// # Errors
 /// Only where the database fails.
-pub async fn extend(db: &Db, id: SessionId, user: UserId, expires_at: DateTime<Utc>) -> Result<bool, Error> {
-    let done =
-        sqlx::query!("update sessions set expires_at = $3 where id = $1 and user_id = $2", id.0, user.0, expires_at)
-            .execute(&db.pool)
-            .await?;
+pub async fn extend(db: &Db, session: SessionKey, user: UserId, expires_at: DateTime<Utc>) -> Result<bool, Error> {
+    let done = sqlx::query!(
+        "update sessions set expires_at = $4 where id = $1 and nonce = $2 and user_id = $3",
+        session.id.0,
+        session.nonce,
+        user.0,
+        expires_at
+    )
+    .execute(&db.pool)
+    .await?;
     Ok(done.rows_affected() == 1)
 }
 
@@ -124,12 +140,14 @@ pub async fn list(db: &Db, user: UserId) -> Result<Vec<Session>, Error> {
     .await?)
 }
 
-/// Ends a session. False where this person has no such session.
+/// Ends a session, and gives back which one that was. None where this person has no such session.
 ///
 /// # Errors
 /// Only where the database fails.
-pub async fn end(db: &Db, id: SessionId, user: UserId) -> Result<bool, Error> {
-    let done =
-        sqlx::query!("delete from sessions where id = $1 and user_id = $2", id.0, user.0).execute(&db.pool).await?;
-    Ok(done.rows_affected() == 1)
+pub async fn end(db: &Db, id: SessionId, user: UserId) -> Result<Option<SessionKey>, Error> {
+    let nonce =
+        sqlx::query_scalar!("delete from sessions where id = $1 and user_id = $2 returning nonce", id.0, user.0)
+            .fetch_optional(&db.pool)
+            .await?;
+    Ok(nonce.map(|nonce| SessionKey { id, nonce }))
 }

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use hark::auth::tokens::{Tokens, now};
 use hark::config::{Cli, Secret};
-use hark::model::{SessionId, UserId};
+use hark::model::UserId;
 use insta::assert_json_snapshot;
 use serde_json::{Value, json};
 
@@ -75,7 +75,7 @@ async fn bad_tokens(server: &TestServer) -> Vec<(&'static str, String)> {
     let gone = server.user("Patrick2").await.token;
     delete(server, "/api/v1/users/me", &gone).await;
     let foreign = Tokens::new(&Secret::from("another secret, also 32 bytes long"), 1);
-    let session = SessionId(user.session);
+    let session = server.session_of(&user.token);
     let foreign = foreign.sign(UserId(user.id), None, None, session, foreign.expiry()).expect("a token");
     let others_session = server.server.app().tokens.sign(UserId(user.id + 1), None, None, session, now() + 60);
     vec![
@@ -302,8 +302,8 @@ async fn authenticate_keeps_a_socket_open_past_its_old_end() {
     let server = TestServer::start().await;
     let user = server.user("Patrick0").await;
     let soon = now() + 3;
-    let (token, session) = server.sign_in(user.id, soon).await;
-    let later = server.server.app().tokens.sign(UserId(user.id), None, None, SessionId(session), soon + 600);
+    let (token, _) = server.sign_in(user.id, soon).await;
+    let later = server.server.app().tokens.sign(UserId(user.id), None, None, server.session_of(&token), soon + 600);
     let mut clients = [open(&server, &[bearer(&token)]).await, open(&server, &[bearer(&token)]).await];
     let fresh = [later.expect("a token"), user.token];
     for (client, token) in clients.iter_mut().zip(fresh) {

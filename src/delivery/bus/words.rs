@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::super::typing::Typing;
 use super::super::{Audience, Event, Message, MessagePlace, Push, WhenSlow, Where};
 use super::NodeId;
-use crate::model::{GroupId, Origin, SessionId, Target, Topic, UserId};
+use crate::model::{GroupId, Origin, SessionKey, Target, Topic, UserId};
 use crate::wire::reply::Frame;
 
 /// What a node says, without the frames that go with it.
@@ -45,9 +45,9 @@ pub(super) enum Word {
     /// [`Event::Muted`]
     Muted { user: UserId, target: Target, muted: bool },
     /// [`Event::SessionEnded`]
-    SessionEnded { user: UserId, session: SessionId },
+    SessionEnded { user: UserId, session: SessionKey },
     /// [`Event::SessionsEnded`]
-    SessionsEnded { user: UserId, keep: Option<SessionId> },
+    SessionsEnded { user: UserId, keep: Option<SessionKey> },
 }
 
 /// How many bytes of text each frame has.
@@ -169,7 +169,7 @@ fn lengths(frames: &[&Frame]) -> Lengths {
 mod tests {
     use super::*;
     use crate::delivery::Subject;
-    use crate::model::{ConversationId, SocketId};
+    use crate::model::{ConversationId, SessionId, SocketId};
     use proptest::prelude::*;
 
     const ANN: UserId = UserId(1);
@@ -208,7 +208,7 @@ mod tests {
             Event::Typing(typing(None)),
             Event::Left { user: ANN, group: GroupId(3) },
             Event::Muted { user: ANN, target: Target::User(BOB), muted: true },
-            Event::SessionEnded { user: ANN, session: SessionId(5) },
+            Event::SessionEnded { user: ANN, session: SessionKey { id: SessionId(5), nonce: i64::MAX } },
             Event::SessionsEnded { user: ANN, keep: None },
         ]
     }

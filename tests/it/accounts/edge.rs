@@ -3,7 +3,7 @@
 use clap::Parser as _;
 use hark::auth::tokens::{self, Tokens};
 use hark::config::{Cli, Secret};
-use hark::model::{SessionId, UserId};
+use hark::model::{SessionId, SessionKey, UserId};
 use reqwest::header::HeaderValue;
 use serde_json::{Value, json};
 
@@ -54,20 +54,23 @@ async fn a_well_formed_token_that_is_not_good_is_refused_everywhere() {
     let (patrick, bob) = (server.user("Patrick").await, server.user("Bob").await);
     let ours = &server.server.app().tokens;
     let theirs = Tokens::new(&Secret::from("another secret, also 32 bytes long"), 24);
-    let sign = |tokens: &Tokens, user: i64, session: i64, exp: i64| {
-        tokens.sign(UserId(user), None, None, SessionId(session), exp).expect("a token")
+    let sign = |tokens: &Tokens, user: i64, session: SessionKey, exp: i64| {
+        tokens.sign(UserId(user), None, None, session, exp).expect("a token")
     };
+    let (session, of_bob) = (server.session_of(&patrick.token), server.session_of(&bob.token));
     let later = ours.expiry();
-    let good = sign(ours, patrick.id, patrick.session, later);
+    let good = sign(ours, patrick.id, session, later);
     with_token(&server, "GET", ME, &good, Value::Null).await.ok(200);
     let claims = good.split('.').nth(1).expect("three parts");
     for bad in [
-        sign(&theirs, patrick.id, patrick.session, later),
-        sign(ours, patrick.id, patrick.session, tokens::now()),
-        sign(ours, patrick.id, bob.session, later),
-        sign(ours, bob.id, patrick.session, later),
-        sign(ours, patrick.id, 999, later),
-        sign(ours, 999, patrick.session, later),
+        sign(&theirs, patrick.id, session, later),
+        sign(ours, patrick.id, session, tokens::now()),
+        sign(ours, patrick.id, of_bob, later),
+        sign(ours, bob.id, session, later),
+        sign(ours, patrick.id, SessionKey { id: SessionId(999), ..session }, later),
+        sign(ours, patrick.id, SessionKey { nonce: session.nonce - 1, ..session }, later),
+        sign(ours, patrick.id, SessionKey { nonce: of_bob.nonce, ..session }, later),
+        sign(ours, 999, session, later),
         // {"alg":"none"}
         format!("eyJhbGciOiJub25lIn0.{claims}."),
     ] {

@@ -200,3 +200,19 @@ async fn somebody_elses_session_is_not_found_and_goes_on() {
     assert_eq!(listed(&server, &bob.token).await, [bob.session]);
     assert_eq!(listed(&server, &patrick.token).await, [patrick.session]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_with_the_number_of_another_one_is_another_one() {
+    let server = TestServer::start().await;
+    let (user, client) = server.client("Patrick").await;
+    let mut other = server.connect(&elsewhere(&server, &user).await).await;
+    // As after a restore: the number is given again, and to make it worse to the same person.
+    let put_back = "update sessions set nonce = default where id = $1";
+    sqlx::query(put_back).bind(user.session).execute(&mut server.sql().await).await.expect("another session");
+    for (method, path) in [("GET", ME), ("POST", REFRESH), ("DELETE", LOGOUT)] {
+        with_token(&server, method, path, &user.token, Value::Null).await.refused(401, "unauthorized");
+    }
+    assert_eq!(other.refused("authenticate", json!({ "token": user.token })).await, "unauthorized");
+    assert_eq!(client.closed().await.code, 4001, "the look at open sockets finds it");
+    other.done("getUser", json!({})).await;
+}

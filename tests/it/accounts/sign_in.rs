@@ -130,8 +130,11 @@ async fn a_token_says_who_and_which_session_and_lives_for_24_hours() {
     let expires_at = chrono::DateTime::parse_from_rfc3339(body["expiresAt"].as_str().expect("a time")).expect("a time");
     assert_eq!(claims["exp"], expires_at.timestamp());
 
+    // Digits of the session's random number, in a string: JavaScript would round it.
+    let nonce: i64 = claims["nonce"].as_str().and_then(|nonce| nonce.parse().ok()).expect("a nonce");
+    assert!((0..1 << 60).contains(&nonce), "{claims:?}");
     let mut rest = read.claims.clone();
-    for varies in ["iat", "exp"] {
+    for varies in ["iat", "exp", "nonce"] {
         rest.as_object_mut().expect("claims").remove(varies);
     }
     insta::assert_json_snapshot!(rest, @r#"

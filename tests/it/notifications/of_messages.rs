@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::task::{Context, Waker};
 
 use hark::delivery::socket::Socket;
-use hark::model::{SessionId, Target, Topic, UserId};
+use hark::model::{Target, Topic, UserId};
 use insta::assert_json_snapshot;
 use serde_json::{Value, json};
 
@@ -118,7 +118,7 @@ async fn a_message_in_an_open_conversation_is_notified_on_the_other_sockets_alon
     let bob = server.user("Bob").await;
     // Before the other one, so that it is pushed to first.
     let app = server.server.app();
-    let registration = app.delivery.register(UserId(bob.id), SessionId(bob.session), app.tokens.expiry());
+    let registration = app.delivery.register(UserId(bob.id), server.session_of(&bob.token), app.tokens.expiry());
     registration.confirm().expect("a place");
     let open: &Arc<Socket> = registration.socket();
     open.subscribe([Topic::Notifications].into_iter().collect());

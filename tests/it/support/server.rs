@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use clap::Parser;
 use hark::config::{Cli, Config, Secret};
-use hark::model::{SessionId, UserId};
+use hark::model::{SessionKey, UserId};
 use hark::server::{Server, listen};
 use hark::store::users::{self, NewUser};
 use hark::store::{Address, sessions};
@@ -103,9 +103,14 @@ impl TestServer {
         let ends = chrono::DateTime::from_timestamp(exp, 0).expect("a moment");
         let hash = users::password_hash(&app.db, UserId(user)).await.expect("an answer").expect("a hash");
         let opened = sessions::open(&app.db, UserId(user), &hash, ends, &sessions::Origin::default()).await;
-        let SessionId(session) = opened.expect("an answer").expect("a session");
-        let token = app.tokens.sign(UserId(user), None, None, SessionId(session), exp).expect("a token");
-        (token, session)
+        let session = opened.expect("an answer").expect("a session");
+        let token = app.tokens.sign(UserId(user), None, None, session, exp).expect("a token");
+        (token, session.id.0)
+    }
+
+    /// The session that a token names.
+    pub fn session_of(&self, token: &str) -> SessionKey {
+        self.server.app().tokens.read(token).expect("a good token").session()
     }
 
     /// Users named `{prefix}0`, `{prefix}1` …
