@@ -84,12 +84,13 @@ pub async fn create(
              insert into members (conversation_id, user_id, kind, is_admin, added_by)
              select $1, i.id, 'group', i.id = $2::bigint, $2::bigint from unnest($2::bigint || $3::bigint[]) as i (id)
          )
-         insert into group_events (conversation_id, change, kind, user_id)
-         select $1, (select current_change()), 'addUserInGroup', i.id
+         insert into group_events (conversation_id, change, kind, user_id, group_name)
+         select $1, (select current_change()), 'addUserInGroup', i.id, $4
          from unnest($2::bigint || $3::bigint[]) with ordinality as i (id, place) order by i.place",
         id,
         creator.0,
-        &wanted
+        &wanted,
+        name.as_str()
     )
     .execute(&mut *tx)
     .await?;

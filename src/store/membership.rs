@@ -232,9 +232,10 @@ pub(super) async fn note(connection: &mut PgConnection, events: impl IntoIterato
         users.push(user.map(|user| user.0));
     }
     sqlx::query!(
-        "insert into group_events (conversation_id, change, kind, user_id, created_at)
-         select i.id, (select current_change()), i.kind, i.user_id, clock_timestamp()
+        "insert into group_events (conversation_id, change, kind, user_id, created_at, group_name)
+         select i.id, (select current_change()), i.kind, i.user_id, clock_timestamp(), c.name
          from unnest($1::bigint[], $2::text[], $3::bigint[]) with ordinality as i (id, kind, user_id, place)
+         join conversations c on c.id = i.id
          order by i.place",
         &groups,
         &kinds,
@@ -255,7 +256,7 @@ pub(super) async fn changed(connection: &mut PgConnection, group: ConversationId
 async fn next_versions(connection: &mut PgConnection, groups: &[i64]) -> Result<Vec<(GroupId, MemberIds)>, Error> {
     let lists = sqlx::query!(
         r#"update conversations c
-           set member_version = c.member_version + 1, change = (select current_change()),
+           set member_version = random_number(), change = (select current_change()),
                ended_at = case when l.ids is null then now() end
            from (select g.id, (select array_agg(m.user_id order by m.user_id) from members m where m.conversation_id = g.id) as ids
                  from unnest($1::bigint[]) as g (id)) l

@@ -183,14 +183,18 @@ async fn rows(
     after: Position,
     at_most: i64,
 ) -> Result<Vec<Row>, Error> {
-    // Subqueries, not joins: a name a row, however few the planner takes a function's rows to be.
+    // Subqueries, not joins: a name a row, however few the planner takes a function's rows to be. Who is no
+    // longer in a group gets the name that it had then.
     Ok(sqlx::query_as!(
         Row,
         r#"select f.conversation_id as "conversation_id!", f.part as "part!", f.place as "place!", f.tie as "tie!",
                   f.kind as "kind!", f.peer_id as "peer_id?: _", f.message_id as "message_id?: _",
                   f.user_id as "user_id?: _", f.seq as "seq?", f.at as "at?: _", f.is_spam as "is_spam?",
                   (select u.name from users u where u.id = f.user_id) as "user_name?",
-                  (select c.name from conversations c where c.id = f.conversation_id) as "group_name?"
+                  case when f.part = 1 and not exists (select from members m
+                           where m.conversation_id = f.conversation_id and m.user_id = $1)
+                       then (select e.group_name from group_events e where e.id = f.place)
+                       else (select c.name from conversations c where c.id = f.conversation_id) end as "group_name?"
            from changes_since($1, $2::text::pg_snapshot, $3::text::pg_snapshot, $4, $5, $6, $7, $8)
                 with ordinality f (conversation_id, part, place, tie, kind, peer_id, message_id, user_id, seq, at, is_spam, nth)
            order by f.nth"#,
