@@ -4,6 +4,7 @@
 mod bus;
 mod chores;
 pub mod healthcheck;
+mod history;
 mod http_stream;
 mod listener;
 pub mod process;
@@ -109,6 +110,7 @@ impl Server {
         } else {
             db.check_schema().await.map_err(|error| StartError::Database(error.causes()))?;
         }
+        db.begin_epoch().await.map_err(|error| StartError::Database(error.causes()))?;
         // Connections of their own: neither do reads hold up sends, nor does a worker thread that
         // ends take a connection with it while the writers drain.
         let beside = db.beside(database, u32::from(config.writers()) * u32::from(Writer::CONNECTIONS)).await;
@@ -119,6 +121,7 @@ impl Server {
         let pool = BytePool::new(limits.request_memory_bytes, metrics.request_memory());
         let hub = Hub::new(metrics.clone(), limits.max_sockets_per_user, limits.outbox_bytes, Arc::clone(&pool));
         let delivery = Delivery::new(hub);
+        db.watch(Box::new(history::Watched::new(&delivery)));
         let bus = if config.bus {
             let place = bus::Place::take(&delivery, &db, database).await;
             Some(place.map_err(|error| StartError::Database(error.causes()))?)

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
-use tokio::time::{Instant, interval, sleep};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use crate::app::App;
 use crate::commands::{groups, presence};
@@ -15,12 +15,16 @@ use crate::store::{Db, account_deletions as deletions, sessions};
 /// How often the sessions of open sockets are looked at anew: an end that a node did not hear of, and
 /// one that was made in the database itself, closes its sockets too.
 const CHECK_SESSIONS_EVERY: Duration = Duration::from_secs(5);
+/// How often a node looks whether the database is the one that it was.
+const LOOK_AT_HISTORY_EVERY: Duration = Duration::from_secs(2);
 /// How often the index looks for new messages.
 const INDEX_EVERY: Duration = Duration::from_millis(200);
 /// How often what needs the database is tried again.
 const AGAIN_AFTER: Duration = Duration::from_secs(5);
 /// So much longer than its work the index rests, because sends come first: it takes a tenth of a core.
 const INDEX_RESTS: u32 = 9;
+/// But no longer than this: a step may have waited for the database, which is no work.
+const INDEX_RESTS_AT_MOST: Duration = Duration::from_secs(2);
 /// How often a node looks for deletions that nobody goes on with.
 const CLAIM_DELETIONS_INTERVAL: Duration = Duration::from_secs(1);
 /// How long a node works on a deletion at a stretch, and so much longer than that it rests: sends come first.
@@ -38,6 +42,7 @@ pub(super) fn start(app: &Arc<App>) -> JoinSet<()> {
     chores.spawn(tell_of_presence(Arc::clone(app)));
     chores.spawn(index_messages(app.db.clone()));
     chores.spawn(finish_deletions(Arc::clone(app)));
+    chores.spawn(look_at_history(app.db.clone()));
     chores
 }
 
@@ -126,13 +131,29 @@ async fn finish_deletion(app: &App) -> Result<Option<Duration>, Error> {
     }
 }
 
+/// Notices a restore that has cut no connection, and how far the log of the database has come.
+async fn look_at_history(db: Db) {
+    let mut often = interval(LOOK_AT_HISTORY_EVERY);
+    often.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut is_in_trouble = false;
+    loop {
+        often.tick().await;
+        match db.look_at_history().await {
+            Ok(()) => is_in_trouble = false,
+            // Said once; others who need the database say more.
+            Err(error) if !std::mem::replace(&mut is_in_trouble, true) => drop(error.into_answer()),
+            Err(_) => {}
+        }
+    }
+}
+
 /// Keeps the index of the search up to date.
 async fn index_messages(db: Db) {
     let mut indexer = Indexer::default();
     loop {
         let begun = Instant::now();
         let progress = indexer.step(&db).await;
-        let rest = begun.elapsed() * INDEX_RESTS;
+        let rest = (begun.elapsed() * INDEX_RESTS).min(INDEX_RESTS_AT_MOST);
         sleep(match progress {
             Ok(Progress::More) => rest,
             Ok(Progress::Done | Progress::Idle) => rest.max(INDEX_EVERY),

@@ -111,7 +111,7 @@ impl Listener {
     /// Where the database does not answer or lets nobody listen.
     pub async fn start(address: &Address, channel: &str) -> Result<Self, Error> {
         // A pool of its own: one that has lost its connection is thrown away as a whole.
-        let pool = pool(address.options()?.application_name(LISTENER), 1).await?;
+        let pool = pool(address.options()?.application_name(LISTENER), 1, None).await?;
         let mut listener = PgListener::connect_with(&pool).await?;
         listener.eager_reconnect(false);
         listener.listen(channel).await?;

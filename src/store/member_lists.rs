@@ -1,6 +1,7 @@
 //! The member lists of groups that this node has seen, so that a busy group is not read again for
-//! every message. A list is never invalidated: whoever has changed something learns in the same
-//! transaction which version holds, and takes a copy only where it is of that one.
+//! every message. A list is not invalidated by a change: whoever has changed something learns in the same
+//! transaction which version holds, and takes a copy only where it is of that one. Versions are drawn at
+//! random, so that one is never that of two lists, not even in two histories of a database.
 
 use moka::sync::Cache;
 use sqlx::PgConnection;
@@ -33,6 +34,11 @@ impl MemberLists {
 
     pub(super) fn get(&self, group: ConversationId) -> Option<MemberList> {
         self.0.get(&group)
+    }
+
+    /// Forgets all of them: they may be of another history.
+    pub(super) fn clear(&self) {
+        self.0.invalidate_all();
     }
 
     pub(super) fn put(&self, group: ConversationId, list: MemberList) {

@@ -26,7 +26,6 @@ impl Db {
         sqlx::raw_sql("set lock_timeout = 0; set statement_timeout = 0").execute(&mut connection).await?;
         let before = applied(&mut connection).await?.unwrap_or_default();
         MIGRATOR.run(&mut connection).await.map_err(in_words)?;
-        sqlx::query!("select keep_change_clock()").execute(&mut connection).await?;
         connection.close().await?;
         Ok(names(|version| !before.contains(&version)))
     }

@@ -12,6 +12,7 @@ mod columns;
 pub mod contacts;
 pub mod conversations;
 pub mod edits;
+pub mod epochs;
 pub mod export;
 pub mod fair_queue;
 mod group_places;
@@ -33,12 +34,14 @@ pub mod wishes;
 pub mod writer;
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{PgConnection, PgPool};
 
 use self::availability::is_unavailable;
+use self::epochs::{Epochs, Sockets};
 use self::fair_queue::FairQueue;
 pub use self::migrations::MIGRATOR;
 use crate::config::Secret;
@@ -139,6 +142,8 @@ pub struct Db {
     probe: PgPool,
     /// Shared with the writers' own connections.
     member_lists: member_lists::MemberLists,
+    /// Which history of the database all of this is about; shared with every pool.
+    epochs: Arc<Epochs>,
     /// Searches take turns: they may read much, and connections are few.
     searches: FairQueue,
 }
@@ -160,9 +165,10 @@ impl Db {
         let member_lists = member_lists::MemberLists::new();
         let options = address.options()?;
         preflight::check(&options).await.map_err(Error::unavailable)?;
-        let probe = pool_options(1).acquire_timeout(PING_WITHIN).connect_lazy_with(options.clone());
-        let pool = pool(options, connections).await?;
-        Ok(Self { pool, probe, member_lists, searches: FairQueue::new(SEARCHES_AT_ONCE, 1) })
+        let epochs = Arc::new(Epochs::new(options.clone(), member_lists.clone()));
+        let probe = pool_options(1, &epochs).acquire_timeout(PING_WITHIN).connect_lazy_with(options.clone());
+        let pool = pool_options(connections, &epochs).connect_with(options).await?;
+        Ok(Self { pool, probe, member_lists, epochs, searches: FairQueue::new(SEARCHES_AT_ONCE, 1) })
     }
 
     /// A second pool to the same database.
@@ -170,7 +176,32 @@ impl Db {
     /// # Errors
     /// Where nothing answers there.
     pub async fn beside(&self, address: &Address, connections: u32) -> Result<Self, Error> {
-        Ok(Self { pool: pool(address.options()?, connections).await?, ..self.clone() })
+        let pool = pool_options(connections, &self.epochs).connect_with(address.options()?).await?;
+        Ok(Self { pool, ..self.clone() })
+    }
+
+    /// Draws an epoch for this node, which every server does before it serves. From now on the node notices
+    /// where the database was restarted or restored, or is another one.
+    ///
+    /// # Errors
+    /// Where the database takes no changes, or lacks migrations.
+    pub async fn begin_epoch(&self) -> Result<(), Error> {
+        Ok(self.epochs.begin().await?)
+    }
+
+    /// Has these sockets hear of a restart or a restore.
+    pub fn watch(&self, sockets: Box<dyn Sockets>) {
+        self.epochs.watch(sockets);
+    }
+
+    /// Looks whether the database is the one that it was, and goes on as it did. To be called every so often:
+    /// new connections are looked at anyway, and this is for those that stay, and for how far the log has come.
+    ///
+    /// # Errors
+    /// Where it cannot be used.
+    pub async fn look_at_history(&self) -> Result<(), Error> {
+        let mut connection = self.pool.acquire().await?;
+        Ok(self.epochs.look_at(&mut connection).await?)
     }
 
     /// Whether the database answers, and can be written to.
@@ -193,17 +224,26 @@ impl Db {
     }
 }
 
-async fn pool(options: PgConnectOptions, connections: u32) -> Result<PgPool, sqlx::Error> {
-    pool_options(connections).connect_with(options).await
-}
-
-fn pool_options(connections: u32) -> PgPoolOptions {
+/// A pool whose connections are looked at before they are used: by `epochs` once they are there, and again
+/// where the database may have become another one, or one that can only be read.
+fn pool_options(connections: u32, epochs: &Arc<Epochs>) -> PgPoolOptions {
+    let (on_connect, on_acquire) = (Arc::clone(epochs), Arc::clone(epochs));
     PgPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(ACQUIRE_TIMEOUT)
         .test_before_acquire(false)
-        .after_connect(|connection, _| Box::pin(prepare_session(connection)))
-        .before_acquire(|connection, meta| Box::pin(availability::may_use(connection, meta)))
+        .after_connect(move |connection, _| {
+            let epochs = Arc::clone(&on_connect);
+            Box::pin(async move {
+                prepare_session(connection).await?;
+                epochs.look_at(connection).await
+            })
+        })
+        .before_acquire(move |connection, meta| {
+            let opened = Instant::now().checked_sub(meta.age);
+            let is_current = opened.is_none_or(|opened| on_acquire.is_current(opened));
+            Box::pin(async move { Ok(is_current && availability::may_use(connection, meta).await?) })
+        })
 }
 
 /// Makes a new session ours.

@@ -1,6 +1,7 @@
 //! What has changed in somebody's conversations since a cursor. A change has the number of its
 //! transaction and a cursor is a snapshot, so that a change which commits after the cursor was handed
-//! out is not in it, whatever its number; the migrations say the rest.
+//! out is not in it, whatever its number. It names an epoch too, so that it proves nothing in a history of the
+//! database that is not its own; the migrations say the rest.
 
 mod cursor;
 
@@ -97,26 +98,32 @@ pub async fn changes(db: &Db, asker: UserId, cursor: Option<&Cursor>, limit: i64
         }
         None => None,
     };
-    let (generation, now) = here(db).await?;
+    let here = Here::look(db, known.as_ref()).await?;
+    let now = here.now;
     let nothing = |now: Snapshot, complete| Page {
         changes: Vec::new(),
-        cursor: Known { generation, base: now, pending: None }.to_string(),
+        cursor: Known { epoch: here.epoch, base: now.bounded(), pending: None }.to_string(),
         more: false,
         complete,
     };
-    let Some(Known { generation: cursor_generation, base, pending }) = known else {
-        return Ok(nothing(now, true));
-    };
-    let is_of_the_past = base.is_before(&now) && pending.as_ref().is_none_or(|pending| pending.target.is_before(&now));
-    if cursor_generation != generation || !is_of_the_past {
+    let Some(known) = known else { return Ok(nothing(now, true)) };
+    if here.proven_end.is_none_or(|proven_end| known.end() > proven_end) {
         return Ok(nothing(now, false));
     }
-    let (target, after) = match pending {
-        Some(Pending { target, after }) => (target, after),
-        None => (now.clone(), Position::START),
+    let Known { epoch, base, pending } = known;
+    // A page tells what `seen` sees. The cursor after it may see less, but never more.
+    let (epoch, target, seen, after) = match pending {
+        Some(Pending { target, after }) => {
+            // Of what a bounded snapshot does not see, some was on the first page, and the rest must not wait
+            // until the transactions have ended.
+            let seen = if target.is_full() { now.clone() } else { target.clone() };
+            (epoch, target, seen, after)
+        }
+        // From here on the cursor is of the epoch that `now` is of: as what it knows was proven, it is of its past.
+        None => (here.epoch, now.clone().bounded(), now.clone(), Position::START),
     };
     // One more than fits says whether there is more.
-    let mut rows = rows(db, asker, &base, &target, after, limit.saturating_add(1)).await?;
+    let mut rows = rows(db, asker, &base, &seen, after, limit.saturating_add(1)).await?;
     let overflows = usize::try_from(limit).is_ok_and(|limit| rows.len() > limit);
     if overflows {
         rows.pop();
@@ -124,14 +131,14 @@ pub async fn changes(db: &Db, asker: UserId, cursor: Option<&Cursor>, limit: i64
     let (next, more) = match rows.last() {
         Some(last) if overflows => {
             let pending = Some(Pending { target, after: last.position() });
-            (Known { generation, base, pending }.to_string(), true)
+            (Known { epoch, base, pending }.to_string(), true)
         }
         _ => {
             // The end of a backlog is not where the asker stands now: what came while they paged, or were
             // away in the middle of it, is behind that.
-            let is_past = target != now;
+            let is_past = seen != now;
             let more = is_past && !self::rows(db, asker, &target, &now, Position::START, 1).await?.is_empty();
-            (Known { generation, base: target, pending: None }.to_string(), more)
+            (Known { epoch, base: target, pending: None }.to_string(), more)
         }
     };
     let ids: Vec<MessageId> = rows.iter().filter_map(|row| row.message_id).collect();
@@ -142,19 +149,38 @@ pub async fn changes(db: &Db, asker: UserId, cursor: Option<&Cursor>, limit: i64
     Ok(Page { changes, cursor: next, more, complete: true })
 }
 
-/// Which generation of numbers holds, and what can be seen.
-async fn here(db: &Db) -> Result<(i64, Snapshot), Error> {
-    // With the timeline of the cluster: what a standby that took over, or a restore to a point in time,
-    // has lost may come again under the same numbers.
-    let row = sqlx::query!(
-        r#"select (generation << 32) + ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::bigint as "generation!",
-                  pg_current_snapshot()::text as "snapshot!" from change_clock"#
-    )
+/// Where the database stands, and what a cursor is worth there.
+struct Here {
+    /// The newest epoch that `now` sees.
+    epoch: i64,
+    /// What can be seen.
+    now: Snapshot,
+    /// A cursor proves something if it ends here or before; `None` where it is of no epoch of this history.
+    proven_end: Option<u64>,
+}
+
+impl Here {
+    async fn look(db: &Db, known: Option<&Known>) -> Result<Self, Error> {
+        // One statement, and so one snapshot. The timeline of the cluster is looked at anew: a standby may
+        // have taken over since the epoch was drawn.
+        let row = sqlx::query!(
+            r#"select e.epoch, pg_current_snapshot()::text as "snapshot!", k.nth is not null as "is_known!",
+                      (select min(l.began) from change_epochs l where l.nth > k.nth) as "began?"
+               from change_epochs e
+               left join (change_clock c join change_epochs k on k.clock = c.clock)
+                   on k.epoch = $1
+                  and k.timeline = ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::bigint
+               order by e.nth desc limit 1"#,
+            known.map(|known| known.epoch)
+        )
         .fetch_one(&db.pool)
         .await?;
-    let snapshot =
-        Snapshot::parse(&row.snapshot).ok_or_else(|| Error::internal("a snapshot is not as we know them"))?;
-    Ok((row.generation, snapshot))
+        let now = Snapshot::parse(&row.snapshot).ok_or_else(|| Error::internal("a snapshot is not as we know them"))?;
+        // Past the beginning of a later epoch, or of the snapshot of now, is a future that was lost.
+        let began = row.began.map_or(Ok(u64::MAX), u64::try_from).map_err(Error::internal)?;
+        let proven_end = row.is_known.then(|| now.end().min(began));
+        Ok(Self { epoch: row.epoch, now, proven_end })
+    }
 }
 
 /// One row of `changes_since`, with the names that go with it.

@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use self::call::{KnownLists, Row};
 use self::lane::{Lane, MAX_PATIENT, Written};
 use super::Db;
+use super::epochs::Epochs;
 use super::groups::MemberIds;
 use super::member_lists::{MemberList, MemberLists};
 use crate::error::Error;
@@ -124,6 +125,8 @@ struct ConversationKey {
 
 struct Job {
     draft: Draft,
+    /// In which history of the database it was sent; see `epochs`.
+    history: u64,
     done: Done,
     /// Sends of the same sender with the same client id that came while this one waited: its
     /// repeats, whatever they say.
@@ -147,6 +150,7 @@ impl Job {
 /// Takes messages and answers each with its receipt, after the commit.
 #[derive(Debug)]
 pub struct Writer {
+    epochs: Arc<Epochs>,
     queues: Vec<mpsc::Sender<Job>>,
     stop: CancellationToken,
     tasks: parking_lot::Mutex<JoinSet<()>>,
@@ -185,7 +189,7 @@ impl Writer {
                 sender
             })
             .collect();
-        Self { queues, stop, tasks: parking_lot::Mutex::new(tasks) }
+        Self { epochs: Arc::clone(&db.epochs), queues, stop, tasks: parking_lot::Mutex::new(tasks) }
     }
 
     /// Queues a message at once, before the returned future is first polled, and answers after the
@@ -196,7 +200,12 @@ impl Writer {
     /// `unauthorized` where this message is refused.
     pub fn submit(&self, draft: Draft) -> impl Future<Output = Result<Receipt, Error>> + Send + use<> {
         let (done, receipt) = oneshot::channel();
-        let queued = self.queues[self.queue_of(&draft)].try_send(Job { draft, done, repeats: Vec::new() });
+        let queued = self.queues[self.queue_of(&draft)].try_send(Job {
+            draft,
+            history: self.epochs.histories(),
+            done,
+            repeats: Vec::new(),
+        });
         async move {
             queued.map_err(|_| Error::overloaded())?;
             // A writer that goes away with the job in hand has confirmed nothing.

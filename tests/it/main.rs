@@ -44,6 +44,7 @@ mod receipts;
 mod reference;
 mod repeats;
 mod replies;
+mod restores;
 mod search;
 mod seed_000;
 mod seed_001;

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use sqlx::{Connection as _, Row as _};
 
 use self::support::{Behind, cursor, kinds, missed, missed_by, write};
-use crate::support::TestServer;
+use crate::support::{TestServer, User};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_is_missed_as_it_is_now_and_once() {
@@ -219,6 +219,36 @@ async fn of_a_group_that_one_has_left_one_hears_no_more_than_that() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_is_no_longer_in_a_group_reads_the_name_that_it_had_then() {
+    let server = TestServer::start().await;
+    let (ann, mut ann_client) = server.client("Ann").await;
+    let (bob, mut bob_client) = server.client("Bob").await;
+    let (cleo, mut cleo_client) = server.client("Cleo").await;
+    let before = cursor(&mut bob_client).await;
+    let group = ann_client.new_group(&[bob.id, cleo.id]).await;
+    ann_client.done("removeUserFromGroup", json!({ "groupId": group, "userId": bob.id })).await;
+    ann_client.done("renameGroup", json!({ "groupId": group, "groupName": "Behind his back" })).await;
+    cleo_client.done("leaveGroup", json!({ "groupId": group })).await;
+    ann_client.done("renameGroup", json!({ "groupId": group, "groupName": "Behind her back too" })).await;
+    let names = async |user: &User| -> Vec<Value> {
+        let rows = missed_by(&server, user, &before).await;
+        rows.iter().map(|row| json!([row["type"], row["item"]["groupName"]])).collect()
+    };
+    assert_eq!(
+        names(&bob).await,
+        [json!(["addUserInGroup", "Book club"]), json!(["removeUserFromGroup", "Book club"])]
+    );
+    assert_eq!(names(&cleo).await, [json!(["addUserInGroup", "Book club"]), json!(["leaveGroup", "Behind his back"])]);
+    assert!(names(&ann).await.iter().all(|row| row[1] == "Behind her back too"));
+    // Back again, it is called what it is called.
+    ann_client.done("addUserInGroup", json!({ "groupId": group, "userId": bob.id })).await;
+    assert!(names(&bob).await.iter().all(|row| row[1] == "Behind her back too"));
+    ann_client.done("dropGroup", json!({ "groupId": group })).await;
+    assert_eq!(names(&bob).await.last(), Some(&json!(["dropGroup", "Behind her back too"])));
+    assert_eq!(names(&cleo).await.last(), Some(&json!(["leaveGroup", "Behind his back"])));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn of_conversations_of_others_nobody_hears() {
     let server = TestServer::start().await;
     let (ann, mut ann_client) = server.client("Ann").await;
@@ -240,8 +270,8 @@ async fn of_conversations_of_others_nobody_hears() {
     // Where the pages are said to go on is the client's to say, and opens no door.
     for conversation in [0, dialog, group] {
         for part in 1..=5 {
-            let (generation, now) = before.as_str().and_then(|cursor| cursor.split_once('.')).expect("a cursor");
-            let before = format!("{generation}.3:3:.{now}.{conversation}-{part}-0-0");
+            let (epoch, now) = before.as_str().and_then(|cursor| cursor.split_once('.')).expect("a cursor");
+            let before = format!("{epoch}.3:3:.{now}.{conversation}-{part}-0-0");
             assert_eq!(stranger.call("sync", json!({ "cursor": before })).await["params"]["data"], json!([]));
         }
     }

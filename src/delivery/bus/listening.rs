@@ -120,6 +120,11 @@ impl Listening {
 
     /// Time passes by the beats of this node, as it hears them.
     fn beat(&mut self, horizon: i64) {
+        if self.horizons.back().is_some_and(|last| *last > horizon) {
+            // The database was put back, and with it the numbers.
+            self.horizons.clear();
+            self.nodes.values_mut().for_each(|node| node.horizon = node.horizon.min(horizon));
+        }
         self.horizons.push_back(horizon);
         if self.horizons.len() > HORIZONS {
             self.horizons.pop_front();
@@ -319,6 +324,19 @@ mod tests {
         assert_eq!(hear(&mut here, &said(&there)), None);
         there.skip();
         assert_eq!(hear(&mut here, &said(&there)), Some(114), "some beats ago");
+    }
+
+    #[test]
+    fn what_is_missed_after_numbers_went_back_is_missed_since_then() {
+        let (mut here, there) = (node(), Bus::default());
+        (101..120).for_each(|horizon| beat(&mut here, horizon));
+        assert_eq!(hear(&mut here, &said(&there)), None);
+        beat(&mut here, 50);
+        there.skip();
+        assert_eq!(hear(&mut here, &said(&there)), Some(50));
+        beat(&mut here, 60);
+        there.skip();
+        assert_eq!(hear(&mut here, &said(&there)), Some(50));
     }
 
     #[test]

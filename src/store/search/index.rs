@@ -37,8 +37,11 @@ struct Given {
 /// has ended: what is below it is there to be seen, or never will be. `write_messages` has its
 /// transaction's number before it takes an id, so a number taken after the look at the sequence is
 /// above all of these. (A snapshot's `xmax` is not: it is above those that have ended.)
+///
+/// What it knows is of one life of the database (see `epochs`): in another one ids may be given out again.
 #[derive(Debug, Default)]
 pub struct Indexer {
+    life: u64,
     waiting: Option<Given>,
     /// No message will appear any more up to here.
     settled: i64,
@@ -56,7 +59,15 @@ impl Indexer {
         )
         .fetch_one(&db.pool)
         .await?;
-        if seen.indexed_to >= seen.given {
+        let life = db.epochs.lives();
+        let knows_of_more = self.settled.max(self.waiting.map_or(0, |waiting| waiting.id)) > seen.given;
+        if life != self.life || knows_of_more {
+            *self = Self { life, ..Self::default() };
+        }
+        if seen.indexed_to > seen.given {
+            return take_back(db).await;
+        }
+        if seen.indexed_to == seen.given {
             return Ok(Progress::Idle);
         }
         if self.settled <= seen.indexed_to {
@@ -69,7 +80,7 @@ impl Indexer {
             }
             (self.waiting, self.settled) = (None, given.id);
         }
-        index_up_to(db, self.settled).await
+        index_up_to(db, self.settled, self.life).await
     }
 }
 
@@ -85,11 +96,39 @@ async fn oldest_running(db: &Db) -> Result<i64, Error> {
     Ok(xmin.fetch_one(&db.pool).await?)
 }
 
-async fn index_up_to(db: &Db, settled: i64) -> Result<Progress, Error> {
+/// Puts `indexed_to` back to where it belongs, where it stands above all ids that were given out: what has no
+/// words yet would never be found.
+async fn take_back(db: &Db) -> Result<Progress, Error> {
     let mut tx = db.pool.begin().await?;
-    let is_ours =
-        sqlx::query_scalar!(r#"select pg_try_advisory_xact_lock($1) as "locked!""#, LOCK).fetch_one(&mut *tx).await?;
-    if !is_ours {
+    if !is_ours(&mut tx).await? {
+        return Ok(Progress::Idle);
+    }
+    tracing::warn!("the index of the search is ahead of the messages; what it left out is looked for");
+    // It looks through all messages, once.
+    sqlx::query!("set local statement_timeout = 0").execute(&mut *tx).await?;
+    sqlx::query!(
+        "update search_progress set indexed_to = least(
+             indexed_to,
+             (select case when is_called then last_value else 0 end from message_ids),
+             (select min(m.id) - 1 from messages m
+              where not exists (select from message_words w where w.message_id = m.id)))"
+    )
+    .execute(&mut *tx)
+    .await?;
+    tx.commit().await?;
+    Ok(Progress::More)
+}
+
+/// Whether this transaction alone fills the index.
+async fn is_ours(connection: &mut PgConnection) -> Result<bool, Error> {
+    let locked = sqlx::query_scalar!(r#"select pg_try_advisory_xact_lock($1) as "locked!""#, LOCK);
+    Ok(locked.fetch_one(connection).await?)
+}
+
+async fn index_up_to(db: &Db, settled: i64, life: u64) -> Result<Progress, Error> {
+    let mut tx = db.pool.begin().await?;
+    // A new connection may lead to another life of the database, in which that is not settled.
+    if db.epochs.lives() != life || !is_ours(&mut tx).await? {
         return Ok(Progress::Idle);
     }
     // What a crash takes of the index, it takes of indexed_to as well; nobody has to wait for a disk.
@@ -124,9 +163,13 @@ async fn index_up_to(db: &Db, settled: i64) -> Result<Progress, Error> {
     )
     .execute(&mut *tx)
     .await?;
-    sqlx::query!("update search_progress set indexed_to = greatest(indexed_to, $1)", indexed_to)
-        .execute(&mut *tx)
-        .await?;
+    sqlx::query!(
+        "update search_progress set indexed_to = greatest(indexed_to, least(
+             $1, (select case when is_called then last_value else 0 end from message_ids)))",
+        indexed_to
+    )
+    .execute(&mut *tx)
+    .await?;
     tx.commit().await?;
     Ok(if is_full { Progress::More } else { Progress::Done })
 }

@@ -1,5 +1,5 @@
-//! What a cursor says: `{generation}.{snapshot}`, and while what was missed is being paged through
-//! `{generation}.{snapshot}.{snapshot at the first page}.{place of the last row}`. Clients hold it,
+//! What a cursor says: `{epoch}.{snapshot}`, and while what was missed is being paged through
+//! `{epoch}.{snapshot}.{snapshot at the first page}.{place of the last row}`. Clients hold it,
 //! so nothing of it is believed before it was looked at.
 
 use std::fmt;
@@ -7,11 +7,15 @@ use std::str::FromStr;
 
 use crate::model::Cursor;
 
+/// Most transactions under way in a snapshot of a cursor: with numbers of any length, a cursor in the middle of
+/// a backlog, which holds two, has at most [`Cursor::MAX_CHARS`].
+const MAX_UNDER_WAY: usize = 384;
+
 /// What the holder of a cursor knows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Known {
-    /// Of the change numbers.
-    pub(super) generation: i64,
+    /// In which its newest snapshot was taken; see the migrations.
+    pub(super) epoch: i64,
     /// Everything that this sees.
     pub(super) base: Snapshot,
     /// And of what another one sees, a part.
@@ -66,15 +70,20 @@ impl Known {
             [_, _, target, after] => Some(Pending { target: Snapshot::parse(target)?, after: Position::parse(after)? }),
             _ => return None,
         };
-        let known = Self { generation: number(parts[0])?, base: Snapshot::parse(parts[1])?, pending };
+        let known = Self { epoch: number(parts[0])?, base: Snapshot::parse(parts[1])?, pending };
         // Numbers can be written in more ways than ours.
         (known.to_string() == text).then_some(known)
+    }
+
+    /// It knows of no transaction from here on.
+    pub(super) fn end(&self) -> u64 {
+        self.pending.as_ref().map_or(0, |pending| pending.target.end).max(self.base.end)
     }
 }
 
 impl fmt::Display for Known {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.generation, self.base)?;
+        write!(f, "{}.{}", self.epoch, self.base)?;
         if let Some(Pending { target, after: Position { conversation, part, place, tie } }) = &self.pending {
             write!(f, ".{target}.{conversation}-{part}-{place}-{tie}")?;
         }
@@ -111,9 +120,24 @@ impl Snapshot {
         })
     }
 
-    /// Whether it knows no transaction that the other one does not.
-    pub(super) fn is_before(&self, other: &Self) -> bool {
-        self.end <= other.end
+    /// It knows of no transaction from here on.
+    pub(super) fn end(&self) -> u64 {
+        self.end
+    }
+
+    /// Whether it holds as many transactions under way as it can: then there may have been more.
+    pub(super) fn is_full(&self) -> bool {
+        self.under_way.len() >= MAX_UNDER_WAY
+    }
+
+    /// With few enough transactions under way that a cursor can hold two such snapshots: it ends where there
+    /// would be one more. It sees less than the whole one, and so a little is told again.
+    pub(super) fn bounded(mut self) -> Self {
+        if let Some(first_left_out) = self.under_way.get(MAX_UNDER_WAY).copied() {
+            self.end = first_left_out;
+            self.under_way.truncate(MAX_UNDER_WAY);
+        }
+        self
     }
 }
 
@@ -193,7 +217,51 @@ mod tests {
         }
     }
 
+    /// Snapshots as PostgreSQL has them, with up to three times as many transactions as a cursor holds.
+    fn snapshots(from: u64) -> impl Strategy<Value = Snapshot> {
+        let steps = prop::collection::vec(1..1_000_u64, 0..3 * MAX_UNDER_WAY);
+        (from..from + 1_000_000, steps, 1..1_000_u64).prop_map(|(oldest, steps, past)| {
+            let mut last = oldest;
+            let numbers = steps.iter().map(|step| {
+                last += step;
+                last
+            });
+            let under_way: Vec<u64> = numbers.filter(|number| is_transaction(*number)).collect();
+            let end = last + past;
+            Snapshot { oldest, end: if is_transaction(end) { end } else { end + 3 }, under_way }
+        })
+    }
+
+    fn sees(snapshot: &Snapshot, number: u64) -> bool {
+        number < snapshot.end && snapshot.under_way.binary_search(&number).is_err()
+    }
+
     proptest! {
+        #[test]
+        fn a_bounded_snapshot_sees_nothing_that_the_whole_one_does_not(whole in snapshots(3), past in 0..2_000_u64) {
+            let bounded = whole.clone().bounded();
+            for number in whole.oldest..whole.end + past {
+                prop_assert!(sees(&whole, number) || !sees(&bounded, number), "{}", number);
+            }
+            if whole.under_way.len() <= MAX_UNDER_WAY {
+                prop_assert_eq!(&bounded, &whole);
+            }
+            prop_assert_eq!(Snapshot::parse(&bounded.to_string()), Some(bounded));
+        }
+
+        #[test]
+        fn a_cursor_that_is_handed_out_is_accepted(
+            base in snapshots(u64::MAX - (1 << 32)),
+            target in snapshots(u64::MAX - (1 << 32)),
+            epoch in 0..i64::MAX,
+            place in 0..i64::MAX,
+        ) {
+            let after = Position { conversation: i64::MAX, part: 5, place, tie: i64::MAX };
+            let pending = Some(Pending { target: target.bounded(), after });
+            let known = Known { epoch, base: base.bounded(), pending };
+            prop_assert_eq!(parse(&known.to_string()), Some(known));
+        }
+
         #[test]
         fn no_text_brings_it_down(text in "[0-9.:,-]{0,60}|\\PC{0,30}") {
             if let Some(known) = parse(&text) {

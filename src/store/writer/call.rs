@@ -29,7 +29,8 @@ pub(super) struct Kept(Option<(PoolConnection<Postgres>, Instant)>);
 impl Kept {
     /// The one that was kept, unless it may have died since.
     async fn take(&mut self, db: &Db) -> Result<PoolConnection<Postgres>, sqlx::Error> {
-        match self.0.take().filter(|(_, used)| used.elapsed() <= TRUSTED_IDLE) {
+        let is_good = |used: Instant| used.elapsed() <= TRUSTED_IDLE && db.epochs.is_current(used);
+        match self.0.take().filter(|(_, used)| is_good(*used)) {
             Some((connection, _)) => Ok(connection),
             None => db.pool.acquire().await,
         }
@@ -45,7 +46,7 @@ pub(super) enum Waits {
     ForItsConversation,
 }
 
-/// Writes a batch, and says for each draft, in their order, what became of it. A race with another
+/// Writes a batch that was sent in this history, and says for each draft, in their order, what became of it. A race with another
 /// node (the same client id in two conversations, a deadlock) rolls it back, and the next try sees
 /// what the other one committed.
 pub(super) async fn write(
@@ -53,11 +54,12 @@ pub(super) async fn write(
     kept: &mut Kept,
     drafts: &[&Draft],
     known: &KnownLists,
+    history: u64,
     waits: Waits,
 ) -> Result<Vec<Row>, Failure> {
     let mut tries = 1;
     loop {
-        let Ok(result) = timeout(WRITE_WITHIN, write_once(db, kept, drafts, known, waits)).await else {
+        let Ok(result) = timeout(WRITE_WITHIN, write_once(db, kept, drafts, known, history, waits)).await else {
             return Err(Failure::Unknown("a write took too long".into()));
         };
         match result {
@@ -78,9 +80,14 @@ async fn write_once(
     kept: &mut Kept,
     drafts: &[&Draft],
     known: &KnownLists,
+    history: u64,
     waits: Waits,
 ) -> Result<Vec<Row>, sqlx::Error> {
     let mut connection = kept.take(db).await?;
+    // Who has sent in another history may be somebody else in this one.
+    if db.epochs.histories() != history {
+        return Err(sqlx::Error::Io(std::io::Error::other("the database was restored since this was sent")));
+    }
     let Batch { lows, highs, groups, places } = Batch::of(drafts);
     let known_versions: Vec<Option<i64>> =
         groups.iter().map(|group| Some(known.get(&ConversationId((*group)?))?.version)).collect();

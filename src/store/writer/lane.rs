@@ -95,7 +95,8 @@ impl Lane {
         // Kept until the answer is there: only what is named in the call may be relied on after it.
         let known = self.known_lists(&batch);
         let drafts: Vec<&Draft> = batch.iter().map(|job| &job.draft).collect();
-        match call::write(&self.db, kept, &drafts, &known, waits).await {
+        let history = batch.iter().map(|job| job.history).min().unwrap_or_default();
+        match call::write(&self.db, kept, &drafts, &known, history, waits).await {
             Ok(rows) => {
                 let (mut answered, mut answers, mut locked) = (Vec::with_capacity(batch.len()), Vec::new(), Vec::new());
                 for (job, row) in batch.into_iter().zip(rows) {

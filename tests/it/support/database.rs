@@ -38,10 +38,13 @@ pub async fn create_empty() -> Address {
     address(name)
 }
 
-/// A connection to the same PostgreSQL, for what a test does behind the server's back.
+/// A connection to the same database, for what a test does behind the server's back.
 pub async fn connect(database: &Address) -> sqlx::PgConnection {
-    let Address::Socket { database, .. } = database else { unreachable!("tests use the private PostgreSQL") };
-    options(database).connect().await.expect("the database answers")
+    let Address::Socket { dir, port, user, password, database } = database else {
+        unreachable!("tests use a PostgreSQL of their own")
+    };
+    let options = PgConnectOptions::new_without_pgpass().socket(dir).port(*port).username(user);
+    options.password(password.expose()).database(database).connect().await.expect("the database answers")
 }
 
 /// A pool of one connection, from which one can listen.

@@ -83,12 +83,12 @@ fn is_time(text: &str) -> bool {
     form == "0000-00-00T00:00:00.000Z"
 }
 
-/// A generation and a snapshot, as in `1.728:728:`.
+/// An epoch and a snapshot, as in `1.728:728:`.
 fn is_cursor(text: &str) -> bool {
     let digits = |part: &str| !part.is_empty() && part.chars().all(|c| c.is_ascii_digit());
-    let Some((generation, snapshot)) = text.split_once('.') else { return false };
+    let Some((epoch, snapshot)) = text.split_once('.') else { return false };
     let ends: Vec<&str> = snapshot.splitn(3, ':').collect();
-    digits(generation)
+    digits(epoch)
         && ends.len() == 3
         && ends[..2].iter().all(|end| digits(end))
         && ends[2].chars().all(|c| c.is_ascii_digit() || c == ',')

@@ -1,6 +1,7 @@
 //! What every test stands on.
 
 mod client;
+mod cluster;
 pub mod database;
 mod http;
 pub mod pgbouncer;
@@ -8,6 +9,7 @@ mod process;
 mod server;
 
 pub use client::{Client, SocketEnd};
+pub use cluster::Cluster;
 pub use http::{Answer, answer, steady};
 pub use process::{Process, hark};
 pub use server::{TestServer, User};

@@ -1,0 +1,373 @@
+//! A database that is put back to an earlier state, in whichever way, under a node that goes on running: what
+//! the lost future has handed out is worth nothing, and nobody gets what is not theirs.
+
+use hark::store::Address;
+use serde_json::{Value, json};
+use sqlx::Row as _;
+
+use crate::support::{Client, Cluster, TestServer, User, eventually};
+
+/// More than a sequence runs ahead of what is on the disk.
+const LOST_USERS: usize = 70;
+/// Messages of the lost future, in each of two conversations.
+const LOST_MESSAGES: usize = 30;
+
+/// What there was when the state was taken that is put back.
+struct Before {
+    server: TestServer,
+    ann: User,
+    bob: User,
+    cleo: User,
+    group: i64,
+    /// Bob's, from the beginning.
+    early: Value,
+}
+
+/// What only the lost future has known.
+struct Lost {
+    users: Vec<User>,
+    /// Bob's cursors.
+    cursors: Vec<Value>,
+    /// Sockets of who signed up, and of who did before.
+    newcomer: Client,
+    bob: Client,
+}
+
+impl Before {
+    async fn on(database: Address) -> Self {
+        let server = TestServer::on(database, |config| config.migrate = true).await;
+        let (ann, mut ann_client) = server.client("Ann").await;
+        let (bob, mut bob_client) = server.client("Bob").await;
+        let cleo = server.user("Cleo").await;
+        let group = ann_client.new_group(&[bob.id]).await;
+        let early = cursor(&mut bob_client).await;
+        ann_client.say(&json!({ "groupId": group }), "before").await;
+        let last = ann_client.say(&json!({ "receiverId": bob.id }), "before").await;
+        indexed(&server, last).await;
+        Self { server, ann, bob, cleo, group, early }
+    }
+
+    /// What happens in the time that is lost.
+    async fn go_on(&self) -> Lost {
+        ready(&self.server).await;
+        let server = &self.server;
+        let users = server.users("Lost", LOST_USERS).await;
+        let newcomer = server.connect(&users[0]).await;
+        let (mut ann, mut bob) = (server.connect(&self.ann).await, server.connect(&self.bob).await);
+        ann.done("addUserInGroup", json!({ "groupId": self.group, "userId": self.cleo.id })).await;
+        let since = cursor(&mut bob).await;
+        let mut last = 0;
+        for nth in 0..LOST_MESSAGES {
+            ann.say(&json!({ "groupId": self.group }), &format!("lost {nth}")).await;
+            last = ann.say(&json!({ "receiverId": self.bob.id }), &format!("lost {nth}")).await;
+        }
+        indexed(server, last).await;
+        let cursors = vec![cursor(&mut bob).await, amid_a_backlog(&mut bob, &since).await];
+        // As the server does every so often: it knows how far the database was.
+        server.server.app().db.look_at_history().await.expect("it is there");
+        Lost { users, cursors, newcomer, bob }
+    }
+
+    /// What holds once the state is put back. Whether `early` is good depends on how that was done.
+    async fn holds(&self, lost: Lost, early_is_good: bool) {
+        let server = &self.server;
+        assert_eq!(lost.newcomer.closed().await.code, 4001, "a session that is not there any more");
+        assert_eq!(lost.bob.closed().await.code, 1001, "what was open may be another one's");
+        ready(server).await;
+        self.old_tokens_open_nothing(&lost.users).await;
+
+        let (mut ann, mut bob, mut cleo) =
+            (server.connect(&self.ann).await, server.connect(&self.bob).await, server.connect(&self.cleo).await);
+        ann.done("removeUserFromGroup", json!({ "groupId": self.group, "userId": self.bob.id })).await;
+        ann.say(&json!({ "groupId": self.group }), "for Ann alone").await;
+        for client in [&mut bob, &mut cleo] {
+            let told = client.told().await;
+            assert!(told.iter().all(|push| push["type"] != "messageInGroup"), "not in the group: {told:?}");
+        }
+
+        let one = ann.say(&json!({ "receiverId": self.bob.id }), "needle one").await;
+        indexed(server, one).await;
+        let two = ann.say(&json!({ "receiverId": self.bob.id }), "needle two").await;
+        indexed(server, two).await;
+        let found = bob.done("searchMessages", json!({ "query": "needle" })).await;
+        assert_eq!(contents(found["data"].as_array().expect("rows")), ["needle two", "needle one"]);
+
+        for cursor in &lost.cursors {
+            let reply = bob.done("sync", json!({ "cursor": cursor })).await;
+            assert_eq!((&reply["item"]["complete"], &reply["data"]), (&json!(false), &json!([])), "{cursor}");
+        }
+        if early_is_good {
+            let told = everything_since(&mut bob, &self.early).await;
+            assert_eq!(
+                told,
+                ["before", "needle one", "needle two"],
+                "all of it, and of the group no more than the end"
+            );
+        } else {
+            let reply = bob.done("sync", json!({ "cursor": self.early })).await;
+            assert_eq!(reply["item"]["complete"], false);
+        }
+    }
+
+    /// Who signs up now gets numbers that somebody had before, and is not them.
+    async fn old_tokens_open_nothing(&self, lost: &[User]) {
+        let server = &self.server;
+        let (victim, mut client) = server.client("Victim").await;
+        let same = |user: &&User| (user.id, user.session) == (victim.id, victim.session);
+        let thief = lost.iter().find(same).unwrap_or_else(|| panic!("{victim:?} has numbers of their own"));
+        for (method, path) in
+            [("GET", "/api/v1/users/me"), ("POST", "/api/v1/auth/refresh"), ("DELETE", "/api/v1/auth/logout")]
+        {
+            assert_eq!(server.as_user(&thief.token, method, path, Value::Null).await.status, 401, "{path}");
+        }
+        assert_eq!(client.refused("authenticate", json!({ "token": thief.token })).await, "unauthorized");
+        let headers = [("authorization", format!("Bearer {}", thief.token))];
+        assert!(Client::try_connect(server.server.address(), "/", &headers).await.is_err());
+        // And of that the victim notices nothing.
+        client.done("getUser", json!({})).await;
+        assert_eq!(server.as_user(&victim.token, "GET", "/api/v1/users/me", Value::Null).await.status, 200);
+    }
+}
+
+/// Where a client stands now.
+async fn cursor(client: &mut Client) -> Value {
+    client.done("sync", json!({})).await["item"]["cursor"].take()
+}
+
+/// The cursor after the first row of what was missed.
+async fn amid_a_backlog(client: &mut Client, since: &Value) -> Value {
+    let reply = client.done("sync", json!({ "cursor": since, "limit": 1 })).await;
+    assert_eq!((&reply["item"]["more"], &reply["item"]["complete"]), (&json!(true), &json!(true)));
+    reply["item"]["cursor"].clone()
+}
+
+/// What the messages say that were missed since a cursor, which is good.
+async fn everything_since(client: &mut Client, since: &Value) -> Vec<String> {
+    let mut told = Vec::new();
+    let mut at = since.clone();
+    loop {
+        let reply = client.done("sync", json!({ "cursor": at, "limit": 2 })).await;
+        assert_eq!(reply["item"]["complete"], true, "{at}");
+        told.extend(contents(reply["data"].as_array().expect("rows")).into_iter().map(str::to_owned));
+        at = reply["item"]["cursor"].clone();
+        if reply["item"]["more"] == false {
+            return told;
+        }
+    }
+}
+
+/// What the messages among the rows of a page say, of `sync` or of a search.
+fn contents(rows: &[Value]) -> Vec<&str> {
+    rows.iter().filter_map(|row| row["item"]["content"].as_str().or(row["content"].as_str())).collect()
+}
+
+/// Returns when the index of the search has come to a message.
+async fn indexed(server: &TestServer, message: i64) {
+    let mut sql = server.sql().await;
+    eventually("the message is indexed", async || {
+        let row = sqlx::query("select indexed_to from search_progress").fetch_one(&mut sql).await.expect("a row");
+        row.get::<i64, _>(0) >= message
+    })
+    .await;
+}
+
+/// Returns when the server uses the database again.
+async fn ready(server: &TestServer) {
+    eventually("the server is ready", async || {
+        server.as_user("none", "GET", "/readyz", Value::Null).await.status == 200
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dump_that_is_restored_twice_knows_no_token_and_no_cursor_of_before() {
+    let mut cluster = Cluster::start(&[]).await;
+    let before = Before::on(cluster.address()).await;
+    let dump = cluster.dump();
+    let mut lost = before.go_on().await;
+    cluster.restore(&dump).await;
+    assert_eq!(lost.newcomer.closed().await.code, 4001);
+    assert_eq!(lost.bob.closed().await.code, 1001);
+    let again = before.go_on().await;
+    assert_eq!(again.users[0].id, lost.users[0].id, "two histories that number alike");
+    cluster.restore(&dump).await;
+    lost.cursors.extend(again.cursors.iter().cloned());
+    lost.users.extend(again.users.iter().cloned());
+    let of_both = Lost { users: lost.users, cursors: lost.cursors, newcomer: again.newcomer, bob: again.bob };
+    before.holds(of_both, false).await;
+    before.server.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dump_that_is_restored_into_another_cluster_knows_no_token_and_no_cursor_of_before() {
+    let mut cluster = Cluster::start(&[]).await;
+    let before = Before::on(cluster.address()).await;
+    let dump = cluster.dump();
+    let lost = before.go_on().await;
+    drop((lost.newcomer, lost.bob));
+    before.server.server.stop().await;
+    let other = Cluster::start(&[]).await;
+    other.restore(&dump).await;
+    let Before { ann, bob, cleo, group, early, .. } = before;
+    let server = TestServer::on(other.address(), |_| {}).await;
+    let after = Before { server, ann, bob, cleo, group, early };
+    after.old_tokens_open_nothing(&lost.users).await;
+    let mut client = after.server.connect(&after.bob).await;
+    for cursor in lost.cursors.iter().chain([&after.early]) {
+        assert_eq!(client.done("sync", json!({ "cursor": cursor })).await["item"]["complete"], false, "{cursor}");
+    }
+    let fresh = cursor(&mut client).await;
+    after.server.connect(&after.ann).await.say(&json!({ "receiverId": after.bob.id }), "new").await;
+    assert_eq!(everything_since(&mut client, &fresh).await, ["new"]);
+    after.server.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_of_the_folder_that_is_put_back_knows_no_token_and_no_cursor_of_after_it() {
+    let mut cluster = Cluster::start(&[]).await;
+    let before = Before::on(cluster.address()).await;
+    cluster.stop();
+    let copy = cluster.copy();
+    cluster.spawn().await;
+    let lost = before.go_on().await;
+    cluster.stop();
+    cluster.put_back(copy);
+    cluster.spawn().await;
+    before.holds(lost, true).await;
+    before.server.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_of_a_running_cluster_that_is_put_back_knows_no_token_and_no_cursor_of_after_it() {
+    let mut cluster = Cluster::start(&[]).await;
+    let before = Before::on(cluster.address()).await;
+    // The node goes on in the same epoch, which the backup knows.
+    let copy = cluster.backup(false);
+    let lost = before.go_on().await;
+    let mut sql = before.server.sql().await;
+    let epochs = sqlx::query("select count(*) from change_epochs").fetch_one(&mut sql).await.expect("a count");
+    assert_eq!(epochs.get::<i64, _>(0), 1);
+    drop(sql);
+    cluster.stop();
+    cluster.put_back(copy);
+    cluster.spawn().await;
+    before.holds(lost, true).await;
+    before.server.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lagging_standby_that_takes_over_knows_no_token_and_no_cursor_of_after_it() {
+    let mut cluster = Cluster::start(&[]).await;
+    let before = Before::on(cluster.address()).await;
+    let standby = cluster.backup(true);
+    let lost = before.go_on().await;
+    cluster.crash();
+    cluster.put_back(standby);
+    // In the place of the primary, and for a moment it takes no changes.
+    cluster.spawn().await;
+    cluster.promote().await;
+    before.holds(lost, false).await;
+    before.server.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_or_a_crash_of_postgresql_closes_nobody_and_cursors_stay_good() {
+    let mut cluster = Cluster::start(&[]).await;
+    let before = Before::on(cluster.address()).await;
+    let server = &before.server;
+    let (mut ann, mut bob) = (server.connect(&before.ann).await, server.connect(&before.bob).await);
+    let mut cursors = vec![before.early.clone(), cursor(&mut bob).await];
+    let mut epochs = 1;
+    for round in 0..3 {
+        match round {
+            0 => {
+                cluster.stop();
+                cluster.spawn().await;
+            }
+            1 => {
+                cluster.crash();
+                cluster.spawn().await;
+            }
+            // The postmaster stays, and starts all others anew.
+            _ => {
+                let one = "select pid from pg_stat_activity where application_name = 'hark' limit 1";
+                let row = sqlx::query(one).fetch_one(&mut server.sql().await).await.expect("a connection");
+                cluster.kill_backend(row.get(0));
+            }
+        }
+        let said = format!("after {round}");
+        let params = json!({ "receiverId": before.bob.id, "content": said, "clientMessageId": said });
+        eventually("sends work again", async || ann.call("privateMessage", params.clone()).await["success"] == true)
+            .await;
+        eventually("reads work again", async || bob.call("sync", json!({})).await["success"] == true).await;
+        cursors.push(cursor(&mut bob).await);
+        let row = sqlx::query("select count(*) from change_epochs")
+            .fetch_one(&mut server.sql().await)
+            .await
+            .expect("a count");
+        assert!(row.get::<i64, _>(0) > epochs, "an epoch was drawn before anything else");
+        epochs = row.get(0);
+    }
+    let all = ["before", "before", "after 0", "after 1", "after 2"];
+    for (nth, cursor) in cursors.iter().enumerate() {
+        assert_eq!(everything_since(&mut bob, cursor).await, all[if nth == 0 { 0 } else { nth + 1 }..], "cursor {nth}");
+    }
+    before.server.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_good_cursor_stays_good_while_nodes_come_and_go() {
+    let server = TestServer::start().await;
+    let (_, mut ann) = server.client("Ann").await;
+    let (bob, mut bob_client) = server.client("Bob").await;
+    let first = cursor(&mut bob_client).await;
+    ann.say(&json!({ "receiverId": bob.id }), "0").await;
+    ann.say(&json!({ "receiverId": bob.id }), "1").await;
+    let mut paging = amid_a_backlog(&mut bob_client, &first).await;
+    let mut paged = vec!["0".to_owned()];
+    let mut cursors = Vec::new();
+    for nth in 2..22 {
+        let node = server.second_node().await;
+        let mut there = node.connect(&bob).await;
+        cursors.push(cursor(&mut there).await);
+        ann.say(&json!({ "receiverId": bob.id }), &nth.to_string()).await;
+        let reply = there.done("sync", json!({ "cursor": paging, "limit": 1 })).await;
+        assert_eq!(reply["item"]["complete"], true, "{paging}");
+        paged.extend(contents(reply["data"].as_array().expect("rows")).into_iter().map(str::to_owned));
+        paging = reply["item"]["cursor"].clone();
+        node.server.stop().await;
+    }
+    let all: Vec<String> = (0..22).map(|nth| nth.to_string()).collect();
+    assert_eq!(everything_since(&mut bob_client, &first).await, all);
+    paged.extend(everything_since(&mut bob_client, &paging).await);
+    assert_eq!(paged, all);
+    for (nth, cursor) in cursors.iter().enumerate() {
+        assert_eq!(everything_since(&mut bob_client, cursor).await, all[nth + 2..]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cursor_is_short_whatever_else_is_under_way() {
+    let cluster = Cluster::start(&["max_prepared_transactions=900"]).await;
+    let before = Before::on(cluster.address()).await;
+    let mut sql = before.server.sql().await;
+    let mut others = String::new();
+    for nth in 0..800 {
+        others += &format!("begin; select pg_current_xact_id(); prepare transaction 'other {nth}';\n");
+    }
+    sqlx::raw_sql(sqlx::AssertSqlSafe(others)).execute(&mut sql).await.expect("they are under way");
+    let (mut ann, mut bob) = (before.server.connect(&before.ann).await, before.server.connect(&before.bob).await);
+    let now = cursor(&mut bob).await;
+    ann.say(&json!({ "receiverId": before.bob.id }), "one").await;
+    ann.say(&json!({ "receiverId": before.bob.id }), "two").await;
+    let amid = amid_a_backlog(&mut bob, &now).await;
+    for cursor in [&now, &amid] {
+        let characters = cursor.as_str().expect("a cursor").chars().count();
+        assert!((1_000..=hark::model::Cursor::MAX_CHARS).contains(&characters), "{characters}");
+    }
+    // They see a little less than there was, and so a little may be told again, but nothing is left out.
+    let told = everything_since(&mut bob, &now).await;
+    assert_eq!(told[told.len() - 2..], ["one", "two"], "{told:?}");
+    assert_eq!(everything_since(&mut bob, &amid).await.last().map(String::as_str), Some("two"));
+    before.server.server.stop().await;
+}
