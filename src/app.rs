@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::auth::attempts::{Attempts, Network};
+use crate::auth::known_places::KnownPlaces;
 use crate::auth::passwords::Passwords;
 use crate::auth::tokens::{Claims, Tokens};
 use crate::config::Config;
@@ -35,6 +36,8 @@ pub struct App {
     pub sign_ups: Attempts<Network>,
     /// Logins by address.
     pub logins: Attempts<Network>,
+    /// From where people have signed up and in on this node, in case that their sessions do not say so.
+    pub known_places: KnownPlaces,
     /// Requests over HTTP, and sockets to be opened, by session, open or not.
     pub session_requests: Attempts<SessionKey>,
     /// Sockets to be opened by user.

@@ -170,6 +170,12 @@ impl Error {
         Self::new(Code::Overloaded, "The server is overloaded; try again later")
     }
 
+    /// With when to come back.
+    #[must_use]
+    pub fn retry_after(self, wait: Duration) -> Self {
+        Self { retry_after: Some(wait), ..self }
+    }
+
     /// Something that we depend on does not answer; the log gets the cause.
     pub fn unavailable(cause: impl Into<Cause>) -> Self {
         Self {

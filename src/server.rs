@@ -22,6 +22,7 @@ use tokio_util::task::TaskTracker;
 use self::talking::Talking;
 use crate::app::App;
 use crate::auth::attempts::Attempts;
+use crate::auth::known_places::KnownPlaces;
 use crate::auth::passwords::Passwords;
 use crate::auth::tokens::Tokens;
 use crate::commands::{messages, presence};
@@ -139,6 +140,7 @@ impl Server {
             delivery,
             tokens: Tokens::new(secret, limits.token_hours),
             passwords: Passwords::new().map_err(|error| StartError::Database(error.causes()))?,
+            known_places: KnownPlaces::new(),
             sign_ups: Attempts::per_minute(limits.sign_ups_per_minute),
             logins: Attempts::per_minute(limits.logins_per_minute),
             session_requests: Attempts::per_second(limits.requests_per_second, limits.request_burst),

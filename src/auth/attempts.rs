@@ -70,3 +70,22 @@ impl From<IpAddr> for Network {
         })
     }
 }
+
+impl Network {
+    /// The network that this one is likely to have been given out of: a /48 of IPv6, which one customer
+    /// may hold whole, and a /24 of IPv4.
+    #[must_use]
+    pub fn site(&self) -> Self {
+        Self(match self.0 {
+            IpAddr::V6(v6) => {
+                let [a, b, c, ..] = v6.segments();
+                // Not all zero behind it, so that no site is the same as one of its networks.
+                Ipv6Addr::new(a, b, c, 0, 0, 0, 0, 1).into()
+            }
+            IpAddr::V4(v4) => {
+                let [a, b, c, _] = v4.octets();
+                Ipv6Addr::from_bits(u128::from(u32::from_be_bytes([0, a, b, c]))).into()
+            }
+        })
+    }
+}

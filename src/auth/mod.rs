@@ -2,5 +2,7 @@
 //! the store; [`crate::app::App::identify`] puts the two together.
 
 pub mod attempts;
+pub mod hash_queue;
+pub mod known_places;
 pub mod passwords;
 pub mod tokens;

@@ -1,17 +1,19 @@
 //! Passwords: argon2id with 19 MiB, 2 passes and 1 lane, off the async threads, with a core left for the
-//! others where there is more than one.
+//! others where there is more than one. Who goes first is for `hash_queue` to say.
 
 use std::num::NonZero;
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
+use std::time::Duration;
 
 use argon2::password_hash::{
     self,
     phc::{Output, ParamsString, PasswordHash, Salt},
 };
 use argon2::{Algorithm, Argon2, Block, Params, Version};
-use parking_lot::Mutex;
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 
+use super::hash_queue::{HashQueue, Requester};
 use crate::error::Error;
 use crate::model::Password;
 
@@ -23,12 +25,32 @@ const LANES: u32 = 1;
 /// while everybody logs in. The runtime's pool has hundreds, and would take 19 MiB for each of them in turn.
 #[derive(Clone, Debug)]
 pub struct Passwords {
-    work: mpsc::Sender<Work>,
+    threads: Arc<Threads>,
     /// Checked where there is no such user, so that the answer takes as long.
     nobody: Arc<str>,
 }
 
 type Work = Box<dyn FnOnce(&mut Memory) + Send>;
+
+/// The queue of the threads, which end with it.
+struct Threads(Arc<HashQueue<Work>>);
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+impl std::fmt::Debug for Threads {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Threads").finish_non_exhaustive()
+    }
+}
+
+/// Longest wait for a turn; after it the caller hears `overloaded`, as at once where the queue is full.
+const MAX_WAIT: Duration = Duration::from_secs(5);
+/// When whoever got no turn may come back.
+const RETRY_AFTER: Duration = Duration::from_secs(4);
 
 /// What a hash is made in. Each thread keeps its own: the system would give it page by page to every
 /// hash anew, and let the other threads wait for that.
@@ -40,57 +62,53 @@ impl Passwords {
     pub fn new() -> Result<Self, Error> {
         let nobody = Password::claimed("nobody has this password".to_owned());
         let nobody = hash(&nobody, &mut Memory::new()).map_err(internal)?;
-        let (work, queue) = mpsc::channel::<Work>();
-        let queue = Arc::new(Mutex::new(queue));
         let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
-        for _ in 0..(cores - 1).max(1) {
-            let queue = Arc::clone(&queue);
-            // Ends with the last handle to it.
-            let next = move || queue.lock().recv();
+        let number = (cores - 1).max(1);
+        let threads = Arc::new(Threads(Arc::new(HashQueue::new(number))));
+        for _ in 0..number {
+            let queue = Arc::clone(&threads.0);
             let take_turns = move || {
                 let mut memory = Memory::new();
-                std::iter::from_fn(|| next().ok()).for_each(|work| work(&mut memory));
+                std::iter::from_fn(|| queue.next()).for_each(|work| work(&mut memory));
             };
             std::thread::Builder::new().name("passwords".to_owned()).spawn(take_turns).map_err(Error::internal)?;
         }
-        Ok(Self { work, nobody: nobody.into() })
+        Ok(Self { threads, nobody: nobody.into() })
     }
 
     /// The PHC string to store for a new password.
     ///
     /// # Errors
-    /// Only where the system has no random numbers, or no memory.
-    pub async fn hash(&self, password: Password) -> Result<String, Error> {
-        self.off_the_async_threads(move |memory| hash(&password, memory)).await?.map_err(internal)
+    /// `overloaded` where too many others wait, or the system has no random numbers, or no memory.
+    pub async fn hash(&self, password: Password, from: &Requester) -> Result<String, Error> {
+        self.off_the_async_threads(from, move |memory| hash(&password, memory)).await?.map_err(internal)
     }
 
     /// Whether a password is the one that was hashed. Without a hash the answer is no, after the
     /// same work.
     ///
     /// # Errors
-    /// Where a stored hash is no PHC string, or there is no memory for it.
-    pub async fn verify(&self, password: Password, stored: Option<&str>) -> Result<bool, Error> {
+    /// `overloaded` where too many others wait, or a stored hash is no PHC string, or there is no memory for it.
+    pub async fn verify(&self, password: Password, stored: Option<&str>, from: &Requester) -> Result<bool, Error> {
         let exists = stored.is_some();
         let phc = stored.unwrap_or(&self.nobody).to_owned();
         let matches =
-            self.off_the_async_threads(move |memory| verify(&password, &phc, memory)).await?.map_err(internal)?;
+            self.off_the_async_threads(from, move |memory| verify(&password, &phc, memory)).await?.map_err(internal)?;
         Ok(matches && exists)
     }
 
     async fn off_the_async_threads<T: Send + 'static>(
         &self,
+        from: &Requester,
         work: impl FnOnce(&mut Memory) -> T + Send + 'static,
     ) -> Result<T, Error> {
         let (done, result) = oneshot::channel();
-        let unless_nobody_waits = move |memory: &mut Memory| {
-            if !done.is_closed() {
-                let _ = done.send(work(memory));
-            }
-        };
-        self.work
-            .send(Box::new(unless_nobody_waits))
-            .map_err(|_| Error::internal("the password threads have ended"))?;
-        result.await.map_err(Error::internal)
+        let waits = Arc::new(());
+        let and_answer = move |memory: &mut Memory| drop(done.send(work(memory)));
+        self.threads.0.push(Box::new(and_answer), from, Arc::downgrade(&waits));
+        // The queue drops what it has no room for.
+        let result = timeout(MAX_WAIT, result).await.ok().and_then(Result::ok);
+        result.ok_or_else(|| Error::overloaded().retry_after(RETRY_AFTER))
     }
 }
 

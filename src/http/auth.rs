@@ -1,5 +1,7 @@
 //! Signing up, in and out.
 
+use std::net::IpAddr;
+
 use actix_web::web::{Data, Json, Path};
 use actix_web::{HttpResponse, http::StatusCode};
 use chrono::DateTime;
@@ -11,11 +13,13 @@ use super::extract::{Body, Client, SignedIn};
 use super::me::Own;
 use super::to_its_end;
 use crate::app::{App, Identity};
+use crate::auth::attempts::Network;
+use crate::auth::hash_queue::Requester;
 use crate::delivery::Event;
 use crate::error::{Code, Error};
 use crate::model::{Email, Password, PersonName, SessionId, SessionKey, Timestamp, UserId, Username};
 use crate::store::sessions::{self, Origin, Session};
-use crate::store::users::{self, NewUser, SignInName, User};
+use crate::store::users::{self, Credentials, NewUser, SignInName, User};
 use crate::wire::params::{Fields, FromFields};
 
 /// Who wants an account. An e-mail address or a username is needed.
@@ -145,6 +149,7 @@ pub(super) struct Sessions {
     (status = 409, body = ErrorBody, description = "The e-mail address or the username is taken"),
     (status = 413, body = ErrorBody, description = "The body is over the limit"),
     (status = 429, body = ErrorBody, description = "Too many sign-ups from one address; see Retry-After"),
+    (status = 503, body = ErrorBody, description = "Too many logins and sign-ups from everywhere; see Retry-After"),
 ))]
 pub(super) async fn sign_up(app: Data<App>, client: Client, body: Body<SignUp>) -> Result<HttpResponse, HttpError> {
     Ok(HttpResponse::build(StatusCode::CREATED).json(create_account(&app, &client, body.0).await?))
@@ -154,10 +159,12 @@ pub(super) async fn sign_up(app: Data<App>, client: Client, body: Body<SignUp>) 
 pub(super) async fn create_account(app: &App, client: &Client, account: SignUp) -> Result<Own, HttpError> {
     app.sign_ups.count(client.address)?;
     let SignUp { email, username, password, first_name, last_name } = account;
-    let password_hash = app.passwords.hash(password).await?;
+    let from = Requester { network: client.address.into(), is_known: false };
+    let password_hash = app.passwords.hash(password, &from).await?;
     let first_name = first_name.and_then(PersonName::non_empty);
     let last_name = last_name.and_then(PersonName::non_empty);
     let user = users::create(&app.db, &NewUser { email, username, first_name, last_name, password_hash }).await?;
+    app.known_places.remember(user.id, from.network);
     Ok(user.into())
 }
 
@@ -168,6 +175,7 @@ pub(super) async fn create_account(app: &App, client: &Client, account: SignUp) 
     (status = 401, body = ErrorBody, description = "No such user, or not their password"),
     (status = 413, body = ErrorBody, description = "The body is over the limit"),
     (status = 429, body = ErrorBody, description = "Too many logins from one address; see Retry-After"),
+    (status = 503, body = ErrorBody, description = "Too many logins from everywhere; see Retry-After"),
 ))]
 pub(super) async fn log_in(app: Data<App>, client: Client, body: Body<LogIn>) -> Result<Json<Token>, HttpError> {
     let token = open_session(&app, client, body.0).await?;
@@ -188,15 +196,29 @@ pub(super) async fn open_session(app: &App, client: Client, claimed: LogIn) -> R
         Some(name) => users::credentials(&app.db, name).await?,
         None => None,
     };
-    let hash = found.as_ref().map(|(_, hash)| hash.as_str());
-    let matches = app.passwords.verify(Password::claimed(password), hash).await?;
-    let Some((user, hash)) = found.filter(|_| matches) else { return Ok(None) };
+    let hash = found.as_ref().map(|found| found.password_hash.as_str());
+    let network = Network::from(client.address);
+    let is_known = found.as_ref().is_some_and(|found| {
+        app.known_places.contains(found.user.id, &network) || has_signed_in_from(&network, &found.session_addresses)
+    });
+    let from = Requester { network, is_known };
+    let matches = app.passwords.verify(Password::claimed(password), hash, &from).await?;
+    let Some(Credentials { user, password_hash: hash, .. }) = found.filter(|_| matches) else { return Ok(None) };
     let expires_at = app.tokens.expiry();
-    let from = Origin { user_agent: client.user_agent, address: Some(client.address.to_string()) };
-    let Some(session) = sessions::open(&app.db, user.id, &hash, moment(expires_at), &from).await? else {
+    let origin = Origin { user_agent: client.user_agent, address: Some(client.address.to_string()) };
+    let Some(session) = sessions::open(&app.db, user.id, &hash, moment(expires_at), &origin).await? else {
         return Ok(None);
     };
+    app.known_places.remember(user.id, from.network);
     Ok(Some(token(app, user, session, expires_at, "Signed in")?))
+}
+
+/// Whether any of these addresses, as sessions keep them, is of the network.
+fn has_signed_in_from(network: &Network, addresses: &[String]) -> bool {
+    addresses
+        .iter()
+        .filter_map(|address| address.parse::<IpAddr>().ok())
+        .any(|address| Network::from(address) == *network)
 }
 
 /// A new token for the session

@@ -11,6 +11,7 @@ use super::error::{ErrorBody, HttpError};
 use super::extract::{Asked, Body, Client, SignedIn};
 use super::to_its_end;
 use crate::app::{App, Identity};
+use crate::auth::hash_queue::Requester;
 use crate::commands::{groups, presence};
 use crate::delivery::Event;
 use crate::error::{Code, Error};
@@ -151,6 +152,7 @@ pub(super) async fn store_change(app: &App, me: Identity, change: Change) -> Res
     (status = 401, body = ErrorBody, description = "Not signed in, or not the old password"),
     (status = 413, body = ErrorBody, description = "The body is over the limit"),
     (status = 429, body = ErrorBody, description = "Counts as a login; see Retry-After"),
+    (status = 503, body = ErrorBody, description = "Too many logins from everywhere; see Retry-After"),
 ))]
 pub(super) async fn change_password(
     app: Data<App>,
@@ -179,10 +181,12 @@ pub(super) async fn replace_password(
     // Who guesses at a password guesses at a login.
     app.logins.count(client.address)?;
     let old_hash = users::password_hash(&app.db, me.user).await?.ok_or_else(Error::unauthorized)?;
-    if !app.passwords.verify(Password::claimed(change.old_password), Some(&old_hash)).await? {
+    // Whoever has a good token has signed in before.
+    let from = Requester { network: client.address.into(), is_known: true };
+    if !app.passwords.verify(Password::claimed(change.old_password), Some(&old_hash), &from).await? {
         return Ok(false);
     }
-    let new_hash = app.passwords.hash(change.new_password).await?;
+    let new_hash = app.passwords.hash(change.new_password, &from).await?;
     to_its_end(async move {
         if !accounts::change_password(&app.db, me.user, &old_hash, &new_hash, me.session).await? {
             return Ok(false);

@@ -4,6 +4,7 @@ mod deletion;
 mod deletion_in_portions;
 mod deletion_races;
 mod edge;
+mod flood;
 mod limits;
 mod own_data;
 mod password;
