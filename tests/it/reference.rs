@@ -127,7 +127,7 @@ fn every_setting_is_in_the_readme_with_its_default_and_no_other() {
     assert!(settings.len() > 25, "the settings are somewhere else: {settings:?}");
 
     let readme = read("README.md");
-    let documented: BTreeMap<String, String> = rows(part(&readme, "## Settings"))
+    let documented: BTreeMap<String, String> = rows(part(&readme, "## Configuration"))
         .into_iter()
         .map(|row| (row[0].trim_matches('`').to_owned(), row[1].clone()))
         .collect();

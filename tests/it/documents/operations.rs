@@ -67,9 +67,46 @@ impl World {
     }
 }
 
+/// The operations of one conversation, at a dialog and at a group.
+async fn is_of_its_conversation(world: &World, id: &str, method: &str, path: &str) -> bool {
+    let (bob, group) = (&world.bob, world.group);
+    for (kind, target, said) in [("users", bob.id, "Hello in the dialog"), ("groups", group, "Hello in the group")] {
+        let path = path.replace("{kind}", kind).replace("{id}", &target.to_string());
+        let is_right = match id {
+            "readConversation" => {
+                let conversation = world.ann(method, &path, Value::Null).await.ok(200);
+                conversation["memberCount"].is_number()
+                    && conversation["kind"] == kind.replace("users", "dialog").replace("groups", "group")
+            }
+            "listMessages" => {
+                let page = world.ann(method, &path, Value::Null).await.ok(200);
+                page["data"].as_array().and_then(|rows| rows.last()).is_some_and(|row| row["content"] == said)
+            }
+            _ => world.ann(method, &path, json!({ "content": "Hi" })).await.ok(201)["seq"].is_number(),
+        };
+        if !is_right {
+            return false;
+        }
+    }
+    true
+}
+
+/// Nobody else's session is ended, and one's own is.
+async fn ends_one_session(world: &World, method: &str, path: &str) -> bool {
+    let (server, bob) = (&world.server, &world.bob);
+    let token = world.session_of(bob).await;
+    let sessions = server.as_user(&token, "GET", "/api/v1/auth/sessions", Value::Null).await.ok(200);
+    let sessions = sessions["data"].as_array().expect("rows").clone();
+    let this = sessions.iter().find(|session| session["current"] == true).expect("this one");
+    let path = path.replace("{id}", &this["id"].to_string());
+    world.ann(method, &path, Value::Null).await.refused(404, "not_found");
+    server.as_user(&token, method, &path, Value::Null).await.no_content();
+    server.as_user(&token, "GET", "/api/v1/users/me", Value::Null).await.status == 401
+}
+
 /// Asks for one operation at its path, and says whether the answer is one that no other handler gives.
 async fn is_answered_by_its_own(world: &World, id: &str, method: &str, path: &str) -> bool {
-    let &World { ref server, ref ann, ref bob, group } = world;
+    let World { server, ann, bob, .. } = world;
     let ids = |ids: &Value| ids.as_array().map(|rows| rows.iter().map(|row| row["id"].clone()).collect::<Vec<_>>());
     let account = json!({ "username": id, "password": "correct horse" });
     match id {
@@ -93,16 +130,7 @@ async fn is_answered_by_its_own(world: &World, id: &str, method: &str, path: &st
             server.as_user(&token, "GET", "/api/v1/users/me", Value::Null).await.status == 401
         }
         "listSessions" => world.ann(method, path, Value::Null).await.ok(200)["data"][0]["current"] == true,
-        "endSession" => {
-            let token = world.session_of(bob).await;
-            let sessions = server.as_user(&token, "GET", "/api/v1/auth/sessions", Value::Null).await.ok(200);
-            let sessions = sessions["data"].as_array().expect("rows").clone();
-            let this = sessions.iter().find(|session| session["current"] == true).expect("this one");
-            let path = path.replace("{id}", &this["id"].to_string());
-            world.ann(method, &path, Value::Null).await.refused(404, "not_found");
-            server.as_user(&token, method, &path, Value::Null).await.no_content();
-            server.as_user(&token, "GET", "/api/v1/users/me", Value::Null).await.status == 401
-        }
+        "endSession" => ends_one_session(world, method, path).await,
         "readMe" => {
             let me = world.ann(method, path, Value::Null).await.ok(200);
             me["id"] == ann.id && me["createdAt"].is_string()
@@ -146,29 +174,7 @@ async fn is_answered_by_its_own(world: &World, id: &str, method: &str, path: &st
             let page = world.ann(method, path, Value::Null).await.ok(200);
             page["data"][0]["kind"].is_string() && page["data"][0].get("memberCount").is_none()
         }
-        "readConversation" | "listMessages" | "sendMessage" => {
-            for (kind, target, said) in
-                [("users", bob.id, "Hello in the dialog"), ("groups", group, "Hello in the group")]
-            {
-                let path = path.replace("{kind}", kind).replace("{id}", &target.to_string());
-                let is_right = match id {
-                    "readConversation" => {
-                        let conversation = world.ann(method, &path, Value::Null).await.ok(200);
-                        conversation["memberCount"].is_number()
-                            && conversation["kind"] == kind.replace("users", "dialog").replace("groups", "group")
-                    }
-                    "listMessages" => {
-                        let page = world.ann(method, &path, Value::Null).await.ok(200);
-                        page["data"].as_array().and_then(|rows| rows.last()).is_some_and(|row| row["content"] == said)
-                    }
-                    _ => world.ann(method, &path, json!({ "content": "Hi" })).await.ok(201)["seq"].is_number(),
-                };
-                if !is_right {
-                    return false;
-                }
-            }
-            true
-        }
+        "readConversation" | "listMessages" | "sendMessage" => is_of_its_conversation(world, id, method, path).await,
         "searchMessages" => {
             let path = format!("{path}?q=dialog");
             world.ann(method, &path, Value::Null).await.ok(200)["data"][0]["content"] == "Hello in the dialog"
