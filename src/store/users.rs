@@ -179,7 +179,7 @@ pub async fn credentials(db: &Db, name: &SignInName) -> Result<Option<Credential
         r#"select id, email, username, first_name, last_name, created_at, updated_at, password_hash as "password_hash!",
                   array(select distinct s.address from sessions s where s.user_id = users.id and s.address is not null)
                       as "session_addresses!"
-           from users where deleted_at is null and (lower(email) = lower($1) or lower(username) = lower($2))"#,
+           from users where deleted_at is null and (fold_case(email) = fold_case($1) or fold_case(username) = fold_case($2))"#,
         email,
         username
     )
@@ -263,22 +263,22 @@ pub async fn search(
     outside: Option<GroupId>,
     page: Page,
 ) -> Result<Vec<User>, Error> {
-    let query = query.as_str().trim().to_lowercase();
+    let query = query.as_str().trim();
     let outside = outside.map(|group| group.0);
     if query.contains('@') {
-        return by_email(db, asker, &query, outside, page).await;
+        return by_email(db, asker, query, outside, page).await;
     }
     if !query.chars().any(char::is_alphanumeric) {
         return Ok(Vec::new());
     }
     let indexed_anywhere = query.split(|c: char| !c.is_alphanumeric()).any(|run| run.chars().count() >= 3);
     let pattern =
-        if indexed_anywhere { format!("%{}%", escape_like(&query)) } else { format!("% {}%", escape_like(&query)) };
+        if indexed_anywhere { format!("%{}%", escape_like(query)) } else { format!("% {}%", escape_like(query)) };
     Ok(sqlx::query_as!(
         User,
         r#"select id as "id!: _", email, username, first_name, last_name,
                   created_at as "created_at!: _", updated_at as "updated_at!: _"
-           from search_users($1, $2, $3, $4, $5)"#,
+           from search_users(fold_case($1), $2, $3, $4, $5)"#,
         pattern,
         asker.0,
         outside,
@@ -294,7 +294,7 @@ async fn by_email(db: &Db, asker: UserId, email: &str, outside: Option<i64>, pag
         User,
         "select id, email, username, first_name, last_name, created_at, updated_at
          from users u
-         where lower(email) = $1 and deleted_at is null and id <> $2
+         where fold_case(email) = fold_case($1) and deleted_at is null and id <> $2
            and not exists (select from members m where m.conversation_id = $3 and m.user_id = u.id)
          limit $4 offset $5",
         email,

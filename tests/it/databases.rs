@@ -3,9 +3,10 @@
 use std::net::TcpListener;
 
 use hark::store::Address;
+use serde_json::{Value, json};
 
 use crate::settings::{BAD_SETTING, GOOD_SECRET, Run, assert_refused, hark};
-use crate::support::database;
+use crate::support::{TestServer, answer, database};
 
 async fn serve(url: &str) -> Run {
     hark(&[], &[("DATABASE_URL", url), ("HARK_JWT_SECRET", GOOD_SECRET)]).await
@@ -126,4 +127,86 @@ async fn migrate_says_what_it_applied_and_a_schema_that_is_not_there_is_said() {
         assert_refused(&run, 1, "newer than this build");
         assert!(run.stderr.contains("99990101000000"), "{}", run.stderr);
     }
+}
+
+/// As an operator makes one who gives no locale, or `initdb` where none is set.
+async fn with_c_locale() -> Address {
+    database::create_with("encoding 'UTF8' lc_ctype 'C' lc_collate 'C'").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn case_of_letters_tells_nobody_apart_whatever_the_locale() {
+    let server = TestServer::on(with_c_locale().await, |config| config.migrate = true).await;
+    let post = async |path: &str, body: Value| answer(server.http("POST", path).json(&body)).await;
+    let (sign_up, login) = ("/api/v1/auth/sign-up", "/api/v1/auth/login");
+    let account = |identity: Value| {
+        let mut account = identity;
+        account["password"] = json!("correct horse");
+        account
+    };
+    for (first, second) in [
+        (json!({ "username": "Ärger" }), json!({ "username": "äRGER" })),
+        (json!({ "username": "ДМИТРИЙ" }), json!({ "username": "Дмитрий" })),
+        (json!({ "username": "ΝΊΚΟΣ" }), json!({ "username": "νίκος" })),
+        (json!({ "email": "ÉVA@example.org" }), json!({ "email": "éva@EXAMPLE.org" })),
+    ] {
+        let id = post(sign_up, account(first)).await.ok(201)["id"].clone();
+        post(sign_up, account(second.clone())).await.refused(409, "conflict");
+        assert_eq!(post(login, account(second)).await.ok(200)["id"], id);
+    }
+    let (_, mut asker) = server.client("Zoé").await;
+    for (query, name) in [("äRG", "Ärger"), ("дми", "ДМИТРИЙ"), ("ΝΊΚ", "ΝΊΚΟΣ"), ("нет", "")] {
+        let found = asker.done("searchUsers", json!({ "query": query })).await;
+        let names: Vec<&str> =
+            found["data"].as_array().expect("rows").iter().filter_map(|row| row["username"].as_str()).collect();
+        assert_eq!(names.join(""), name, "{query}");
+    }
+    let by_address = asker.done("searchUsers", json!({ "query": "Éva@Example.ORG" })).await;
+    assert_eq!(by_address["data"].as_array().map(Vec::len), Some(1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fold_case_pairs_the_letters_of_all_scripts_whatever_the_locale() {
+    let of_system = database::create().await;
+    let of_c = with_c_locale().await;
+    hark::MIGRATOR.run(&mut database::connect(&of_c).await).await.expect("the migrations apply");
+    // Blocks that are full, so that a later Unicode adds no pair to them.
+    let blocks = ('\u{1}'..='\u{52f}').chain('\u{531}'..='\u{587}').chain('\u{10a0}'..='\u{10ff}');
+    let blocks = blocks.chain('\u{1e00}'..='\u{1fff}').chain('\u{2c00}'..='\u{2cff}').chain('\u{ff21}'..='\u{ff5a}');
+    let pairs = blocks.chain('\u{10400}'..='\u{1044f}').filter_map(|c| {
+        let small = c.to_lowercase().to_string();
+        (small.chars().count() == 1).then(|| (c.to_string(), small))
+    });
+    let (letters, small): (Vec<String>, Vec<String>) = pairs.unzip();
+    let capitals = letters.iter().zip(&small).filter(|(letter, small)| letter != small).count();
+    assert!(capitals > 900, "{capitals}");
+    for database in [of_system, of_c] {
+        let wrong: Vec<String> = sqlx::query_scalar(
+            "select letter from unnest($1::text[], $2::text[]) pair (letter, small)
+             where fold_case(letter) <> fold_case(small) or fold_case('x' || letter) <> 'x' || fold_case(small)
+                or fold_case(fold_case(letter)) <> fold_case(letter)",
+        )
+        .bind(&letters)
+        .bind(&small)
+        .fetch_all(&mut database::connect(&database).await)
+        .await
+        .expect("an answer");
+        assert!(wrong.is_empty(), "{wrong:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn people_whom_only_case_told_apart_stop_the_migration_with_their_names() {
+    let database = with_c_locale().await;
+    let mut sql = database::connect(&database).await;
+    hark::MIGRATOR.run_to(20_261_120_000_012, &mut sql).await.expect("the migrations before it apply");
+    let twins = "insert into users (username, password_hash) values ('Ärger', ''), ('ärger', ''), ('bob', '')";
+    sqlx::query(twins).execute(&mut sql).await.expect("three people");
+    let url = database::url(&database);
+    let run = hark(&["migrate"], &[("DATABASE_URL", &url)]).await;
+    assert_refused(&run, 1, "Ärger (ids 1, 2)");
+    assert!(!run.stderr.contains("bob"), "{}", run.stderr);
+    sqlx::query("update users set username = 'another' where id = 2").execute(&mut sql).await.expect("a name");
+    let run = hark(&["migrate"], &[("DATABASE_URL", &url)]).await;
+    assert!(run.status.success(), "{}", run.stderr);
 }
