@@ -1,9 +1,9 @@
 //! How nodes hear each other: LISTEN and NOTIFY of the database that they share. What is said commits
 //! at once, all of it or nothing, and everybody who listens hears it in one order.
 
-use sqlx::postgres::PgListener;
+use sqlx::postgres::{PgListener, PgPoolOptions};
 
-use super::{Address, Db, pool};
+use super::{ACQUIRE_TIMEOUT, Address, Db, prepare_session};
 use crate::error::Error;
 use crate::model::{GroupId, Seq, Target, UserId};
 
@@ -111,7 +111,12 @@ impl Listener {
     /// Where the database does not answer or lets nobody listen.
     pub async fn start(address: &Address, channel: &str) -> Result<Self, Error> {
         // A pool of its own: one that has lost its connection is thrown away as a whole.
-        let pool = pool(address.options()?.application_name(LISTENER), 1, None).await?;
+        let pool = PgPoolOptions::new()
+            .max_connections(1)
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .after_connect(|connection, _| Box::pin(prepare_session(connection)))
+            .connect_with(address.options()?.application_name(LISTENER))
+            .await?;
         let mut listener = PgListener::connect_with(&pool).await?;
         listener.eager_reconnect(false);
         listener.listen(channel).await?;
