@@ -212,7 +212,8 @@ async fn life(connection: &mut PgConnection) -> Result<Life, sqlx::Error> {
         (false, Some(history), Some(flushed)) => {
             Ok(Life { history, started: row.started, flushed, has_epoch: row.has_epoch == Some(true) })
         }
-        _ => Err(sqlx::Error::Protocol("the database is a standby, which takes no changes".to_owned())),
+        (true, ..) => Err(sqlx::Error::Protocol("the database is a standby, which takes no changes".to_owned())),
+        _ => Err(sqlx::Error::Protocol("the database is being restored".to_owned())),
     }
 }
 

@@ -38,10 +38,20 @@ pub struct Copy(PathBuf);
 impl Cluster {
     /// A cluster that runs with these settings beside the usual ones, with an empty database.
     pub async fn start(settings: &[&str]) -> Self {
-        let mut cluster = Self::make(settings);
-        cluster.spawn().await;
-        cluster.sql("postgres", &format!("create database {DATABASE}")).await;
-        cluster
+        Self::make(settings).begin().await
+    }
+
+    /// The same, whose transactions have numbers of thirteen digits, as after years.
+    pub async fn start_with_large_numbers(settings: &[&str]) -> Self {
+        let cluster = Self::make(settings);
+        cluster.run("pg_resetwal", &["-e", "1000", "-D", &cluster.data.display().to_string()]);
+        cluster.begin().await
+    }
+
+    async fn begin(mut self) -> Self {
+        self.spawn().await;
+        self.sql("postgres", &format!("create database {DATABASE}")).await;
+        self
     }
 
     fn make(settings: &[&str]) -> Self {
@@ -170,6 +180,16 @@ impl Cluster {
         let home = self.folder.path().join("home").display().to_string();
         self.run("pg_restore", &["-h", &home, "-U", USER, "-d", "restored", &dump.display().to_string()]);
         self.sql("postgres", &format!("alter database restored rename to {DATABASE}")).await;
+    }
+
+    /// Puts a dump over what is in the database, under whoever uses it.
+    pub fn restore_over(&self, dump: &Path) {
+        let home = self.folder.path().join("home").display().to_string();
+        let dump = dump.display().to_string();
+        self.run(
+            "pg_restore",
+            &["-h", &home, "-U", USER, "-d", DATABASE, "--clean", "--if-exists", "--no-owner", &dump],
+        );
     }
 
     /// Kills the process of one connection, after which PostgreSQL starts all others anew.
