@@ -140,6 +140,14 @@ pub struct Limits {
     #[arg(long, global = true, env = "HARK_MAX_GROUPS_FROM_ONE_STRANGER", value_name = "HARK_MAX_GROUPS_FROM_ONE_STRANGER", default_value_t = 20, value_parser = within::<i64>(0..=1_000_000))]
     pub max_groups_from_one_stranger: i64,
 
+    /// Notifications that are kept for one user, read or not, 0 to 1000000; of more, the oldest go; 0 turns the limit off
+    #[arg(long, global = true, env = "HARK_MAX_NOTIFICATIONS_PER_USER", value_name = "HARK_MAX_NOTIFICATIONS_PER_USER", default_value_t = 10_000, value_parser = within::<i64>(0..=1_000_000))]
+    pub max_notifications_per_user: i64,
+
+    /// Notifications from one sender that a user has not read yet, 0 to 1000000; the sender gets no more through; 0 turns the limit off
+    #[arg(long, global = true, env = "HARK_MAX_UNREAD_NOTIFICATIONS_FROM_ONE", value_name = "HARK_MAX_UNREAD_NOTIFICATIONS_FROM_ONE", default_value_t = 100, value_parser = within::<i64>(0..=1_000_000))]
+    pub max_unread_notifications_from_one: i64,
+
     /// Rows of a page, 1 to 10000
     #[arg(long, global = true, env = "HARK_MAX_PAGE_ROWS", value_name = "HARK_MAX_PAGE_ROWS", default_value_t = 100, value_parser = within::<i64>(1..=10_000))]
     pub max_page_rows: i64,

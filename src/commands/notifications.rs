@@ -69,8 +69,9 @@ pub(super) struct SentItem {
 
 pub(super) async fn send(params: SendNotification, context: Context) -> Result<Outcome, Error> {
     let SendNotification { user_id, kind, data } = params;
+    let limits = &context.app.config.limits;
     let (notification, is_pushed) =
-        notifications::send(&context.app.db, context.user, user_id, &kind, data.as_ref()).await?;
+        notifications::send(&context.app.db, context.user, user_id, &kind, data.as_ref(), limits).await?;
     let push = Push {
         to: Audience::user(user_id),
         from: Some(context.origin()),

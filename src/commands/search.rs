@@ -69,10 +69,7 @@ pub(super) async fn messages(params: SearchMessages, context: Context) -> Result
 ///
 /// # Errors
 /// `not_found`, `not_a_member`, `overloaded` where too many searches of this person wait.
-pub async fn find(
-    params: SearchMessages,
-    context: Context,
-) -> Result<(Vec<StoredMessage>, Option<SearchItem>), Error> {
+pub async fn find(params: SearchMessages, context: Context) -> Result<(Vec<StoredMessage>, Option<SearchItem>), Error> {
     let SearchMessages { query, target, page, before } = params;
     let db = &context.app.db;
     let within = match target {

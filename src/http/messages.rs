@@ -59,7 +59,10 @@ impl FromFields for Wanted {
     (status = 404, body = ErrorBody, description = "There is no such user or group"),
     (status = 503, body = ErrorBody, description = "Too many searches of mine wait already, or the database does not answer"),
 ))]
-pub(super) async fn search(app: Data<App>, asked: Asked<QueryString<Wanted>>) -> Result<Json<FoundMessages>, HttpError> {
+pub(super) async fn search(
+    app: Data<App>,
+    asked: Asked<QueryString<Wanted>>,
+) -> Result<Json<FoundMessages>, HttpError> {
     let Asked(me, QueryString(Wanted(params))) = asked;
     let (found, item) = search::find(params, Context::without_socket(app.into_inner(), me.user)).await?;
     let data: Vec<MessageItem<'_>> = found.iter().map(StoredMessage::item).collect();

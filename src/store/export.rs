@@ -54,7 +54,8 @@ pub async fn blocked(db: &Db, user: UserId, past: UserId, limit: i64) -> Result<
 pub async fn notifications(db: &Db, user: UserId, past: i64, limit: i64) -> Result<Vec<Notification>, Error> {
     Ok(sqlx::query_as!(
         Notification,
-        r#"select n.id, n.kind, n.sender_id, u.name as sender_name, n.data, n.created_at, n.read_at as "read_at: _"
+        r#"select n.id, n.kind, n.sender_id, u.name as sender_name, n.data, n.created_at,
+                notification_read_at(n) as "read_at: _"
          from notifications n join users u on u.id = n.sender_id
          where n.user_id = $1 and n.id > $2 order by n.id limit $3"#,
         user.0,

@@ -119,12 +119,12 @@ impl State {
             let next = self.ring.iter().position(|user| self.has_room(*user, queue.per_user));
             let Some(user) = next.and_then(|next| self.ring.remove(next)) else { break };
             let next = self.waiting.get_mut(&user).and_then(VecDeque::pop_front);
-            if let Some(next) = next {
-                if let Err(mut unclaimed) = next.send(self.begin(queue, user)) {
-                    // Taken back here, because its end would wait for the lock that is held.
-                    unclaimed.queue = None;
-                    self.end(user);
-                }
+            if let Some(next) = next
+                && let Err(mut unclaimed) = next.send(self.begin(queue, user))
+            {
+                // Taken back here, because its end would wait for the lock that is held.
+                unclaimed.queue = None;
+                self.end(user);
             }
             if self.waiting.get(&user).is_some_and(|waiting| !waiting.is_empty()) {
                 self.ring.push_back(user);

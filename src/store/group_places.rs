@@ -119,10 +119,18 @@ pub(super) async fn check(
     .await?;
     for user in counted {
         if user.from_one >= from_one {
-            return Err(full(field, user.id, "does not know you, and is in as many groups of yours as such a user may be"));
+            return Err(full(
+                field,
+                user.id,
+                "does not know you, and is in as many groups of yours as such a user may be",
+            ));
         }
         if user.from_strangers >= from_strangers {
-            return Err(full(field, user.id, "does not know you, and is in as many groups of strangers as one may be in"));
+            return Err(full(
+                field,
+                user.id,
+                "does not know you, and is in as many groups of strangers as one may be in",
+            ));
         }
     }
     Ok(())

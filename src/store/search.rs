@@ -116,8 +116,7 @@ enum Part {
 impl Search<'_> {
     async fn run_all(&mut self) -> Result<(), Error> {
         // Read once, and first: whatever is indexed meanwhile, a message is on one side of it.
-        let indexed_to =
-            sqlx::query_scalar!("select indexed_to from search_progress").fetch_one(&self.db.pool).await?;
+        let indexed_to = sqlx::query_scalar!("select indexed_to from search_progress").fetch_one(&self.db.pool).await?;
         self.run(Part::Unindexed(indexed_to), indexed_to + 1).await?;
         // A frequent word is mostly found in the last eras, and a rare one costs little in all of them.
         let newest = index::era(self.below.min(indexed_to + 1) - 1);

@@ -1,5 +1,6 @@
 //! `sendNotification` and the list of what came: who may, who is told, and who is not.
 
+mod abuse;
 mod of_messages;
 
 use insta::assert_json_snapshot;

@@ -95,7 +95,8 @@ impl Words {
         let pairs: BTreeSet<String> = self.runs.iter().flat_map(|run| pairs(run)).collect();
         // One character begins a pair or ends a run.
         let single = self.runs.iter().filter(|run| run.chars().nth(1).is_none());
-        let mut prefixes: Vec<String> = self.words.iter().map(|word| indexed_part(word)).chain(single.cloned()).collect();
+        let mut prefixes: Vec<String> =
+            self.words.iter().map(|word| indexed_part(word)).chain(single.cloned()).collect();
         prefixes.sort_by_key(|prefix| Reverse(prefix.chars().count()));
         let prefixes = prefixes.iter().take(MAX_PREFIXES).map(|prefix| format!("{}:*", quoted(prefix)));
         let terms: Vec<String> = prefixes.chain(pairs.iter().take(MAX_PAIRS).map(|pair| quoted(pair))).collect();

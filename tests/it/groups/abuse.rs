@@ -84,7 +84,8 @@ async fn new_group_from_many_sockets_at_once_makes_no_more_than_one_user_may_hav
     assert_eq!(code, "conflict");
     assert_eq!(message, format!("params.userIds: user {} is in as many groups as one may be in", ann.id));
     let mut client = server.connect(&ann).await;
-    let group = sqlx::query("select min(conversation_id) from members where user_id = $1 and kind = 'group'").bind(ann.id);
+    let group =
+        sqlx::query("select min(conversation_id) from members where user_id = $1 and kind = 'group'").bind(ann.id);
     let group: i64 = group.fetch_one(&mut server.sql().await).await.expect("a row").get(0);
     client.done("leaveGroup", json!({ "groupId": group })).await;
     bob.done("newGroup", with(&[&ann])).await;
@@ -190,7 +191,9 @@ async fn a_user_in_twenty_thousand_groups_is_answered() {
     indexed(&server).await;
     let found = client.done("searchMessages", json!({ "query": "tea" })).await;
     assert_eq!(found["data"][0]["messageId"], said["item"]["messageId"], "{found}");
-    assert!(client.done("searchMessages", json!({ "query": "coffee" })).await["data"].as_array().is_some_and(Vec::is_empty));
+    assert!(
+        client.done("searchMessages", json!({ "query": "coffee" })).await["data"].as_array().is_some_and(Vec::is_empty)
+    );
 
     let known = client.done("getOnlineInfo", json!({ "userIds": crowd })).await;
     assert!(known["data"].as_array().is_some_and(Vec::is_empty), "{known}");
@@ -223,7 +226,9 @@ async fn put_crowd(server: &TestServer, number: i32) -> Vec<i64> {
 }
 
 async fn elsewhere(server: &TestServer) -> Vec<i64> {
-    let made = sqlx::query("insert into conversations (kind, name) select 'group', 'Else' from generate_series(1, 5) returning id");
+    let made = sqlx::query(
+        "insert into conversations (kind, name) select 'group', 'Else' from generate_series(1, 5) returning id",
+    );
     let rows = made.fetch_all(&mut server.sql().await).await.expect("groups");
     rows.into_iter().map(|row| row.get(0)).collect()
 }
