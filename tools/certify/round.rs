@@ -264,10 +264,12 @@ async fn hurt(
             recorder.note(Seen::NotMade { fault: fault.name(), why });
             faults.retain(|other| *other != fault);
         }
+        // One takes as long as the round does.
+        faults.retain(|other| *other != Fault::Abuse);
     }
 }
 
-/// A PgBouncer in front of PostgreSQL, with which a server starts; and that one refuses another mode.
+/// A pooler in front of PostgreSQL, with which a server starts; and that one refuses another mode.
 ///
 /// # Errors
 /// What is to be in the record in place of the round.

@@ -61,7 +61,7 @@ pub(crate) enum Fault {
     Garbage,
     /// PostgreSQL takes no writes for a moment, and connections that were made then would never take any
     ReadOnly,
-    /// SIGKILL to PgBouncer, between the server and PostgreSQL, and a start; in transaction mode a server refuses to start
+    /// SIGKILL to the pooler between the server and PostgreSQL, and a start; one that shares out transactions is refused
     Pgbouncer,
     /// One person floods the server within their limits: groups with others in them, searches, notifications, logins
     Abuse,

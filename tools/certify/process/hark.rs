@@ -79,10 +79,8 @@ impl Hark {
         let log = data.with_extension("log");
         let mut hark = Self { program, data, port, environment, child: None, log };
         if !is_patient {
-            return match hark.spawn_once(Instant::now() + STOPS_WITHIN).await? {
-                true => Ok(hark),
-                false => Err(hark.last_words()),
-            };
+            let runs = hark.spawn_once(Instant::now() + STOPS_WITHIN).await?;
+            return if runs { Ok(hark) } else { Err(hark.last_words()) };
         }
         hark.spawn().await?;
         Ok(hark)

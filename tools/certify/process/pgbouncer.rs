@@ -1,4 +1,4 @@
-//! A PgBouncer between the server and PostgreSQL, where the program is there.
+//! A pooler between the server and PostgreSQL, where the program is there.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -86,7 +86,7 @@ impl Scenario {
 enum Backup {
     Dump(PathBuf),
     Folder(PathBuf),
-    Standby(Postgres),
+    Standby(Box<Postgres>),
 }
 
 /// A scripted round on a server and a PostgreSQL of its own.
@@ -155,7 +155,7 @@ async fn back_up(scenario: Scenario, postgres: &mut Postgres, standby: Option<Po
         (_, Some(mut standby)) => {
             postgres.wait_for_standby(&standby).await?;
             standby.stop().await?;
-            Backup::Standby(standby)
+            Backup::Standby(Box::new(standby))
         }
         (Scenario::Folder | Scenario::FolderRunning, None) => {
             // In order, so that the numbers of the copy go on exactly where they were.
@@ -185,7 +185,7 @@ async fn put_in_place(
             postgres.switch(copy);
             postgres.spawn().await?;
         }
-        Backup::Standby(standby) => postgres.fail_over(standby).await?,
+        Backup::Standby(standby) => postgres.fail_over(*standby).await?,
     }
     if !scenario.server_runs_on() {
         hark.spawn().await?;
