@@ -150,7 +150,6 @@ pub(super) struct NewMessage {
 
 impl FromFields for NewMessage {
     fn from_fields(fields: &Fields<'_>) -> Result<Self, Error> {
-        fields.only(&["content", "clientMessageId", "replyTo"])?;
         Ok(Self {
             content: fields.required("content")?,
             client_message_id: fields.optional("clientMessageId")?,

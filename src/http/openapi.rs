@@ -89,7 +89,7 @@ struct NoOtherFields;
 impl Modify for NoOtherFields {
     fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
         let schemas = &mut document.components.get_or_insert_default().schemas;
-        for name in ["Change", "ChangePassword", "NewMessage"] {
+        for name in ["Change", "ChangePassword"] {
             if let Some(RefOr::T(Schema::Object(schema))) = schemas.get_mut(name) {
                 schema.additional_properties = Some(Box::new(AdditionalProperties::FreeForm(false)));
             }
