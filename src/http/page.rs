@@ -21,12 +21,12 @@ use crate::app::App;
 
 const LANDING_PAGE: &str = include_str!("../../web/index.html");
 
-/// What the landing page may do: its own style and script, and requests to its own server, which somebody
-/// pastes into its console.
+/// What the landing page may do: its own style and script, and what somebody pastes into its console: requests
+/// to its own server, and a socket, which not every browser takes for `'self'`.
 static LANDING_POLICY: LazyLock<String> = LazyLock::new(|| {
     let (style, script) = (hash_of("style"), hash_of("script"));
     format!(
-        "default-src 'none'; style-src {style}; script-src {script}; connect-src 'self'; img-src data:; \
+        "default-src 'none'; style-src {style}; script-src {script}; connect-src 'self' ws: wss:; img-src data:; \
          base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
 });

@@ -16,11 +16,19 @@ use crate::http::{ConnectionFlow, ReadDemand};
 
 /// Most bytes that are read at once. They wait here for their request's turn.
 const MAX_READ_BYTES: usize = 4096;
-/// Longest wait for the end of a request's head, from its first byte.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// A client that is sent more than the kernel holds takes `MIN_WRITTEN_BYTES` in this time.
-const WRITE_TIMEOUT: Duration = Duration::from_mins(1);
+/// A client that is sent more than the kernel holds takes at least so many bytes in `Timeouts::write`.
 const MIN_WRITTEN_BYTES: usize = 64 * 1024;
+
+/// How long a client is waited for.
+#[derive(Clone, Copy, Debug)]
+struct Timeouts {
+    /// From the first byte of a request's head to its end.
+    head: Duration,
+    /// For `MIN_WRITTEN_BYTES`.
+    write: Duration,
+}
+
+const TIMEOUTS: Timeouts = Timeouts { head: Duration::from_secs(10), write: Duration::from_mins(1) };
 
 /// One connection.
 #[derive(Debug)]
@@ -36,6 +44,7 @@ pub(super) struct HttpStream {
     is_blocked: bool,
     head_timeout: Option<Pin<Box<Sleep>>>,
     write_timeout: Option<WriteTimeout>,
+    timeouts: Timeouts,
     /// Its server waits for its end at a stop.
     token: TaskTrackerToken,
 }
@@ -57,6 +66,7 @@ impl HttpStream {
             is_blocked: false,
             head_timeout: None,
             write_timeout: None,
+            timeouts: TIMEOUTS,
             token,
         }
     }
@@ -124,7 +134,7 @@ impl AsyncRead for HttpStream {
         }
         this.has_handed_over = length > 0;
         if demand == ReadDemand::Head && length > 0 {
-            this.head_timeout.get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + HEAD_TIMEOUT)));
+            this.head_timeout.get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + this.timeouts.head)));
         }
         Poll::Ready(Ok(()))
     }
@@ -148,7 +158,7 @@ impl AsyncWrite for HttpStream {
         }
         this.is_blocked = true;
         let timeout = this.write_timeout.get_or_insert_with(|| WriteTimeout {
-            timer: Box::pin(sleep_until(Instant::now() + WRITE_TIMEOUT)),
+            timer: Box::pin(sleep_until(Instant::now() + this.timeouts.write)),
             written: 0,
         });
         timeout.timer.as_mut().poll(context).map(|()| Err(io::ErrorKind::TimedOut.into()))
@@ -194,7 +204,66 @@ impl HeadScanner {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+    use tokio_util::task::TaskTracker;
+
     use super::*;
+
+    /// A connection of a server that is soon out of patience, and its client.
+    async fn connection() -> (HttpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        let (client, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
+        let mut stream = HttpStream::new(accepted.expect("a connection").0, TaskTracker::new().token());
+        let soon = Duration::from_millis(200);
+        stream.timeouts = Timeouts { head: soon, write: soon };
+        (stream, client.expect("a connection"))
+    }
+
+    #[tokio::test]
+    async fn client_that_takes_a_byte_now_and_then_is_ended() {
+        let (mut stream, mut client) = connection().await;
+        let writing = async {
+            let written = stream.write_all(&vec![0; 64 * 1024 * 1024]).await;
+            assert_eq!(written.expect_err("no client takes that").kind(), io::ErrorKind::TimedOut);
+        };
+        let reading = async {
+            loop {
+                client.read_u8().await.expect("more");
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::select! {
+            () = writing => {}
+            () = reading => {}
+        }
+    }
+
+    #[tokio::test]
+    async fn client_that_takes_all_is_waited_for() {
+        let (mut stream, mut client) = connection().await;
+        let all = vec![7; 16 * 1024 * 1024];
+        let mut read = Vec::new();
+        let (written, _) = tokio::join!(
+            async {
+                stream.write_all(&all).await?;
+                stream.shutdown().await
+            },
+            client.read_to_end(&mut read),
+        );
+        written.expect("all of it");
+        assert!(read == all);
+    }
+
+    #[tokio::test]
+    async fn head_that_does_not_end_is_the_end_of_the_connection() {
+        let (mut stream, mut client) = connection().await;
+        client.write_all(b"GET / HTTP/1.1\r\nx-slow: ").await.expect("an open connection");
+        let mut read = Vec::new();
+        stream.read_to_end(&mut read).await.expect("an end");
+        assert!(read.ends_with(b"x-slow: "));
+    }
 
     #[test]
     fn heads_are_found_one_after_the_other_however_they_are_cut() {

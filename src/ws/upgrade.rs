@@ -39,7 +39,7 @@ enum NotOpened {
 pub async fn upgrade(request: HttpRequest, app: Data<App>) -> HttpResponse {
     // Before anything else: who asks for no socket needs no token for one.
     if let Err(error) = ws::verify_handshake(request.head()) {
-        return not_a_handshake(&error);
+        return not_a_handshake(error);
     }
     if !origin_may(request.headers(), &app.config) {
         return HttpResponse::Forbidden()
@@ -116,7 +116,7 @@ async fn admit(app: &App, token: Option<&str>) -> Result<Registration, NotOpened
     }
 }
 
-fn not_a_handshake(error: &ws::HandshakeError) -> HttpResponse {
+fn not_a_handshake(error: ws::HandshakeError) -> HttpResponse {
     let message = format!("This path is for WebSocket upgrades: {error}");
     HttpResponse::BadRequest().json(json!({ "message": message, "code": Code::BadParams }))
 }
@@ -125,7 +125,7 @@ fn not_a_handshake(error: &ws::HandshakeError) -> HttpResponse {
 fn answer(request: &HttpRequest, decided: Decided) -> HttpResponse {
     let mut response = match ws::handshake(request.head()) {
         Ok(response) => response,
-        Err(error) => return not_a_handshake(&error),
+        Err(error) => return not_a_handshake(error),
     };
     if offered(request.headers()).any(|name| name == SUBPROTOCOL) {
         response.insert_header((SEC_WEBSOCKET_PROTOCOL, SUBPROTOCOL));

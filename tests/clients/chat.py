@@ -14,7 +14,7 @@ import sys
 import websockets
 from websockets.asyncio.client import connect
 
-# As often as the library pings, so that pings meet requests.
+# As often as the library pings, and a moment before it does, so that pings meet requests that are under way.
 POLL_SECONDS = 20
 
 
@@ -54,13 +54,15 @@ class Person:
             await asyncio.sleep(0.5)
         return nth
 
-    async def poll(self, until):
+    async def poll(self, began, until):
         loop = asyncio.get_running_loop()
-        while loop.time() + POLL_SECONDS < until:
-            await asyncio.sleep(POLL_SECONDS)
-            page = {"receiverId": self.peer, "limit": 50}
+        moment = began + POLL_SECONDS - (self.id % 8 + 1) / 100
+        while moment < until:
+            await asyncio.sleep(moment - loop.time())
+            moment += POLL_SECONDS
+            page = {"receiverId": self.peer, "limit": 100}
             asked = [await self.ask("listLastMessage", {}) for _ in range(5)]
-            asked += [await self.ask("getlatestMessageDialog", page) for _ in range(5)]
+            asked += [await self.ask("getlatestMessageDialog", page) for _ in range(15)]
             await asyncio.gather(*asked)
 
 
@@ -70,12 +72,14 @@ async def chat(url, seconds, person, peer):
     async with connect(url, additional_headers=headers) as socket:
         me = Person(socket, person["id"], peer["id"])
         listening = asyncio.create_task(me.listen())
-        until = asyncio.get_running_loop().time() + seconds
-        talking = asyncio.gather(me.write(until), me.poll(until))
+        began = asyncio.get_running_loop().time()
+        until = began + seconds
+        talking = asyncio.gather(me.write(until), me.poll(began, until))
         # A connection that ends leaves requests without a reply: whoever is first tells.
         await asyncio.wait([listening, talking], return_when=asyncio.FIRST_COMPLETED)
         if listening.done():
             talking.cancel()
+            await asyncio.gather(talking, return_exceptions=True)
             listening.result()
         written, _ = talking.result()
         # What the other one wrote last may be on its way.

@@ -17,7 +17,7 @@ use crate::support::TestServer;
 /// Several pings of either side.
 const SECONDS: u64 = 150;
 /// An install from a registry, and the start of a program.
-const PATIENCE: Duration = Duration::from_secs(180);
+const PATIENCE: Duration = Duration::from_mins(3);
 
 fn programs() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients")
