@@ -6,10 +6,10 @@ use std::time::Duration;
 use rand::RngExt as _;
 use rand::rngs::StdRng;
 use serde_json::{Value, json};
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 use crate::accounts::{Account, log_in};
-use crate::certify::people::link::{Link, NotOpen, Opening};
+use crate::certify::people::link::{Link, Opening};
 use crate::certify::people::{World, client, signed_up};
 use crate::certify::record::{Micros, Place, Seen};
 use crate::certify::recorder::Recorder;
@@ -17,10 +17,8 @@ use crate::certify::recorder::Recorder;
 const PEOPLE: usize = 6;
 /// Sign-ups in a lost history, and after it: the same numbers are given twice.
 const STRANGERS: usize = 5;
-/// How long an answer is waited for, and a socket.
-const PATIENCE: Duration = Duration::from_secs(15);
-const OPENS_WITHIN: Duration = Duration::from_secs(30);
-const AGAIN_AFTER: Duration = Duration::from_millis(200);
+/// How long an answer is waited for.
+pub(super) const PATIENCE: Duration = Duration::from_secs(15);
 /// How long pushes may take that are still on their way.
 const PUSHES_TAKE: Duration = Duration::from_millis(300);
 /// One thing in so many is followed by a `sync` of everybody.
@@ -28,24 +26,24 @@ const SYNC_EVERY: usize = 20;
 
 /// The people of a scenario.
 pub(super) struct Cast {
-    servers: Vec<String>,
-    recorder: Recorder,
+    pub(super) servers: Vec<String>,
+    pub(super) recorder: Recorder,
     rng: StdRng,
-    players: Vec<Player>,
+    pub(super) players: Vec<Player>,
     /// The groups that all know, with who is in them.
     tea: Group,
     chess: Group,
     /// Sessions that were opened in the lost history.
     tokens: Vec<Token>,
     next_message: usize,
-    next_id: u64,
+    pub(super) next_id: u64,
     /// What was sent after the restore, by its sender and name.
     sent: Vec<(usize, Place, String)>,
 }
 
-struct Player {
-    account: Account,
-    link: Option<Link>,
+pub(super) struct Player {
+    pub(super) account: Account,
+    pub(super) link: Option<Link>,
     /// What `sync` was last asked with on the way that outlives, and all cursors of that way.
     cursor: Option<String>,
     kept: Vec<String>,
@@ -345,57 +343,5 @@ impl Cast {
             }
             self.recorder.note(tried("a socket", opened));
         }
-    }
-
-    /// Asks until it is done or refused for good: right after a fault, some things are refused for now.
-    async fn insist(&mut self, who: usize, kind: &str, params: &Value) {
-        let deadline = Instant::now() + OPENS_WITHIN;
-        while Instant::now() < deadline {
-            match self.ask(who, kind, params).await {
-                Some(reply) if !matches!(reply["code"].as_str(), Some("overloaded" | "internal")) => return,
-                _ => sleep(AGAIN_AFTER).await,
-            }
-        }
-    }
-
-    /// The reply to a request, on the socket that is open, or on a new one.
-    async fn ask(&mut self, who: usize, kind: &str, params: &Value) -> Option<Value> {
-        self.open(who).await?;
-        self.next_id += 1;
-        let player = &mut self.players[who];
-        let reply = player.link.as_mut()?.call_as(kind, params, self.next_id, PATIENCE).await;
-        if reply.is_none() {
-            player.link = None;
-        }
-        reply
-    }
-
-    async fn open(&mut self, who: usize) -> Option<()> {
-        let deadline = Instant::now() + OPENS_WITHIN;
-        while self.players[who].link.is_none() {
-            if Instant::now() > deadline {
-                return None;
-            }
-            let account = &self.players[who].account;
-            let opening = Opening { servers: &self.servers, server: 0, user: account.id, token: &account.token };
-            match Link::open(opening, Some(&self.recorder)).await {
-                Ok(mut link) => {
-                    if link.call("subscribe", &json!({ "events": ["all"] }), PATIENCE).await.is_some() {
-                        self.players[who].link = Some(link);
-                    }
-                }
-                Err(NotOpen::Unauthorized) => {
-                    let email = account.email.clone();
-                    if let Ok(account) = log_in(&client(who).ok()?, &self.servers[0], &email).await {
-                        self.players[who].account = account;
-                    }
-                }
-                Err(NotOpen::Later) => {}
-            }
-            if self.players[who].link.is_none() {
-                sleep(AGAIN_AFTER).await;
-            }
-        }
-        Some(())
     }
 }

@@ -2,6 +2,7 @@
 //! put in place of it. Then they meet what is left of the lost history: tokens, cursors, open sockets,
 //! what the node remembers, and numbers that come again.
 
+mod asking;
 mod cast;
 
 use rand::SeedableRng as _;
