@@ -147,9 +147,21 @@ impl Epochs {
         // With the clock that it has now.
         let life = life(&mut connection).await?;
         let is_other = before.as_ref().is_some_and(|before| before.life.is_lost_in(&life));
+        let sockets = self.sockets.get();
+        let open = sockets.map(|sockets| sockets.sessions()).unwrap_or_default();
+        let ended = sessions::ended_on(&mut connection, &open).await?;
+        let now = Instant::now();
+        let known = Known {
+            life,
+            since: before.as_ref().map(|_| now),
+            quarantined_until: is_other.then(|| now + QUARANTINE),
+            lives: before.as_ref().map_or(0, |before| before.lives) + 1,
+            histories: before.as_ref().map_or(0, |before| before.histories) + u64::from(is_other),
+        };
+        // At once, and first what keeps everybody from the database.
+        *self.known.lock() = Some(known);
         self.member_lists.clear();
-        if let Some(sockets) = self.sockets.get() {
-            let ended = sessions::ended_on(&mut connection, &sockets.sessions()).await?;
+        if let Some(sockets) = sockets {
             sockets.close_ended(&ended);
             sockets.forget_places();
             if is_other {
@@ -163,15 +175,6 @@ impl Epochs {
                 "the database was restored, or a standby has taken over: the node forgets what it knew and closes its sockets"
             ),
         }
-        let now = Instant::now();
-        let known = Known {
-            life,
-            since: before.as_ref().map(|_| now),
-            quarantined_until: is_other.then(|| now + QUARANTINE),
-            lives: before.as_ref().map_or(0, |before| before.lives) + 1,
-            histories: before.as_ref().map_or(0, |before| before.histories) + u64::from(is_other),
-        };
-        *self.known.lock() = Some(known);
         connection.close().await
     }
 

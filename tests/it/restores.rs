@@ -235,7 +235,9 @@ async fn a_dump_is_restored_under_a_server_that_runs_and_lifts_the_numbers_of_ch
     before.server.server.stop().await;
     let other = Cluster::start(&[]).await;
     let server = TestServer::on(other.address(), |config| config.migrate = true).await;
+    let (_, nobody) = server.client("Nobody").await;
     other.restore_over(&dump);
+    assert_eq!(nobody.closed().await.code, 4001);
     let mut sql = server.sql().await;
     eventually("the server has drawn an epoch", async || {
         let row = sqlx::query("select has_epoch from database_life()").fetch_one(&mut sql).await.expect("a row");
@@ -326,7 +328,7 @@ async fn a_restart_or_a_crash_of_postgresql_closes_nobody_and_cursors_stay_good(
             _ => {
                 let one = "select pid from pg_stat_activity where application_name = 'hark' limit 1";
                 let row = sqlx::query(one).fetch_one(&mut server.sql().await).await.expect("a connection");
-                cluster.kill_backend(row.get(0));
+                Cluster::kill_backend(row.get(0));
             }
         }
         let said = format!("after {round}");
@@ -371,6 +373,8 @@ async fn a_good_cursor_stays_good_while_nodes_come_and_go() {
         paging = reply["item"]["cursor"].clone();
         node.server.stop().await;
     }
+    // Who says nothing for long, and reads no ping, is not there any more.
+    let mut bob_client = server.connect(&bob).await;
     let all: Vec<String> = (0..22).map(|nth| nth.to_string()).collect();
     assert_eq!(everything_since(&mut bob_client, &first).await, all);
     paged.extend(everything_since(&mut bob_client, &paging).await);
@@ -385,11 +389,9 @@ async fn a_cursor_is_short_whatever_else_is_under_way() {
     let cluster = Cluster::start_with_large_numbers(&["max_prepared_transactions=900"]).await;
     let before = Before::on(cluster.address()).await;
     let mut sql = before.server.sql().await;
-    let mut others = String::new();
-    for nth in 0..800 {
-        others += &format!("begin; select pg_current_xact_id(); prepare transaction 'other {nth}';\n");
-    }
-    sqlx::raw_sql(sqlx::AssertSqlSafe(others)).execute(&mut sql).await.expect("they are under way");
+    let other = |nth| format!("begin; select pg_current_xact_id(); prepare transaction 'other {nth}';");
+    let others: Vec<String> = (0..800).map(other).collect();
+    sqlx::raw_sql(sqlx::AssertSqlSafe(others.join("\n"))).execute(&mut sql).await.expect("they are under way");
     let (mut ann, mut bob) = (before.server.connect(&before.ann).await, before.server.connect(&before.bob).await);
     let now = cursor(&mut bob).await;
     ann.say(&json!({ "receiverId": before.bob.id }), "one").await;

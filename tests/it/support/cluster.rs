@@ -193,7 +193,7 @@ impl Cluster {
     }
 
     /// Kills the process of one connection, after which PostgreSQL starts all others anew.
-    pub fn kill_backend(&self, pid: i32) {
+    pub fn kill_backend(pid: i32) {
         send(u32::try_from(pid).expect("a pid"), Signal::KILL);
     }
 
