@@ -113,8 +113,8 @@ fn names_several_hosts(url: &str) -> bool {
 /// Longest wait for a sign of life.
 const PING_WITHIN: Duration = Duration::from_secs(2);
 
-/// What every session begins with. As statements and not as the startup parameter `options`, which PgBouncer
-/// refuses.
+/// What every session begins with. As statements and not as the startup parameter `options`, which a
+/// pooler may refuse.
 ///
 /// A lock that somebody holds for seconds is an accident, and so is a transaction that nobody goes
 /// on with: both must not hold up those who wait. A node that vanished is noticed in a minute. And no

@@ -1,4 +1,4 @@
-//! A pooler before the database, with the real PgBouncer: sessions work, anything less is refused.
+//! A pooler before the database, with the real `PgBouncer`: sessions work, anything less is refused.
 
 use rustix::process::Signal;
 use serde_json::json;

@@ -1,4 +1,4 @@
-//! A PgBouncer before the private PostgreSQL, where the program is installed.
+//! A `PgBouncer` before the private PostgreSQL, where the program is installed.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -15,7 +15,7 @@ use tempfile::TempDir;
 
 use super::eventually;
 
-/// A running PgBouncer; it ends with its test.
+/// A running `PgBouncer`; it ends with its test.
 pub struct PgBouncer {
     child: Child,
     port: u16,
