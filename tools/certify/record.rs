@@ -50,6 +50,8 @@ pub(crate) enum Seen {
     Pong { socket: SocketId, number: u64 },
     /// One person floods the server with this from here on.
     Abuse { with: String },
+    /// How many of these one person has put upon another in the end; who counts stops past a thousand.
+    Burden { of: String, number: usize },
     /// A right login that was asked for at `asked`; no status where nobody answers.
     Login { asked: Micros, status: Option<u16> },
     /// A server was started in surroundings in which it is to work or to refuse; why not, where it did not start.

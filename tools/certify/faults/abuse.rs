@@ -37,6 +37,8 @@ const PIPELINED: usize = 300;
 const NOTE: &str = "甲乙 乙丙 ";
 const NOTE_BYTES: usize = 16_000;
 const QUERY: &str = "甲乙丙";
+/// Pages that a count ends after.
+const COUNTS_PAGES: usize = 11;
 /// Users that one question of who is online may name.
 const ONLINE: i64 = 1000;
 
@@ -88,6 +90,36 @@ impl Cast {
         };
         // What they have asked is answered, or they have waited for too long.
         tokio::join!(abuses, self.bear(world, recorder, &is_over), self.log_in(world, recorder, &is_over));
+        self.count(world, recorder).await;
+    }
+
+    /// How much the victim has in their lists, and whether they get rid of it.
+    async fn count(&self, world: &World, recorder: &Recorder) {
+        let Account { id: user, token, .. } = &self.victim;
+        let opening = Opening { servers: &world.servers, server: 0, user: *user, token };
+        let Ok(mut link) = Link::open(opening, Some(recorder)).await else { return };
+        let mut id = 0;
+        for (of, kind, filter) in
+            [("groups", "listConversations", Some("groups")), ("notifications", "listNotifications", None)]
+        {
+            let mut number = 0;
+            for page in 1..=COUNTS_PAGES {
+                id += 1;
+                let mut params = json!({ "limit": 100, "page": page });
+                if let Some(filter) = filter {
+                    params["filter"] = json!(filter);
+                }
+                let Some(reply) = link.call_as(kind, &params, id, ANSWERS_WITHIN).await else { return };
+                let rows = reply["params"]["data"].as_array().map_or(0, Vec::len);
+                number += rows;
+                if rows < 100 {
+                    break;
+                }
+            }
+            recorder.note(Seen::Burden { of: of.to_owned(), number });
+        }
+        let _ = link.call_as("readNotifications", &json!({}), id + 1, ANSWERS_WITHIN).await;
+        link.close().await;
     }
 
     /// The same kind of request on all sockets of the abuser, as fast as the limits let them, and a ping
@@ -144,7 +176,7 @@ impl Cast {
                 ("searchMessages", json!({ "query": "tea", "limit": 20 })),
                 ("listConversations", json!({ "limit": 20 })),
                 ("getOnlineInfo", json!({ "userIds": people })),
-                ("readNotifications", json!({})),
+                ("listNotifications", json!({ "limit": 20 })),
                 ("sync", params),
             ] {
                 sleep(LOOKS_EVERY).await;

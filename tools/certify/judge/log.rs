@@ -282,6 +282,7 @@ impl<'a> Log<'a> {
             | Seen::Pong { .. }
             | Seen::Login { .. }
             | Seen::Abuse { .. }
+            | Seen::Burden { .. }
             | Seen::Start { .. }
             | Seen::Backup
             | Seen::Token { .. }

@@ -92,6 +92,7 @@ pub(crate) fn judge(entries: &[Entry]) -> Verdict {
         members::never_added_get_nothing(&log),
         service::neighbours_wait_for_nobody(&log),
         service::abuse_refuses_nobody(&log),
+        service::burdens_are_bounded(&log),
         service::memory_is_bounded(&log),
         service::everything_is_answered(&log),
         service::away_means_away(&log),

@@ -9,6 +9,8 @@ use crate::certify::faults::{Fault, Lane};
 use crate::certify::record::{Entry, Micros, Seen, Side};
 
 const SECOND: Micros = 1_000_000;
+/// Groups, or unread notifications, that one person may put upon another.
+const BURDEN_AT_MOST: usize = 1000;
 /// The fault that is one person's.
 const ABUSE: &str = "abuse";
 /// Longest wait for an answer, whatever is done to PostgreSQL.
@@ -106,6 +108,18 @@ pub(super) fn abuse_refuses_nobody(log: &Log<'_>) -> Ruling {
             let what = || format!("{question} is answered {status:?} after {} ms{during}", waited / 1000);
             let is_well = status.is_some_and(|status| status < 300) && waited <= NEIGHBOURS_WITHIN;
             hearing.expect(is_well, what, [nth]);
+        }
+    }
+    hearing.end()
+}
+
+/// Nobody fills the lists of somebody else without end.
+pub(super) fn burdens_are_bounded(log: &Log<'_>) -> Ruling {
+    let mut hearing = Hearing::of(log, 7, "what one person puts upon another is bounded");
+    for (nth, entry) in log.entries.iter().enumerate() {
+        if let Seen::Burden { of, number } = &entry.seen {
+            let what = || format!("a stranger has put {number} {of} upon somebody, or more");
+            hearing.expect(*number <= BURDEN_AT_MOST, what, [nth]);
         }
     }
     hearing.end()

@@ -166,6 +166,13 @@ fn a_refusal_for_the_abuse_of_another_is_found() {
 }
 
 #[test]
+fn what_one_person_puts_upon_another_without_end_is_found() {
+    let burden = |number| judged(vec![(0, Seen::Burden { of: "groups".to_owned(), number })]);
+    assert_eq!(violated(&burden(1100)), ["what one person puts upon another is bounded"]);
+    assert_eq!(violated(&burden(1000)), [""; 0]);
+}
+
+#[test]
 fn a_ping_without_a_pong_is_found() {
     let lines = |more| {
         let talk = vec![(0, opened()), (1, asked(1)), (1, Seen::Ping { socket: 1, number: 1 })];
