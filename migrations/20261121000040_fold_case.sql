@@ -1,4 +1,4 @@
--- Names and addresses that differ in the case of letters only are the same, whatever the locale of the
+-- Addresses that differ in the case of letters only are the same, whatever the locale of the
 -- database. lower() goes by LC_CTYPE, and knows no letters but those of ASCII where that is C: "Ärger" and
 -- "ärger" were two accounts there.
 
@@ -72,24 +72,21 @@ begin
 end
 $$;
 
--- Where lower() told letters apart that are the same, two people may have one name by now. Which of them goes on
--- under it is for a person to decide.
+-- Where lower() told letters apart that are the same, two people may have one address by now. Which of them goes
+-- on under it is for a person to decide. (Usernames have keys of their own, see username_keys.)
 do $$
 declare
     twins text;
 begin
-    select string_agg(format('%s (ids %s)', name, ids), ', ') into twins
+    select string_agg(format('%s (ids %s)', email, ids), ', ') into twins
     from (
-        select min(username) as name, string_agg(id::text, ', ' order by id) as ids
-        from users where username is not null group by fold_case(username) having count(*) > 1
-        union all
-        select min(email), string_agg(id::text, ', ' order by id)
+        select min(email) as email, string_agg(id::text, ', ' order by id) as ids
         from users where email is not null group by fold_case(email) having count(*) > 1
         limit 20
     ) alike;
     if twins is not null then
-        raise exception 'these users differ in the case of letters only, and may no longer: %. Give all but one of '
-            'each another name, such as: update users set username = ''another'' where id = …', twins
+        raise exception 'these addresses differ in the case of letters only, and may no longer: %. Give all but one of '
+            'each another one, such as: update users set email = ''another@example.org'' where id = …', twins
             using errcode = 'unique_violation';
     end if;
 end
@@ -97,8 +94,6 @@ $$;
 
 drop index users_email_key;
 create unique index users_email_key on users (fold_case(email));
-drop index users_username_key;
-create unique index users_username_key on users (fold_case(username));
 
 -- What a search by name looks through, as before and in folded letters.
 alter table users drop column search_text;

@@ -1,6 +1,7 @@
 //! The words of the field. A value of one of these types was checked once and is trusted after.
 
 mod lists;
+mod names;
 mod texts;
 mod topics;
 
@@ -11,9 +12,10 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Serialize, Serializer};
 
 pub use self::lists::{ConversationFilter, HistoryPage, ListStart, MovingStart, Page, Place, Start};
+pub use self::names::{TypedUsername, Username, username_key, username_look};
 pub use self::texts::{
     ClientMessageId, Content, Cursor, Email, GroupName, NotificationData, NotificationKind, Password, PersonName,
-    Reaction, SearchQuery, UserQuery, Username,
+    Reaction, SearchQuery, UserQuery,
 };
 pub use self::topics::{Topic, Topics};
 

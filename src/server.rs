@@ -111,6 +111,7 @@ impl Server {
         } else {
             db.check_schema().await.map_err(|error| StartError::Database(error.causes()))?;
         }
+        db.fill_username_keys().await.map_err(|error| StartError::Database(error.causes()))?;
         db.begin_epoch().await.map_err(|error| StartError::Database(error.causes()))?;
         // Connections of their own: neither do reads hold up sends, nor does a worker thread that
         // ends take a connection with it while the writers drain.

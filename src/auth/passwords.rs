@@ -48,7 +48,7 @@ impl std::fmt::Debug for Threads {
 }
 
 /// Longest wait for a turn; after it the caller hears `overloaded`, as at once where the queue is full.
-const MAX_WAIT: Duration = Duration::from_secs(5);
+const MAX_WAIT: Duration = Duration::from_secs(10);
 /// When whoever got no turn may come back.
 const RETRY_AFTER: Duration = Duration::from_secs(4);
 

@@ -17,10 +17,10 @@ use crate::auth::attempts::Network;
 use crate::auth::hash_queue::Requester;
 use crate::delivery::Event;
 use crate::error::{Code, Error};
-use crate::model::{Email, Password, PersonName, SessionId, SessionKey, Timestamp, UserId, Username};
+use crate::model::{Email, Password, PersonName, SessionId, SessionKey, Timestamp, TypedUsername, UserId, Username};
 use crate::store::sessions::{self, Origin, Session};
 use crate::store::users::{self, Credentials, NewUser, SignInName, User};
-use crate::wire::params::{Fields, FromFields};
+use crate::wire::params::{Fields, FromFields, Param};
 
 /// Who wants an account. An e-mail address or a username is needed.
 #[derive(ToSchema)]
@@ -29,7 +29,8 @@ pub(super) struct SignUp {
     /// Also taken as `userEmail`.
     #[schema(value_type = Option<String>, example = "patrick@example.org")]
     email: Option<Email>,
-    /// No spaces and no @; up to 64 characters.
+    /// No spaces and no @; up to 64 characters. ASCII, or letters and digits of one script. Stored in
+    /// Unicode's form NFKC, and taken where another one looks the same.
     #[schema(value_type = Option<String>, min_length = 1, max_length = 64, pattern = "^[^@\\s]+$", example = "patrick")]
     username: Option<Username>,
     /// 8 to 128 characters.
@@ -58,7 +59,7 @@ impl FromFields for SignUp {
 }
 
 /// By what somebody signs in: an e-mail address, which old clients call `userEmail`, or a username.
-fn identity(fields: &Fields<'_>) -> Result<(Option<Email>, Option<Username>), Error> {
+fn identity<U: Param>(fields: &Fields<'_>) -> Result<(Option<Email>, Option<U>), Error> {
     let email = match fields.optional("email")? {
         Some(email) => Some(email),
         None => fields.optional("userEmail")?,
@@ -76,8 +77,8 @@ pub(super) struct LogIn {
     /// Also taken as `userEmail`.
     #[schema(value_type = Option<String>, example = "patrick@example.org")]
     email: Option<Email>,
-    #[schema(value_type = Option<String>, min_length = 1, max_length = 64, pattern = "^[^@\\s]+$", example = "patrick")]
-    username: Option<Username>,
+    #[schema(value_type = Option<String>, example = "patrick")]
+    username: Option<TypedUsername>,
     #[schema(value_type = String, example = "correct horse")]
     password: String,
 }

@@ -5,6 +5,7 @@ use std::fmt;
 use serde_json::Value;
 
 use super::Refusal;
+use super::names::{can_be_shown, is_invisible};
 use crate::config::Limits;
 
 macro_rules! texts {
@@ -38,8 +39,6 @@ texts! {
     ClientMessageId
     /// An e-mail address, as far as a server can tell: something @ something, up to 254 bytes.
     Email
-    /// A name to sign in with: 1 to 64 characters, no space and no @.
-    Username
     /// A first or last name: up to 100 characters. Empty means none.
     PersonName
     /// Part of a name, or a whole e-mail address: 1 to 254 characters.
@@ -63,7 +62,7 @@ fn no_nul(text: &str) -> Result<(), Refusal> {
 }
 
 /// Characters are Unicode scalar values, as people who read the limits would count them.
-fn chars_within(text: &str, min: usize, max: usize) -> Result<(), Refusal> {
+pub(super) fn chars_within(text: &str, min: usize, max: usize) -> Result<(), Refusal> {
     no_nul(text)?;
     if (min..=max).contains(&text.chars().count()) {
         Ok(())
@@ -89,9 +88,10 @@ impl Content {
 
 impl GroupName {
     /// # Errors
-    /// Empty, over the limit, or with U+0000.
+    /// Empty or empty-looking, over the limit, or with control characters.
     pub fn parse(text: String, limits: &Limits) -> Result<Self, Refusal> {
         chars_within(&text, 1, limits.max_group_name_chars)?;
+        can_be_shown(&text)?;
         Ok(Self(text))
     }
 }
@@ -107,12 +107,13 @@ impl ClientMessageId {
 
 impl Email {
     /// # Errors
-    /// Not something @ something, with a space or a control character, or over 254 bytes.
+    /// Not something @ something, with a space or a character that cannot be seen, or over 254 bytes.
     pub fn parse(text: String, _: &Limits) -> Result<Self, Refusal> {
         let halves = text
             .split_once('@')
             .is_some_and(|(local, domain)| !local.is_empty() && !domain.is_empty() && !domain.contains('@'));
-        let clean = !text.chars().any(|c| c.is_whitespace() || c.is_control());
+        // What is before the @ is the name of who has no other.
+        let clean = !text.chars().any(|c| c.is_whitespace() || c.is_control() || is_invisible(c));
         if halves && clean && text.len() <= 254 {
             Ok(Self(text))
         } else {
@@ -121,25 +122,14 @@ impl Email {
     }
 }
 
-impl Username {
-    /// # Errors
-    /// Empty, over 64 characters, or with a space, a control character or an @.
-    pub fn parse(text: String, _: &Limits) -> Result<Self, Refusal> {
-        chars_within(&text, 1, 64)?;
-        if text.chars().any(|c| c.is_whitespace() || c.is_control() || c == '@') {
-            return Err("must not contain spaces or @".into());
-        }
-        Ok(Self(text))
-    }
-}
-
 impl PersonName {
     /// # Errors
-    /// Over 100 characters, or with a control character.
+    /// Over 100 characters, with a control character, or with characters of which none can be seen.
     pub fn parse(text: String, _: &Limits) -> Result<Self, Refusal> {
         chars_within(&text, 0, 100)?;
-        if text.chars().any(char::is_control) {
-            return Err("must not contain control characters".into());
+        // Spaces alone are no name, as nothing is.
+        if !text.chars().all(|c| c == ' ') {
+            can_be_shown(&text)?;
         }
         Ok(Self(text))
     }

@@ -29,6 +29,7 @@ pub mod receipts;
 pub mod search;
 pub mod sessions;
 pub mod sync;
+mod username_keys;
 pub mod users;
 pub mod wishes;
 pub mod writer;

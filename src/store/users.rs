@@ -4,7 +4,7 @@ use sqlx::PgConnection;
 
 use super::Db;
 use crate::error::{Code, Error};
-use crate::model::{Email, GroupId, Page, Timestamp, UserId, UserQuery, Username};
+use crate::model::{Email, GroupId, Page, Timestamp, TypedUsername, UserId, UserQuery, Username, username_key};
 use crate::wire::items::PersonItem;
 
 /// A person, as they see themselves. Others see neither `email` nor times.
@@ -74,8 +74,8 @@ pub struct Changes {
 pub enum SignInName {
     /// By e-mail address.
     Email(Email),
-    /// By username.
-    Username(Username),
+    /// By username, as it was typed: names of before today's rules sign in too.
+    Username(TypedUsername),
 }
 
 /// Stores a person.
@@ -85,13 +85,16 @@ pub enum SignInName {
 pub async fn create(db: &Db, user: &NewUser) -> Result<User, Error> {
     sqlx::query_as!(
         User,
-        "insert into users (email, username, first_name, last_name, password_hash) values ($1, $2, $3, $4, $5)
+        "insert into users (email, username, first_name, last_name, password_hash, username_key, username_look)
+         values ($1, $2, $3, $4, $5, $6, $7)
          returning id, email, username, first_name, last_name, created_at, updated_at",
         user.email.as_ref().map(Email::as_str),
         user.username.as_ref().map(Username::as_str),
         user.first_name,
         user.last_name,
-        user.password_hash
+        user.password_hash,
+        user.username.as_ref().map(Username::key),
+        user.username.as_ref().map(Username::look)
     )
     .fetch_one(&db.pool)
     .await
@@ -104,7 +107,7 @@ pub async fn create(db: &Db, user: &NewUser) -> Result<User, Error> {
 /// `conflict` where the e-mail address or the username is taken, `bad_params` where neither would be left.
 pub async fn update(db: &Db, id: UserId, changes: &Changes) -> Result<Option<User>, Error> {
     let email = changes.email.as_ref().map(|email| email.as_ref().map(Email::as_str));
-    let username = changes.username.as_ref().map(|username| username.as_ref().map(Username::as_str));
+    let username = changes.username.as_ref().map(Option::as_ref);
     sqlx::query_as!(
         User,
         "update users set
@@ -112,6 +115,8 @@ pub async fn update(db: &Db, id: UserId, changes: &Changes) -> Result<Option<Use
              username   = case when $4 then $5 else username end,
              first_name = case when $6 then $7 else first_name end,
              last_name  = case when $8 then $9 else last_name end,
+             username_key  = case when $4 then $10 else username_key end,
+             username_look = case when $4 then $11 else username_look end,
              updated_at = now()
          where id = $1 and deleted_at is null
          returning id, email, username, first_name, last_name, created_at, updated_at",
@@ -119,11 +124,13 @@ pub async fn update(db: &Db, id: UserId, changes: &Changes) -> Result<Option<Use
         email.is_some(),
         email.flatten(),
         username.is_some(),
-        username.flatten(),
+        username.flatten().map(Username::as_str),
         changes.first_name.is_some(),
         changes.first_name.clone().flatten(),
         changes.last_name.is_some(),
         changes.last_name.clone().flatten(),
+        username.flatten().map(Username::key),
+        username.flatten().map(Username::look),
     )
     .fetch_optional(&db.pool)
     .await
@@ -134,7 +141,7 @@ pub async fn update(db: &Db, id: UserId, changes: &Changes) -> Result<Option<Use
 fn taken(error: sqlx::Error) -> Error {
     match error.as_database_error().and_then(|error| error.constraint()) {
         Some("users_email_key") => Error::new(Code::Conflict, "email is taken"),
-        Some("users_username_key") => Error::new(Code::Conflict, "username is taken"),
+        Some("users_username_key" | "users_username_look") => Error::new(Code::Conflict, "username is taken"),
         Some("users_have_an_identity") => Error::bad_params("email or username must stay"),
         _ => error.into(),
     }
@@ -155,6 +162,12 @@ pub async fn find(db: &Db, id: UserId) -> Result<Option<User>, Error> {
     .await?)
 }
 
+/// The key of a name that looks like an older account's, and was there before the two could not be. No
+/// other key has a space.
+pub(super) fn legacy_key(name: &str) -> String {
+    format!(" {}", name.to_lowercase())
+}
+
 /// What a sign-in is checked against.
 #[derive(Debug)]
 pub struct Credentials {
@@ -171,17 +184,19 @@ pub struct Credentials {
 /// # Errors
 /// Only where the database fails.
 pub async fn credentials(db: &Db, name: &SignInName) -> Result<Option<Credentials>, Error> {
-    let (email, username) = match name {
-        SignInName::Email(email) => (Some(email.as_str()), None),
-        SignInName::Username(username) => (None, Some(username.as_str())),
+    let (email, keys) = match name {
+        SignInName::Email(email) => (Some(email.as_str()), Vec::new()),
+        SignInName::Username(name) => (None, vec![username_key(name.as_str()), legacy_key(name.as_str())]),
     };
     let row = sqlx::query!(
         r#"select id, email, username, first_name, last_name, created_at, updated_at, password_hash as "password_hash!",
                   array(select distinct s.address from sessions s where s.user_id = users.id and s.address is not null)
                       as "session_addresses!"
-           from users where deleted_at is null and (fold_case(email) = fold_case($1) or fold_case(username) = fold_case($2))"#,
+           from users where deleted_at is null and (fold_case(email) = fold_case($1) or username_key = any($2))
+           order by username_key = $3 desc nulls last limit 1"#,
         email,
-        username
+        &keys,
+        keys.get(1)
     )
     .fetch_optional(&db.pool)
     .await?;

@@ -224,7 +224,7 @@ async fn an_export_holds_my_lists_and_nothing_private_of_others() {
 async fn lists_of_more_than_a_page_are_whole() {
     let server = TestServer::start().await;
     let ann = server.user("Ann").await;
-    run(&server, "insert into users (username) select 'x' || n from generate_series(1, 250) n").await;
+    run(&server, "insert into users (email) select n || '@x' from generate_series(1, 250) n").await;
     run(&server, "insert into contacts (user_id, contact_id) select 1, id from users where id > 1").await;
     run(&server, "insert into blocks (user_id, blocked_id) select 1, id from users where id > 1 order by id limit 100")
         .await;

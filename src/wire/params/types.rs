@@ -8,7 +8,7 @@ use crate::config::Limits;
 use crate::model::{
     ClientMessageId, Content, ConversationFilter, Cursor, Email, GroupId, GroupName, MAX_ID, MessageId,
     NotificationData, NotificationId, NotificationKind, Password, PersonName, Reaction, Refusal, SearchQuery, Topic,
-    Topics, UserId, UserQuery, Username,
+    Topics, TypedUsername, UserId, UserQuery, Username,
 };
 
 macro_rules! text_params {
@@ -37,6 +37,7 @@ text_params! {
     ClientMessageId: |_limits| { "minLength": 1, "maxLength": 64, "example": "a1" }
     Email: |_limits| { "maxLength": 254, "example": "patrick@example.org" }
     Username: |_limits| { "minLength": 1, "maxLength": 64, "example": "patrick" }
+    TypedUsername: |_limits| { "minLength": 1, "maxLength": 64, "example": "patrick" }
     PersonName: |_limits| { "maxLength": 100, "example": "Patrick" }
     Password: |limits| {
         "minLength": (limits.min_password_chars),

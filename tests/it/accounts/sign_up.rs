@@ -89,10 +89,25 @@ async fn every_bad_field_is_named_and_nothing_is_stored() {
     let texts = |values: &[&str]| values.iter().map(|text| json!(text)).collect::<Vec<_>>();
     let wrong_types = [json!(7), json!(true), json!(["a"]), json!({ "a": "b" })];
     let bad = [
-        ("email", texts(&["", "nobody", "@b", "a@", "a b@c", "a@b\0", "a@b\nc", &long_email])),
-        ("username", texts(&["", "a b", "a@b", "a\0b", "a\tb", &"a".repeat(65)])),
+        ("email", texts(&["", "nobody", "@b", "a@", "a b@c", "a@b\0", "a@b\nc", "\u{3164}@b", &long_email])),
+        (
+            "username",
+            texts(&[
+                "",
+                "a b",
+                "a@b",
+                "a\0b",
+                "a\tb",
+                &"a".repeat(65),
+                "ann\u{200b}",
+                "\u{202e}nna",
+                "\u{3164}",
+                "аnn",
+                "🐧",
+            ]),
+        ),
         ("password", texts(&["", "1234567", "🐧🐧🐧🐧🐧🐧🐧", &"a".repeat(129)])),
-        ("firstName", texts(&["a\0b", "a\nb", &"a".repeat(101)])),
+        ("firstName", texts(&["a\0b", "a\nb", &"a".repeat(101), "\u{3164}", "a\u{202e}b"])),
         ("lastName", texts(&["a\0b", "a\u{7f}b", &"é".repeat(101)])),
     ];
     for (field, values) in bad {
@@ -111,7 +126,7 @@ async fn the_longest_and_the_shortest_are_taken_and_count_characters() {
     let server = TestServer::start().await;
     let long = json!({
         "email": format!("{}@b.cd", "a".repeat(249)),
-        "username": "🐧".repeat(64),
+        "username": "é".repeat(64),
         "password": "🐧".repeat(128),
         "firstName": "é".repeat(100),
         "lastName": "🐧".repeat(100),
@@ -220,4 +235,48 @@ async fn of_fifty_sign_ups_at_once_with_one_email_one_is_taken() {
         refusal.refused(409, "conflict");
     }
     assert_eq!(users_stored(&server).await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sign_up_as_somebody_who_looks_like_another_is_a_conflict() {
+    let server = TestServer::start().await;
+    for name in ["ann", "\u{441}\u{43e}\u{440}", "Paul", "E\u{301}mile"] {
+        post(&server, SIGN_UP, &json!({ "username": name, "password": PASSWORD })).await.ok(201);
+    }
+    // Full width, bold, Latin for Cyrillic, a capital I for an l, composed for decomposed.
+    let twins = ["ａｎｎ", "𝐚𝐧𝐧", "cop", "PauI", "Pau1", "\u{c9}mile", "ÉMILE"];
+    for name in twins {
+        let message =
+            post(&server, SIGN_UP, &json!({ "username": name, "password": PASSWORD })).await.refused(409, "conflict");
+        assert_eq!(message, "username is taken", "{name}");
+    }
+    let user = server.user("Other").await;
+    for name in twins {
+        let change = with_token(&server, "PATCH", ME, &user.token, json!({ "username": name })).await;
+        assert_eq!(change.refused(409, "conflict"), "username is taken", "{name}");
+    }
+    // One signs in however one types it, and is called by the normal form.
+    let login = post(&server, LOGIN, &json!({ "username": "e\u{301}MILE", "password": PASSWORD })).await.ok(200);
+    assert_eq!(login["username"], "\u{c9}mile");
+}
+
+/// Names of before the rules: both sign in as they did, and nobody else gets either.
+#[tokio::test(flavor = "multi_thread")]
+async fn migrate_fills_in_what_usernames_are_compared_by() {
+    let server = TestServer::start().await;
+    for name in ["ann", "other"] {
+        post(&server, SIGN_UP, &json!({ "username": name, "password": PASSWORD })).await.ok(201);
+    }
+    let before = "alter table users drop constraint usernames_have_a_key;
+                  update users set username_key = null, username_look = null;
+                  update users set username = '\u{430}nn' where id = 2";
+    sqlx::raw_sql(before).execute(&mut server.sql().await).await.expect("the rows are as they were");
+    for _ in 0..2 {
+        server.server.app().db.migrate().await.expect("it fills in");
+    }
+    for (name, id) in [("Ann", 1), ("\u{430}nn", 2)] {
+        let login = post(&server, LOGIN, &json!({ "username": name, "password": PASSWORD })).await.ok(200);
+        assert_eq!(login["id"], id, "{name}");
+    }
+    post(&server, SIGN_UP, &json!({ "username": "ANN", "password": PASSWORD })).await.refused(409, "conflict");
 }

@@ -167,7 +167,7 @@ impl TestServer {
 /// First names in tests are unique in their server, and may hold what a username may not.
 fn username(first_name: &str) -> hark::model::Username {
     let config = Cli::parse_from(["hark"]).config;
-    let clean: String = first_name.chars().filter(|c| c.is_alphanumeric()).collect();
+    let clean: String = first_name.chars().filter(char::is_ascii_alphanumeric).collect();
     let unique = format!("{clean}{:x}", rand::random::<u32>());
     hark::model::Username::parse(unique, &config.limits).expect("letters and digits")
 }

@@ -1,0 +1,278 @@
+//! What people and groups are called: usernames, of which no two may look the same, and the names that
+//! are only shown. By the rules of Unicode Technical Standard 39.
+
+use unicode_normalization::UnicodeNormalization as _;
+use unicode_normalization::char::is_combining_mark;
+use unicode_security::{GeneralSecurityProfile as _, RestrictionLevel, RestrictionLevelDetection as _, skeleton};
+
+use super::Refusal;
+use super::texts::chars_within;
+use crate::config::Limits;
+
+/// Most characters of a username.
+const MAX_USERNAME_CHARS: usize = 64;
+/// Most marks above and below one letter; no language needs more.
+const MAX_MARKS: usize = 4;
+
+/// A name to sign in with: 1 to 64 characters, no space and no @. ASCII, or letters, marks and digits of
+/// one script, or of those that Chinese, Japanese and Korean are written in together with Latin.
+/// Normalised (NFKC): full-width letters and other variants are the letters that they stand for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Username(String);
+
+impl Username {
+    /// # Errors
+    /// Empty, over 64 characters, with a space, a control character or an @, or made of what looks like
+    /// something else: characters that cannot be seen, symbols, letters of several scripts.
+    pub fn parse(text: String, _: &Limits) -> Result<Self, Refusal> {
+        chars_within(&text, 1, MAX_USERNAME_CHARS)?;
+        let name: String = text.nfkc().collect();
+        if [&text, &name].iter().any(|name| name.chars().any(|c| c.is_whitespace() || c.is_control() || c == '@')) {
+            return Err("must not contain spaces or @".into());
+        }
+        chars_within(&name, 1, MAX_USERNAME_CHARS)?;
+        if text.chars().chain(name.chars()).any(is_invisible) {
+            return Err("must not contain characters that cannot be seen".into());
+        }
+        // Marks of ASCII say nothing about a script, and old names have them.
+        let letters: String = name.chars().filter(|c| !c.is_ascii() || c.is_ascii_alphanumeric()).collect();
+        if letters.chars().any(|c| !c.identifier_allowed()) {
+            return Err("must be made of letters, digits and marks of ASCII".into());
+        }
+        if !letters.as_str().check_restriction_level(RestrictionLevel::HighlyRestrictive) {
+            return Err("must not mix letters of several scripts".into());
+        }
+        if has_odd_marks(&name) {
+            return Err("must not have marks without a letter, or more than a letter has in any language".into());
+        }
+        Ok(Self(name))
+    }
+
+    /// The name, normalised.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// What is the same of two names that differ in letter case alone, or look the same in lower case.
+    #[must_use]
+    pub fn key(&self) -> String {
+        username_key(&self.0)
+    }
+
+    /// What is the same of two names that look the same as they are shown.
+    #[must_use]
+    pub fn look(&self) -> String {
+        username_look(&self.0)
+    }
+}
+
+/// A username as somebody types it to sign in: whoever signed up before today's rules has one that they
+/// would refuse.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct TypedUsername(String);
+
+impl TypedUsername {
+    /// # Errors
+    /// Empty, over 64 characters, or with a space, a control character or an @.
+    pub fn parse(text: String, _: &Limits) -> Result<Self, Refusal> {
+        chars_within(&text, 1, MAX_USERNAME_CHARS)?;
+        if text.chars().any(|c| c.is_whitespace() || c.is_control() || c == '@') {
+            return Err("must not contain spaces or @".into());
+        }
+        Ok(Self(text))
+    }
+
+    /// The name as it was typed.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// See [`Username::key`]; of any text, as names of before the rules are too.
+#[must_use]
+pub fn username_key(text: &str) -> String {
+    let lower: String = text.nfkc().flat_map(char::to_lowercase).map(|c| if c == 'ς' { 'σ' } else { c }).collect();
+    // A dot above a letter that has one is not seen; lower case writes the Turkish İ with it.
+    let mut key = String::with_capacity(lower.len());
+    for c in lower.nfd() {
+        if c != '\u{307}' || !key.ends_with(['i', 'j']) {
+            key.push(c);
+        }
+    }
+    skeleton(&key).collect()
+}
+
+/// See [`Username::look`].
+#[must_use]
+pub fn username_look(text: &str) -> String {
+    let name: String = text.nfkc().collect();
+    skeleton(&name).collect()
+}
+
+/// More marks in a row than any language has, the same one twice, or one without a letter before it.
+fn has_odd_marks(name: &str) -> bool {
+    let mut marks: Vec<char> = Vec::new();
+    let mut has_letter = false;
+    for c in name.nfd() {
+        if !is_combining_mark(c) {
+            (has_letter, marks) = (true, Vec::new());
+        } else if !has_letter || marks.len() == MAX_MARKS || marks.last() == Some(&c) {
+            return true;
+        } else {
+            marks.push(c);
+        }
+    }
+    false
+}
+
+/// Shown as nothing at all, or only changes how others are shown. (UTS 39 takes the former away.)
+pub(super) fn is_invisible(c: char) -> bool {
+    skeleton(c.encode_utf8(&mut [0; 4])).next().is_none() || is_bidi_control(c) || c == '\u{2800}'
+}
+
+/// Embeddings, overrides and isolates: they reorder what is shown, to the end of the line and beyond the name.
+fn is_bidi_control(c: char) -> bool {
+    matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// Whether a name that is only shown may be: it is stored as it was sent, whatever its script.
+///
+/// # Errors
+/// With control characters, or such that reorder the text around it, or with nothing to be seen.
+pub(super) fn can_be_shown(name: &str) -> Result<(), Refusal> {
+    if name.chars().any(|c| c.is_control() || is_bidi_control(c)) {
+        return Err("must not contain control characters".into());
+    }
+    if name.chars().all(|c| c.is_whitespace() || is_combining_mark(c) || is_invisible(c)) {
+        return Err("must have something that can be seen".into());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::config::Cli;
+
+    fn parse(text: &str) -> Result<Username, Refusal> {
+        Username::parse(text.to_owned(), &Cli::parse_from(["hark"]).config.limits)
+    }
+
+    fn named(text: &str) -> Username {
+        parse(text).unwrap_or_else(|refusal| panic!("{text}: {refusal}"))
+    }
+
+    #[test]
+    fn username_of_any_script_is_taken() {
+        for name in [
+            "ann",
+            "Patrick0",
+            "o'hara",
+            "a.b-c_d+e",
+            "!#$%",
+            "Émile",
+            "Пётр",
+            "Ελένη",
+            "田中太郎",
+            "さくら",
+            "タロウ",
+            "김철수",
+            "محمد",
+            "שרה",
+            "प्रिया",
+            "สมชาย",
+            "Nguyễn",
+            "ann田中",
+            "Ğülşah",
+            "İpek",
+            "ქეთევანი",
+            "Արամ",
+            "አበበ",
+        ] {
+            assert_eq!(named(name).as_str(), name.nfkc().collect::<String>());
+        }
+    }
+
+    #[test]
+    fn username_that_looks_like_another_has_the_same_key() {
+        let pairs = [
+            ("ann", "ANN"),
+            ("ann", "ａｎｎ"),
+            ("ann", "𝐚𝐧𝐧"),
+            ("Émile", "E\u{301}mile"),
+            ("οδος", "ΟΔΟΣ"),
+            ("сор", "cop"),
+            ("ipek", "İpek"),
+            ("kim", "\u{212a}im"),
+            ("scope", "ѕсоре"),
+        ];
+        for (one, other) in pairs {
+            assert_eq!(named(one).key(), named(other).key(), "{one} {other}");
+        }
+        assert_eq!(named("paul").look(), named("pauI").look());
+        assert_ne!(named("paul").key(), named("ann").key());
+        assert_ne!(named("ian").look(), named("lan").look());
+    }
+
+    #[test]
+    fn username_that_is_made_to_deceive_is_refused() {
+        for name in [
+            "ann\u{200b}",
+            "a\u{200d}nn",
+            "\u{202e}nna",
+            "ann\u{2069}",
+            "\u{3164}",
+            "ann\u{3164}",
+            "a\u{ad}nn",
+            "\u{feff}ann",
+            "аnn",
+            "pаypal",
+            "аnnа1x\u{3b1}",
+            "a\u{301}\u{301}nn",
+            "\u{301}ann",
+            "ann\u{fe0f}",
+            "\u{2800}",
+            "\u{e0061}nn",
+            "a\u{30a}\u{301}\u{302}\u{303}\u{304}",
+            "ann＠b",
+            "ann\u{3000}b",
+            "🐧",
+        ] {
+            assert!(parse(name).is_err(), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn can_be_shown_asks_for_something_to_be_seen() {
+        for name in ["Ann", " padded ", "🐧 Пётр 中文", "👨‍👩‍👧", "O'Hara", "می‌خواهم", "1"]
+        {
+            assert!(can_be_shown(name).is_ok(), "{name}");
+        }
+        for name in ["\u{3164}", " \u{200b} ", "\u{2800}", "\u{301}", "a\u{202e}b", "a\nb", "\u{2066}a", "\u{ad}"] {
+            assert!(can_be_shown(name).is_err(), "{name:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn username_is_the_same_after_it_was_normalised(text in "\\PC{1,20}") {
+            if let Ok(name) = parse(&text) {
+                prop_assert_eq!(parse(name.as_str()).expect("a name that was taken"), name.clone());
+                prop_assert_eq!(username_key(&text), name.key());
+                prop_assert_eq!(username_look(&text), name.look());
+                prop_assert!(!name.key().is_empty() && !name.look().is_empty());
+            }
+        }
+
+        #[test]
+        fn username_of_ascii_is_taken_as_it_always_was(text in "[!-?A-~]{1,64}") {
+            let name = named(&text);
+            prop_assert_eq!(name.as_str(), text);
+        }
+    }
+}
