@@ -196,17 +196,17 @@ async fn fold_case_pairs_the_letters_of_all_scripts_whatever_the_locale() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn people_whom_only_case_told_apart_stop_the_migration_with_their_names() {
+async fn addresses_that_only_case_tells_apart_stop_the_migration_which_names_them() {
     let database = with_c_locale().await;
     let mut sql = database::connect(&database).await;
     hark::MIGRATOR.run_to(20_261_120_000_012, &mut sql).await.expect("the migrations before it apply");
-    let twins = "insert into users (username, password_hash) values ('Ärger', ''), ('ärger', ''), ('bob', '')";
+    let twins = "insert into users (email, password_hash) values ('Ärger@x', ''), ('ärger@x', ''), ('bob@x', '')";
     sqlx::query(twins).execute(&mut sql).await.expect("three people");
     let url = database::url(&database);
     let run = hark(&["migrate"], &[("DATABASE_URL", &url)]).await;
-    assert_refused(&run, 1, "Ärger (ids 1, 2)");
+    assert_refused(&run, 1, "Ärger@x (ids 1, 2)");
     assert!(!run.stderr.contains("bob"), "{}", run.stderr);
-    sqlx::query("update users set username = 'another' where id = 2").execute(&mut sql).await.expect("a name");
+    sqlx::query("update users set email = 'another@x' where id = 2").execute(&mut sql).await.expect("an address");
     let run = hark(&["migrate"], &[("DATABASE_URL", &url)]).await;
     assert!(run.status.success(), "{}", run.stderr);
 }

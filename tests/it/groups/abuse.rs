@@ -210,7 +210,7 @@ async fn a_user_in_twenty_thousand_groups_is_answered() {
 async fn put_crowd(server: &TestServer, number: i32) -> Vec<i64> {
     let rows = sqlx::query(
         "with people as (
-             insert into users (username, password_hash) select 'crowd' || n, 'none' from generate_series(1, $1) n returning id
+             insert into users (email, password_hash) select 'crowd' || n || '@example.org', 'none' from generate_series(1, $1) n returning id
          ), places as (
              insert into members (conversation_id, user_id, kind)
              select g.id, p.id, 'group' from people p cross join unnest($2::bigint[]) g (id)
