@@ -77,7 +77,7 @@ pub(crate) struct Watch {
 #[derive(Debug, Args)]
 pub(crate) struct Load {
     /// Seconds of load in a round; mixed rounds take four times that, scenarios as long as they take
-    #[arg(long, default_value_t = 18, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    #[arg(long, default_value_t = 15, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub(crate) seconds: u64,
     /// What all choices come from; left out, a new one
     #[arg(long, value_name = "N")]
