@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use crate::support::Process;
 
 /// Longest wait for one run.
-const RUNS_WITHIN: Duration = Duration::from_mins(2);
+const RUNS_WITHIN: Duration = Duration::from_mins(4);
 /// Where libfaketime is, where it is.
 const FAKETIME: [&str; 3] = [
     "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1",
@@ -122,6 +122,55 @@ async fn what_clients_do_loses_nothing_and_delays_nobody() {
         run.held("a slow or hostile client delays nobody");
         run.held("the server's memory stays bounded");
     }
+}
+
+/// One after the other: each has several PostgreSQL of its own.
+#[tokio::test]
+async fn a_restore_leaves_nothing_of_the_lost_history_behind() {
+    for (fault, rounds) in [("restore-dump", 3), ("restore-folder", 2), ("promote-standby", 1)] {
+        let run = Run::with(fault, &[]).await;
+        assert!(run.holds, "{}", run.text);
+        assert!(run.text.contains(&format!(" {rounds} × {fault}\n")), "{fault} was not made: {}", run.text);
+        for rule in [
+            "no acknowledged message is lost",
+            "seq has no gap, and all members see one order",
+            "after a restore no cursor hides what is new",
+            "who was removed before a message gets it never",
+            "who was never added to a group gets nothing of it",
+            "search finds what was acknowledged",
+        ] {
+            run.held(rule);
+        }
+        run.held("a token of a lost history opens nothing");
+    }
+}
+
+#[tokio::test]
+async fn a_database_that_was_read_only_for_a_moment_is_written_to_again() {
+    let run = Run::with("read-only", &[]).await;
+    run.survived("read-only");
+    run.held("while PostgreSQL is away nothing is acknowledged, and /readyz says so");
+    run.held("nobody is disconnected because of PostgreSQL, and work goes on by itself");
+}
+
+#[tokio::test]
+async fn pgbouncer_is_gone_through_or_refused_or_said_not_to_be_there() {
+    let run = Run::with("pgbouncer", &[]).await;
+    if run.is_not_made("pgbouncer", "PgBouncer is not installed") {
+        assert!(run.holds && !run.text.contains(" × pgbouncer"), "it is not counted: {}", run.text);
+        return;
+    }
+    run.survived("pgbouncer");
+    run.held("what cannot work is refused at the start, with a sentence");
+}
+
+#[tokio::test]
+async fn one_person_who_floods_the_server_keeps_nobody_else_waiting() {
+    let run = Run::with("abuse", &[]).await;
+    run.survived("abuse");
+    run.held("a slow or hostile client delays nobody");
+    run.held("the abuse of one person refuses nobody else");
+    run.held("the server's memory stays bounded");
 }
 
 #[tokio::test(flavor = "multi_thread")]
