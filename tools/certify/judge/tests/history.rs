@@ -7,7 +7,7 @@ use serde_json::json;
 use super::model::{Act, GROUP, Model, frame_of, item};
 use super::{act, violated};
 use crate::certify::judge::judge;
-use crate::certify::record::{Entry, Place, Seen};
+use crate::certify::record::{Change, Entry, Message, Place, Seen};
 
 /// Changes a record; None where it has no place for that.
 type Plant = fn(&mut Vec<Entry>) -> Option<()>;
@@ -29,7 +29,14 @@ const DEFECTS: &[(&str, &str, Plant)] = &[
             Seen::Request { frame, .. } if frame.get().contains("messageInGroup") => Some(frame.get().to_owned()),
             _ => None,
         })?;
-        each_history(entries, |rows| rows.retain(|row| !before.contains(&row.content)))
+        let mut is_planted = None;
+        for entry in entries {
+            if let Seen::History { rows, .. } = &mut entry.seen {
+                rows.retain(|row| !before.contains(&row.content));
+                is_planted = Some(());
+            }
+        }
+        is_planted
     }),
     ("a cursor of the lost history that hides what is new", HIDDEN, |entries| {
         let synced = entries.iter_mut().rev().find_map(|entry| match &mut entry.seen {
@@ -68,7 +75,7 @@ const DEFECTS: &[(&str, &str, Plant)] = &[
             Seen::Synced { user: 3, changes, .. } => Some(changes),
             _ => None,
         })?;
-        changes.push(crate::certify::record::Change::Message(Place::Group(GROUP), stored));
+        changes.push(Change::Message(Place::Group(GROUP), stored));
         Some(())
     }),
     ("a session of the lost history over HTTP", TOKENS, |entries| show_token(entries, true, "victim")),
@@ -85,17 +92,8 @@ const DEFECTS: &[(&str, &str, Plant)] = &[
     }),
 ];
 
-fn each_history(entries: &mut [Entry], change: impl Fn(&mut Vec<crate::certify::record::Message>)) -> Option<()> {
-    for entry in entries {
-        if let Seen::History { rows, .. } = &mut entry.seen {
-            change(rows);
-        }
-    }
-    Some(())
-}
-
 /// The newest message of the group.
-fn newest(entries: &[Entry]) -> Option<crate::certify::record::Message> {
+fn newest(entries: &[Entry]) -> Option<Message> {
     entries.iter().find_map(|entry| match &entry.seen {
         Seen::History { place: Place::Group(_), rows, .. } => rows.last().cloned(),
         _ => None,
