@@ -24,6 +24,7 @@ impl Username {
     /// # Errors
     /// Empty, over 64 characters, with a space, a control character or an @, or made of what looks like
     /// something else: characters that cannot be seen, symbols, letters of several scripts.
+    #[expect(clippy::needless_pass_by_value, reason = "every text is parsed alike, and most of them keep it")]
     pub fn parse(text: String, _: &Limits) -> Result<Self, Refusal> {
         chars_within(&text, 1, MAX_USERNAME_CHARS)?;
         let name: String = text.nfkc().collect();

@@ -124,7 +124,9 @@ impl Deferred {
                     waiting.alone |= alone;
                     waiting.put_off();
                     self.jobs += jobs.len();
-                    jobs.into_iter().rev().for_each(|job| waiting.jobs.push_front(job));
+                    for job in jobs.into_iter().rev() {
+                        waiting.jobs.push_front(job);
+                    }
                     if is_new {
                         self.order.push_back(key);
                     } else if waiting.since.elapsed() > LOCK_TIMEOUT {
@@ -139,7 +141,9 @@ impl Deferred {
         let jobs =
             self.conversations.get_mut(&key).map(|waiting| std::mem::take(&mut waiting.jobs)).unwrap_or_default();
         self.jobs -= jobs.len();
-        jobs.into_iter().for_each(|job| job.refuse(&Error::overloaded()));
+        for job in jobs {
+            job.refuse(&Error::overloaded());
+        }
         self.remove(key);
     }
 

@@ -85,7 +85,9 @@ impl Lane {
     /// Writes to one conversation, and waits for its lock.
     async fn write_patiently(self, conversation: ConversationKey, batch: Vec<Job>) -> ConversationKey {
         let unwritten = self.write(&mut Kept::default(), batch, Waits::ForItsConversation).await;
-        unwritten.jobs.into_iter().for_each(|job| job.refuse(&Error::overloaded()));
+        for job in unwritten.jobs {
+            job.refuse(&Error::overloaded());
+        }
         conversation
     }
 
