@@ -85,7 +85,7 @@ fn the_image_is_built_of_all_that_a_build_reads_and_of_nothing_else() {
     // What is taken into the binary from beside the sources.
     let page = read("src/http/page.rs");
     assert!(page.contains("../web/") && sources.contains("web"), "{page}");
-    assert!(read("src/store/mod.rs").contains("sqlx::migrate!()") && sources.contains("migrations"));
+    assert!(read("src/store/migrations.rs").contains("sqlx::migrate!()") && sources.contains("migrations"));
 }
 
 #[test]

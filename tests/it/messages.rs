@@ -275,7 +275,7 @@ async fn a_new_name_shows_at_once_everywhere() {
         .send()
         .await
         .expect("an answer");
-    assert_eq!(renamed.status(), 200);
+    assert_eq!(renamed.status(), 201);
     sender.call("privateMessage", json!({ "receiverId": b.id, "content": "two" })).await;
     assert_eq!(receiver.push().await["params"]["senderName"], "After");
     let history = receiver.call("getlatestMessageDialog", json!({ "receiverId": a.id })).await;

@@ -392,6 +392,8 @@ async fn a_cursor_is_short_whatever_else_is_under_way() {
     let other = |nth| format!("begin; select pg_current_xact_id(); prepare transaction 'other {nth}';");
     let others: Vec<String> = (0..800).map(other).collect();
     sqlx::raw_sql(sqlx::AssertSqlSafe(others.join("\n"))).execute(&mut sql).await.expect("they are under way");
+    // A snapshot ends behind the last transaction that has ended, and lists those before it.
+    sqlx::raw_sql("select pg_current_xact_id()").execute(&mut sql).await.expect("one that has ended");
     let (mut ann, mut bob) = (before.server.connect(&before.ann).await, before.server.connect(&before.bob).await);
     let now = cursor(&mut bob).await;
     ann.say(&json!({ "receiverId": before.bob.id }), "one").await;
