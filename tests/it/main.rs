@@ -31,6 +31,7 @@ mod http_conventions;
 mod http_conversations;
 mod load;
 mod messages;
+mod migrations;
 mod model;
 mod nodes;
 mod notifications;
