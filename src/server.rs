@@ -123,7 +123,7 @@ impl Server {
         let pool = BytePool::new(limits.request_memory_bytes, metrics.request_memory());
         let hub = Hub::new(metrics.clone(), limits.max_sockets_per_user, limits.outbox_bytes, Arc::clone(&pool));
         let delivery = Delivery::new(hub);
-        db.watch(Box::new(history::Watched::new(&delivery)));
+        history::watch(&db, &delivery);
         let bus = if config.bus {
             let place = bus::Place::take(&delivery, &db, database).await;
             Some(place.map_err(|error| StartError::Database(error.causes()))?)

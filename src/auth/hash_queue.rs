@@ -2,11 +2,12 @@
 //! holds up its senders first.
 //!
 //! Who has signed in to the account from the same network before goes first, but for every fourth turn,
-//! which is for the others: anybody can make accounts of their own. Among both, fewer attempts of a network in the last minutes go before more, and the newest before the
-//! oldest: under a flood the oldest have given up by the time that it would be their turn. So four
-//! hundred addresses that keep trying stand behind each other, and somebody from anywhere else goes next.
-//! It does not help who signs in for the first time against more fresh networks a second than there are
-//! hashes a second; those who are told to come back hear so at once.
+//! which is for the others: anybody can make accounts of their own. Among both, fewer attempts of a network
+//! in the last minutes go before more, and the newest before the oldest: under a flood the oldest have given
+//! up by the time that it would be their turn. So four hundred addresses that keep trying stand behind each
+//! other, and somebody from anywhere else goes next. It does not help who signs in for the first time against
+//! more fresh networks a second than there are hashes a second; those who are told to come back hear so at
+//! once.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};

@@ -28,16 +28,21 @@ const QUARANTINE: Duration = ACQUIRE_TIMEOUT.saturating_add(Duration::from_secs(
 /// A connection that finds another life once more, after the node has drawn an epoch for it, is tried so often.
 const MAX_LOOKS: u32 = 3;
 
-/// The open sockets of this node, as far as the database decides about them.
-pub trait Sockets: Send + Sync {
-    /// Their sessions.
-    fn sessions(&self) -> Vec<SessionKey>;
-    /// Closes those of sessions that have ended.
-    fn close_ended(&self, ended: &HashSet<SessionKey>);
-    /// Forgets what is known of conversations by their numbers.
-    fn forget_places(&self);
-    /// Closes all of them; their clients may come back.
-    fn close_all(&self);
+/// What a node has to do where the database lives anew.
+#[derive(Debug)]
+pub struct Renewal {
+    /// Of the sessions that have open sockets, those that are not there.
+    pub ended_sessions: HashSet<SessionKey>,
+    /// Whether it is on another history, in which everybody may be somebody else.
+    pub is_other_history: bool,
+}
+
+/// What of a node hears of a renewal.
+struct Watcher {
+    /// The sessions that have open sockets.
+    open_sessions: Box<dyn Fn() -> Vec<SessionKey> + Send + Sync>,
+    /// Called when no connection leads to the earlier life.
+    on_renewal: Box<dyn Fn(&Renewal) + Send + Sync>,
 }
 
 /// What this node knows of the history that it is on.
@@ -49,7 +54,7 @@ pub(super) struct Epochs {
     /// One at a time finds out that the database lives anew.
     turn: tokio::sync::Mutex<()>,
     member_lists: MemberLists,
-    sockets: OnceLock<Box<dyn Sockets>>,
+    watcher: OnceLock<Watcher>,
 }
 
 #[derive(Clone, Debug)]
@@ -77,7 +82,7 @@ struct Life {
 impl Epochs {
     pub(super) fn new(options: PgConnectOptions, member_lists: MemberLists) -> Self {
         let turn = tokio::sync::Mutex::default();
-        Self { options, known: Mutex::default(), turn, member_lists, sockets: OnceLock::new() }
+        Self { options, known: Mutex::default(), turn, member_lists, watcher: OnceLock::new() }
     }
 
     /// Draws the first epoch of this node. From now on every connection is looked at.
@@ -85,9 +90,14 @@ impl Epochs {
         self.renew().await
     }
 
-    /// Has these sockets hear of it; only the first call counts.
-    pub(super) fn watch(&self, sockets: Box<dyn Sockets>) {
-        let _ = self.sockets.set(sockets);
+    /// Has these hear of every renewal; only the first call counts.
+    pub(super) fn watch(
+        &self,
+        open_sessions: impl Fn() -> Vec<SessionKey> + Send + Sync + 'static,
+        on_renewal: impl Fn(&Renewal) + Send + Sync + 'static,
+    ) {
+        let watcher = Watcher { open_sessions: Box::new(open_sessions), on_renewal: Box::new(on_renewal) };
+        let _ = self.watcher.set(watcher);
     }
 
     /// Another number whenever the database lives anew.
@@ -146,29 +156,25 @@ impl Epochs {
         draw(&mut connection).await?;
         // With the clock that it has now.
         let life = life(&mut connection).await?;
-        let is_other = before.as_ref().is_some_and(|before| before.life.is_lost_in(&life));
-        let sockets = self.sockets.get();
-        let open = sockets.map(|sockets| sockets.sessions()).unwrap_or_default();
-        let ended = sessions::ended_on(&mut connection, &open).await?;
+        let is_other_history = before.as_ref().is_some_and(|before| before.life.is_lost_in(&life));
+        let watcher = self.watcher.get();
+        let open_sessions = watcher.map(|watcher| (watcher.open_sessions)()).unwrap_or_default();
+        let ended_sessions = sessions::ended_on(&mut connection, &open_sessions).await?;
         let now = Instant::now();
         let known = Known {
             life,
             since: before.as_ref().map(|_| now),
-            quarantined_until: is_other.then(|| now + QUARANTINE),
+            quarantined_until: is_other_history.then(|| now + QUARANTINE),
             lives: before.as_ref().map_or(0, |before| before.lives) + 1,
-            histories: before.as_ref().map_or(0, |before| before.histories) + u64::from(is_other),
+            histories: before.as_ref().map_or(0, |before| before.histories) + u64::from(is_other_history),
         };
         // At once, and first what keeps everybody from the database.
         *self.known.lock() = Some(known);
         self.member_lists.clear();
-        if let Some(sockets) = sockets {
-            sockets.close_ended(&ended);
-            sockets.forget_places();
-            if is_other {
-                sockets.close_all();
-            }
+        if let Some(watcher) = watcher {
+            (watcher.on_renewal)(&Renewal { ended_sessions, is_other_history });
         }
-        match (&before, is_other) {
+        match (&before, is_other_history) {
             (None, _) => {}
             (Some(_), false) => tracing::info!("PostgreSQL was restarted; the node has drawn an epoch"),
             (Some(_), true) => tracing::warn!(

@@ -42,11 +42,12 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{PgConnection, PgPool};
 
 use self::availability::is_unavailable;
-use self::epochs::{Epochs, Sockets};
+use self::epochs::{Epochs, Renewal};
 use self::fair_queue::FairQueue;
 pub use self::migrations::MIGRATOR;
 use crate::config::Secret;
 use crate::error::Error;
+use crate::model::SessionKey;
 
 /// Where the database is.
 #[derive(Clone, Debug)]
@@ -190,9 +191,13 @@ impl Db {
         Ok(self.epochs.begin().await?)
     }
 
-    /// Has these sockets hear of a restart or a restore.
-    pub fn watch(&self, sockets: Box<dyn Sockets>) {
-        self.epochs.watch(sockets);
+    /// Has `on_renewal` called after every restart or restore, with those of the open sessions that are not there.
+    pub fn watch(
+        &self,
+        open_sessions: impl Fn() -> Vec<SessionKey> + Send + Sync + 'static,
+        on_renewal: impl Fn(&Renewal) + Send + Sync + 'static,
+    ) {
+        self.epochs.watch(open_sessions, on_renewal);
     }
 
     /// Looks whether the database is the one that it was, and goes on as it did. To be called every so often:
