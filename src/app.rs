@@ -12,7 +12,7 @@ use crate::delivery::byte_pool::BytePool;
 use crate::delivery::pace::Pace;
 use crate::error::Error;
 use crate::model::{SessionKey, UserId};
-use crate::store::fair_queue::FairQueue;
+use crate::store::fair_queue::{FairQueue, Turn};
 use crate::store::writer::Writer;
 use crate::store::{Db, sessions};
 use crate::telemetry::Metrics;
@@ -84,6 +84,16 @@ impl App {
         let me = self.check_session(&claims).await?;
         self.user_requests.count(me.user)?;
         Ok(me)
+    }
+
+    /// Waits for a turn of somebody who has asked in this history of the database, see [`Db::history`].
+    ///
+    /// # Errors
+    /// `overloaded` where that takes too long, or the database was restored meanwhile.
+    pub async fn turn(&self, user: UserId, history: u64) -> Result<Turn, Error> {
+        let turn = self.requests.turn(user).await?;
+        self.db.check_history(history)?;
+        Ok(turn)
     }
 
     /// Whether the session that a token names is open.

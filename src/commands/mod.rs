@@ -180,6 +180,8 @@ pub struct Context {
     pub user: UserId,
     /// Over which socket.
     pub socket: SocketId,
+    /// In which history of the database, see [`Db::history`](crate::store::Db::history).
+    pub history: u64,
     /// Where the lists that they page through go on.
     pub pages: Arc<Pages>,
 }
@@ -188,7 +190,8 @@ impl Context {
     /// Of a request over HTTP.
     #[must_use]
     pub fn without_socket(app: Arc<App>, user: UserId) -> Self {
-        Self { app, user, socket: SocketId::NONE, pages: Arc::default() }
+        let history = app.db.history();
+        Self { app, user, socket: SocketId::NONE, history, pages: Arc::default() }
     }
 
     /// Who causes what comes of this.
@@ -249,7 +252,7 @@ impl Command {
         }
         async move {
             // Nobody takes all connections to the database with slow requests over many sockets.
-            let _turn = context.app.requests.turn(context.user).await?;
+            let _turn = context.app.turn(context.user, context.history).await?;
             self.begin(context, socket).await
         }
         .boxed()

@@ -52,10 +52,11 @@ impl<T: FromRequest<Error = HttpError, Future: 'static>> FromRequest for Asked<T
         let (me, asked) = (SignedIn::from_request(request, payload), T::from_request(request, payload));
         let (app, request) = (app(request), request.clone());
         Box::pin(async move {
+            let history = app.db.history();
             let SignedIn(me) = me.await?;
             let asked = asked.await?;
             // Behind the body, which may take its time; the turn ends with the request.
-            let turn = app.requests.turn(me.user).await?;
+            let turn = app.turn(me.user, history).await?;
             request.extensions_mut().insert(turn);
             Ok(Self(me, asked))
         })

@@ -160,14 +160,7 @@ impl Epochs {
         let watcher = self.watcher.get();
         let open_sessions = watcher.map(|watcher| (watcher.open_sessions)()).unwrap_or_default();
         let ended_sessions = sessions::ended_on(&mut connection, &open_sessions).await?;
-        let now = Instant::now();
-        let known = Known {
-            life,
-            since: before.as_ref().map(|_| now),
-            quarantined_until: is_other_history.then(|| now + QUARANTINE),
-            lives: before.as_ref().map_or(0, |before| before.lives) + 1,
-            histories: before.as_ref().map_or(0, |before| before.histories) + u64::from(is_other_history),
-        };
+        let known = Known::next(before.as_ref(), life, Instant::now());
         // At once, and first what keeps everybody from the database.
         *self.known.lock() = Some(known);
         self.member_lists.clear();
@@ -187,6 +180,23 @@ impl Epochs {
     fn note(&self, life: &Life) {
         if let Some(known) = self.known.lock().as_mut().filter(|known| known.life.history == life.history) {
             known.life.flushed = known.life.flushed.max(life.flushed);
+        }
+    }
+}
+
+impl Known {
+    /// What is known once the database was found in this life.
+    fn next(before: Option<&Self>, life: Life, now: Instant) -> Self {
+        let is_other = before.is_some_and(|before| before.life.is_lost_in(&life));
+        // A restart amid a quarantine does not end it.
+        let quarantined_until =
+            if is_other { Some(now + QUARANTINE) } else { before.and_then(|before| before.quarantined_until) };
+        Self {
+            life,
+            since: before.map(|_| now),
+            quarantined_until,
+            lives: before.map_or(0, |before| before.lives) + 1,
+            histories: before.map_or(0, |before| before.histories) + u64::from(is_other),
         }
     }
 }
@@ -276,5 +286,16 @@ mod tests {
         for other in [life("a", 1, 99), life("a", 2, 99), life("b", 1, 101)] {
             assert!(!before.goes_on_in(&other) && before.is_lost_in(&other));
         }
+    }
+
+    #[test]
+    fn a_restart_does_not_end_the_quarantine_of_another_history() {
+        let now = Instant::now();
+        let first = Known::next(None, life("a", 1, 100), now);
+        assert_eq!((first.quarantined_until, first.histories), (None, 0));
+        let other = Known::next(Some(&first), life("b", 1, 100), now);
+        assert_eq!((other.quarantined_until, other.histories), (Some(now + QUARANTINE), 1));
+        let restarted = Known::next(Some(&other), life("b", 2, 101), now + Duration::from_secs(1));
+        assert_eq!((restarted.quarantined_until, restarted.histories), (Some(now + QUARANTINE), 1));
     }
 }

@@ -210,6 +210,25 @@ impl Db {
         Ok(self.epochs.look_at(&mut connection).await?)
     }
 
+    /// Another number whenever the database is on another history, in which somebody else may have the numbers of
+    /// whoever asked before.
+    #[must_use]
+    pub fn history(&self) -> u64 {
+        self.epochs.histories()
+    }
+
+    /// That nobody else has the number of who has asked in this history and has waited since.
+    ///
+    /// # Errors
+    /// `overloaded` where the database is on another one by now.
+    pub fn check_history(&self, history: u64) -> Result<(), Error> {
+        if self.history() == history {
+            Ok(())
+        } else {
+            Err(Error::unavailable("the database was restored since this was asked"))
+        }
+    }
+
     /// Whether the database answers, and can be written to.
     ///
     /// # Errors

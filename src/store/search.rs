@@ -84,7 +84,9 @@ pub async fn page(
     if words.is_empty() || start.skipped > MOST_SKIPPED {
         return Ok(Page::EMPTY);
     }
+    let history = db.history();
     let _turn = db.searches.turn(asker).await?;
+    db.check_history(history)?;
     let mut search = Search {
         db,
         asker,

@@ -36,6 +36,8 @@ struct Connection {
     app: Arc<App>,
     socket: Arc<Socket>,
     pages: Arc<Pages>,
+    /// In which history of the database it was opened: in another one its user may be somebody else.
+    history: u64,
     in_flight: InFlight,
     rate: Rate,
     ping_at: Instant,
@@ -56,6 +58,7 @@ pub(super) async fn run(app: Arc<App>, registration: Registration, mut stream: S
     let mut connection = Connection {
         socket: Arc::clone(registration.socket()),
         pages: Arc::default(),
+        history: app.db.history(),
         in_flight: InFlight::new(limits.max_in_flight),
         rate: Rate::new(limits),
         ping_at: Instant::now() + seconds(limits.ping_seconds),
@@ -221,6 +224,7 @@ impl Connection {
             app: Arc::clone(&self.app),
             user: self.socket.user,
             socket: self.socket.id,
+            history: self.history,
             pages: Arc::clone(&self.pages),
         };
         let outcome = command.apply(context, Arc::clone(&self.socket));

@@ -1,6 +1,8 @@
 //! A database that is put back to an earlier state, in whichever way, under a node that goes on running: what
 //! the lost future has handed out is worth nothing, and nobody gets what is not theirs.
 
+mod under_way;
+
 use hark::store::Address;
 use serde_json::{Value, json};
 use sqlx::Row as _;
