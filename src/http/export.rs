@@ -146,6 +146,9 @@ impl Writing {
     /// The next piece of the document. Whoever is signed out meanwhile gets no more of it.
     async fn write(&mut self) -> Result<Bytes, Error> {
         let (db, user) = (&self.app.db, self.me.user);
+        // A turn a piece: whoever reads many exports at once takes no more connections than with other requests,
+        // and who takes a piece slowly keeps nobody waiting.
+        let _turn = self.app.requests.turn(user).await?;
         if !sessions::is_open(db, self.me.session, user).await? {
             return Err(Error::unauthorized());
         }

@@ -1,5 +1,7 @@
 //! `GET /api/v1/users/me/export`: all of my data, nothing of others', and no faster than it is read.
 
+use futures_util::FutureExt as _;
+use hark::model::UserId;
 use serde_json::{Value, json};
 use sqlx::Row as _;
 
@@ -298,4 +300,24 @@ async fn an_export_breaks_off_where_its_session_ends() {
     assert!(bytes < 999 * 16_000, "{bytes} {error}");
     answer(server.http("GET", EXPORT).bearer_auth(&ann.token)).await.refused(401, "unauthorized");
     answer(server.http("GET", EXPORT)).await.refused(401, "unauthorized");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_export_takes_turns_with_the_other_requests_of_its_user() {
+    let server = TestServer::with(|config| config.limits.max_requests_at_once = 1).await;
+    let (ann, bob) = (server.user("Ann").await, server.user("Bob").await);
+    let requests = &server.server.app().requests;
+    let _turn = requests.turn(UserId(ann.id)).await.expect("the only turn");
+    // As many as may wait, so that the next one is told at once.
+    let mut waiting = Vec::new();
+    loop {
+        let mut turn = Box::pin(requests.turn(UserId(ann.id)));
+        if let Some(refused) = turn.as_mut().now_or_never() {
+            refused.expect_err("nobody has given a turn back");
+            break;
+        }
+        waiting.push(turn);
+    }
+    answer(server.http("GET", EXPORT).bearer_auth(&ann.token)).await.refused(503, "overloaded");
+    export(&server, &bob).await;
 }
