@@ -3,7 +3,7 @@
 use sqlx::PgConnection;
 
 use super::Db;
-use super::users::legacy_key;
+use super::users::{exact_key, legacy_key};
 use crate::error::Error;
 use crate::model::{username_key, username_look};
 
@@ -32,26 +32,29 @@ impl Db {
             }
             for row in rows {
                 let (key, look) = (username_key(&row.username), username_look(&row.username));
-                let filled = set(&mut connection, row.id, &key, Some(&look)).await;
-                match filled {
-                    Err(sqlx::Error::Database(error)) if error.is_unique_violation() => {
-                        set(&mut connection, row.id, &legacy_key(&row.username), None).await?;
-                    }
-                    filled => filled?,
+                let is_filled = set(&mut connection, row.id, &key, Some(&look)).await?
+                    || set(&mut connection, row.id, &legacy_key(&row.username), None).await?;
+                // Names that differ in case alone were two where the locale of the database did not know their letters.
+                if !is_filled && !set(&mut connection, row.id, &exact_key(&row.username), None).await? {
+                    return Err(Error::internal(format!("user {} has the username of another one", row.id)));
                 }
             }
         }
     }
 }
 
-async fn set(connection: &mut PgConnection, id: i64, key: &str, look: Option<&str>) -> Result<(), sqlx::Error> {
-    sqlx::query!(
+/// Fills in the key of a row that has none. False where it is somebody else's.
+async fn set(connection: &mut PgConnection, id: i64, key: &str, look: Option<&str>) -> Result<bool, sqlx::Error> {
+    let done = sqlx::query!(
         "update users set username_key = $2, username_look = $3 where id = $1 and username is not null and username_key is null",
         id,
         key,
         look
     )
     .execute(connection)
-    .await?;
-    Ok(())
+    .await;
+    match done {
+        Err(sqlx::Error::Database(error)) if error.is_unique_violation() => Ok(false),
+        done => done.map(|_| true),
+    }
 }

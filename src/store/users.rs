@@ -168,6 +168,11 @@ pub(super) fn legacy_key(name: &str) -> String {
     format!(" {}", name.to_lowercase())
 }
 
+/// The key of a name that has the same [`legacy_key`] as an older account's too.
+pub(super) fn exact_key(name: &str) -> String {
+    format!("  {name}")
+}
+
 /// What a sign-in is checked against.
 #[derive(Debug)]
 pub struct Credentials {
@@ -184,19 +189,21 @@ pub struct Credentials {
 /// # Errors
 /// Only where the database fails.
 pub async fn credentials(db: &Db, name: &SignInName) -> Result<Option<Credentials>, Error> {
-    let (email, keys) = match name {
-        SignInName::Email(email) => (Some(email.as_str()), Vec::new()),
-        SignInName::Username(name) => (None, vec![username_key(name.as_str()), legacy_key(name.as_str())]),
+    let (email, username) = match name {
+        SignInName::Email(email) => (Some(email.as_str()), None),
+        SignInName::Username(name) => (None, Some(name.as_str())),
     };
+    let keys: Vec<String> =
+        username.map(|name| [exact_key(name), legacy_key(name), username_key(name)]).into_iter().flatten().collect();
     let row = sqlx::query!(
         r#"select id, email, username, first_name, last_name, created_at, updated_at, password_hash as "password_hash!",
                   array(select distinct s.address from sessions s where s.user_id = users.id and s.address is not null)
                       as "session_addresses!"
            from users where deleted_at is null and (fold_case(email) = fold_case($1) or username_key = any($2))
-           order by username_key = $3 desc nulls last limit 1"#,
+           order by username = $3 desc nulls last, array_position($2, username_key) limit 1"#,
         email,
         &keys,
-        keys.get(1)
+        username
     )
     .fetch_optional(&db.pool)
     .await?;

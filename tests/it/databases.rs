@@ -210,3 +210,25 @@ async fn addresses_that_only_case_tells_apart_stop_the_migration_which_names_the
     let run = hark(&["migrate"], &[("DATABASE_URL", &url)]).await;
     assert!(run.status.success(), "{}", run.stderr);
 }
+
+/// Names of before the rules, which the locale of the database has told apart by case: each of them signs in as
+/// they are.
+#[tokio::test(flavor = "multi_thread")]
+async fn usernames_that_only_case_told_apart_stay_those_of_their_accounts() {
+    let database = with_c_locale().await;
+    let mut sql = database::connect(&database).await;
+    hark::MIGRATOR.run_to(20_261_120_000_012, &mut sql).await.expect("the migrations before the rules apply");
+    let names = ["ÄÖ", "äö", "Äö", "äÖ"];
+    let people = "insert into users (username, password_hash) select name, '' from unnest($1::text[]) name";
+    sqlx::query(people).bind(names).execute(&mut sql).await.expect("four people");
+    let server = TestServer::on(database, |config| config.migrate = true).await;
+    let other = json!({ "username": "other", "password": "correct horse" });
+    answer(server.http("POST", "/api/v1/auth/sign-up").json(&other)).await.ok(201);
+    let alike = "update users set password_hash = (select password_hash from users where username = 'other')";
+    sqlx::query(alike).execute(&mut sql).await.expect("all have one password");
+    for (name, id) in names.into_iter().zip(1..) {
+        let login = json!({ "username": name, "password": "correct horse" });
+        let token = answer(server.http("POST", "/api/v1/auth/login").json(&login)).await.ok(200);
+        assert_eq!(token["id"], id, "{name}");
+    }
+}
