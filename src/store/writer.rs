@@ -316,7 +316,12 @@ fn without_repeats(jobs: Vec<Job>) -> Vec<Job> {
             continue;
         };
         match first.entry((job.draft.sender, id)) {
-            Entry::Occupied(place) => batch[*place.get()].repeats.push((job.draft.target, job.done)),
+            Entry::Occupied(place) => {
+                let repeats = &mut batch[*place.get()].repeats;
+                repeats.push((job.draft.target, job.done));
+                // It has some of its own where it was in an earlier batch, which could not store it.
+                repeats.extend(job.repeats);
+            }
             Entry::Vacant(place) => {
                 place.insert(batch.len());
                 batch.push(job);
