@@ -330,3 +330,37 @@ fn without_repeats(jobs: Vec<Job>) -> Vec<Job> {
     }
     batch
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::config::Cli;
+
+    /// A send with the client id `same`, and who waits for its answer.
+    fn send(receiver: i64) -> (Job, oneshot::Receiver<Result<Receipt, Error>>) {
+        let limits = Cli::parse_from(["hark"]).config.limits;
+        let draft = Draft {
+            sender: UserId(1),
+            socket: SocketId::NONE,
+            target: Target::User(UserId(receiver)),
+            content: Content::parse("Hi".to_owned(), &limits).expect("a content"),
+            client_message_id: Some(ClientMessageId::parse("same".to_owned(), &limits).expect("a client id")),
+            reply_to: None,
+        };
+        let (done, answer) = oneshot::channel();
+        (Job { draft, history: 0, done, repeats: Vec::new() }, answer)
+    }
+
+    #[test]
+    fn a_send_that_becomes_a_repeat_brings_its_own_repeats() {
+        let ((first, _), (deferred, mut one), (repeat, mut other)) = (send(2), send(3), send(3));
+        let deferred = without_repeats(vec![deferred, repeat]);
+        let batch = without_repeats([first].into_iter().chain(deferred).collect());
+        assert_eq!(batch.len(), 1);
+        for answer in [&mut one, &mut other] {
+            assert!(matches!(answer.try_recv(), Err(oneshot::error::TryRecvError::Empty)), "it is waited for");
+        }
+    }
+}
