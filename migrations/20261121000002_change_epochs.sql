@@ -1,9 +1,8 @@
 -- A cursor of `sync` names an epoch, and proves something only in the history that it was handed out in.
 --
 -- A restore, or a standby that takes over, puts a database back to an earlier state, and from there on
--- everything is numbered as before: transactions, ids, generations. So an epoch is drawn at random at every
--- start of a server, and whenever a server finds that PostgreSQL was restarted or is another one. No change
--- is made before that, in two steps:
+-- everything is numbered as before. So an epoch is drawn at random at every start of a server, and whenever
+-- a server finds that PostgreSQL was restarted or is another one. No change is made before that, in two steps:
 --
 -- 1. a transaction inserts the epoch, and commits;
 -- 2. `began` becomes the end of a snapshot that was taken after the commit.
@@ -58,7 +57,8 @@ begin
 end
 $$;
 
--- Which history of which database this is, and since when it runs.
+-- Which history of which database this is, and since when it runs. None while a dump is being restored: rows
+-- come before indexes, and numbers must not be lifted before the last row is there.
 create function database_life(
     out is_standby boolean,
     -- Differs where it is another cluster, another timeline of it, another database or another clock.
@@ -74,7 +74,7 @@ create function database_life(
 begin
     is_standby := pg_is_in_recovery();
     started := extract(epoch from pg_postmaster_start_time()) * 1000000;
-    if is_standby then
+    if is_standby or to_regclass('one_change_clock') is null or to_regclass('change_epochs_pkey') is null then
         return;
     end if;
     timeline := ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::bigint;
