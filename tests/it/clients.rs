@@ -2,7 +2,6 @@
 //! minutes of traffic. Their libraries come from the registries into `target/`; where Python, Node or a
 //! registry is not there, a line on standard error says so, past the capture of test output.
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -12,7 +11,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use crate::support::TestServer;
+use crate::support::{TestServer, not_run};
 
 /// Several pings of either side.
 const SECONDS: u64 = 150;
@@ -82,8 +81,7 @@ async fn chat(server: &TestServer, prefix: &str, command: Result<Command, String
     let mut command = match command {
         Ok(command) => command,
         Err(why) => {
-            let why = why.lines().next().unwrap_or_default();
-            let _ = writeln!(std::io::stderr(), "NOT RUN: off-the-shelf clients in {prefix}: {why}");
+            not_run(&format!("off-the-shelf clients in {prefix}"), why.lines().next().unwrap_or_default());
             return Ok(());
         }
     };

@@ -1,7 +1,6 @@
 //! A `PgBouncer` before the private PostgreSQL, where the program is installed.
 
 use std::fs::{self, File};
-use std::io::Write as _;
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::{MetadataExt as _, chown};
 use std::os::unix::process::CommandExt as _;
@@ -13,7 +12,7 @@ use sqlx::ConnectOptions as _;
 use sqlx::postgres::PgConnectOptions;
 use tempfile::TempDir;
 
-use super::eventually;
+use super::{eventually, not_run};
 
 /// A running `PgBouncer`; it ends with its test.
 pub struct PgBouncer {
@@ -33,11 +32,11 @@ impl Drop for PgBouncer {
     }
 }
 
-/// Whether the program is there. Where it is not, that is said past the capture of the test's output.
+/// Whether the program is there. Where it is not, that is said.
 pub fn is_installed(test: &str) -> bool {
     let is_there = Command::new(program()).arg("--version").stdout(Stdio::null()).status().is_ok();
     if !is_there {
-        let _ = writeln!(std::io::stderr(), "NOT RUN: {test}, because pgbouncer is not installed");
+        not_run(test, "pgbouncer is not installed");
     }
     is_there
 }
