@@ -262,12 +262,12 @@ fn replace(entries: &mut [Entry], nth: usize, value: &Value) -> Option<()> {
 }
 
 /// Between two others, a little after the one before.
-fn insert(entries: &mut Vec<Entry>, nth: usize, seen: Seen) {
+pub(super) fn insert(entries: &mut Vec<Entry>, nth: usize, seen: Seen) {
     let at = entries[nth - 1].at + 1;
     entries.insert(nth, Entry { at, seen });
 }
 
-fn quiet(entries: &[Entry]) -> Option<usize> {
+pub(super) fn quiet(entries: &[Entry]) -> Option<usize> {
     entries.iter().position(|entry| matches!(entry.seen, Seen::Quiet))
 }
 

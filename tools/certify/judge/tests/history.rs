@@ -4,6 +4,7 @@
 use proptest::prelude::*;
 use serde_json::json;
 
+use super::defects::{insert, quiet};
 use super::model::{Act, GROUP, Model, frame_of, item};
 use super::{act, violated};
 use crate::certify::judge::judge;
@@ -98,15 +99,6 @@ fn newest(entries: &[Entry]) -> Option<Message> {
         Seen::History { place: Place::Group(_), rows, .. } => rows.last().cloned(),
         _ => None,
     })
-}
-
-fn insert(entries: &mut Vec<Entry>, nth: usize, seen: Seen) {
-    let at = entries[nth - 1].at + 1;
-    entries.insert(nth, Entry { at, seen });
-}
-
-fn quiet(entries: &[Entry]) -> Option<usize> {
-    entries.iter().position(|entry| matches!(entry.seen, Seen::Quiet))
 }
 
 fn socket_of_third(entries: &[Entry]) -> Option<u32> {
