@@ -6,7 +6,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::ready;
+use super::histories::ready;
 use crate::support::{Cluster, DEADLINE, TestServer, User, eventually};
 
 const ME: &str = "/api/v1/users/me";
