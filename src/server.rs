@@ -40,6 +40,7 @@ use crate::telemetry::Metrics;
 const BACKLOG: u32 = 4096;
 /// Longest wait for the writers at a stop, where the database does not answer.
 const DRAIN_WITHIN: Duration = Duration::from_secs(10);
+
 /// Why a server did not start, in a sentence for whoever starts it.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -186,8 +187,9 @@ impl Server {
         &self.app
     }
 
-    /// Stops in order, within five seconds: no new connections, the sockets are told, the writers
-    /// drain, the other nodes hear goodbye, the pools close. Whatever was acknowledged is committed.
+    /// Stops in order: no new connections, the sockets are told, the writers drain, the other nodes hear
+    /// goodbye, the pools close. Takes four seconds at most, and ten more where the database does not answer.
+    /// Whatever was acknowledged is committed.
     pub async fn stop(self) {
         // First, because the workers take the connections that they opened with them.
         drop(self.chores);

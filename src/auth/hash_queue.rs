@@ -25,7 +25,7 @@ const COUNTED_PERIOD: Duration = Duration::from_mins(1);
 /// Networks that are counted at most, before the count begins anew.
 const MAX_COUNTED_NETWORKS: usize = 65_536;
 /// Of so many turns one is for those who are not known.
-const TURNS: u64 = 4;
+const TURNS_PER_UNKNOWN: u64 = 4;
 /// Attempts of a site, which may be many customers, that weigh as one of a network.
 const SITE_ATTEMPTS: u32 = 16;
 
@@ -47,17 +47,17 @@ pub(super) struct HashQueue<W> {
 }
 
 struct State<W> {
-    waiting: BTreeMap<Rank, Waiting<W>>,
+    waiting: BTreeMap<Rank, QueuedAttempt<W>>,
     next_number: u64,
     turns: u64,
-    recent: Recent,
+    recent: AttemptCounts,
     is_closed: bool,
 }
 
 /// The least is next.
 type Rank = (Reverse<bool>, u32, Reverse<u64>);
 
-struct Waiting<W> {
+struct QueuedAttempt<W> {
     work: W,
     /// Dead where nobody waits for it any more.
     requester: Weak<()>,
@@ -70,7 +70,7 @@ impl<W> HashQueue<W> {
             waiting: BTreeMap::new(),
             next_number: 0,
             turns: 0,
-            recent: Recent::new(Instant::now()),
+            recent: AttemptCounts::new(Instant::now()),
             is_closed: false,
         };
         Self { state: Mutex::new(state), changed: Condvar::new(), capacity: threads * MAX_WAITING_PER_THREAD }
@@ -83,7 +83,7 @@ impl<W> HashQueue<W> {
         let weight = state.recent.count(&from.network, Instant::now());
         state.next_number += 1;
         let rank = (Reverse(from.is_known), weight, Reverse(state.next_number));
-        state.waiting.insert(rank, Waiting { work, requester });
+        state.waiting.insert(rank, QueuedAttempt { work, requester });
         if state.waiting.len() > self.capacity {
             state.waiting.retain(|_, waiting| waiting.requester.strong_count() > 0);
         }
@@ -118,10 +118,11 @@ impl<W> HashQueue<W> {
 }
 
 impl<W> State<W> {
-    fn pop(&mut self) -> Option<Waiting<W>> {
+    fn pop(&mut self) -> Option<QueuedAttempt<W>> {
         self.turns += 1;
         let unknown = (Reverse(false), 0, Reverse(u64::MAX));
-        let turn = if self.turns.is_multiple_of(TURNS) { self.waiting.range(unknown..).next() } else { None };
+        let turn =
+            if self.turns.is_multiple_of(TURNS_PER_UNKNOWN) { self.waiting.range(unknown..).next() } else { None };
         match turn.map(|(rank, _)| *rank) {
             Some(rank) => self.waiting.remove(&rank),
             None => self.waiting.pop_first().map(|(_, waiting)| waiting),
@@ -130,13 +131,13 @@ impl<W> State<W> {
 }
 
 /// The attempts of the last minutes, by network and by site.
-struct Recent {
+struct AttemptCounts {
     period: HashMap<Network, u32>,
     previous: HashMap<Network, u32>,
     began: Instant,
 }
 
-impl Recent {
+impl AttemptCounts {
     fn new(now: Instant) -> Self {
         Self { period: HashMap::new(), previous: HashMap::new(), began: now }
     }
@@ -238,7 +239,7 @@ mod tests {
     #[test]
     fn attempts_are_forgotten_after_two_periods() {
         let began = Instant::now();
-        let mut recent = Recent::new(began);
+        let mut recent = AttemptCounts::new(began);
         let network = from("10.0.0.1", false).network;
         assert_eq!(recent.count(&network, began), 0);
         assert_eq!(recent.count(&network, began + COUNTED_PERIOD), SITE_ATTEMPTS + 1);

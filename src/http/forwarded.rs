@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Once;
 
 /// Longest part of a header that is logged, in characters.
-const LOGGED_CHARS: usize = 100;
+const MAX_LOGGED_CHARS: usize = 100;
 
 /// The address of an entry of `X-Forwarded-For`: proxies write it with a port or without, IPv6 in brackets or
 /// without them, some with a zone. An IPv4 address that is written as IPv6 is the IPv4 address.
@@ -20,7 +20,7 @@ pub(super) fn address(entry: &str) -> Option<IpAddr> {
 pub(super) fn warn_unreadable(entry: &str) {
     static SAID: Once = Once::new();
     SAID.call_once(|| {
-        let entry: String = entry.chars().take(LOGGED_CHARS).collect();
+        let entry: String = entry.chars().take(MAX_LOGGED_CHARS).collect();
         tracing::warn!(
             entry,
             "X-Forwarded-For ends in no address: limits by address count the proxy's own. This is said once"

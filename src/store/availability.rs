@@ -48,10 +48,10 @@ pub(super) fn is_unavailable(error: &sqlx::Error) -> bool {
 
 /// For so long after a session was found that can only read, every connection is looked at before it is
 /// used. Each further one that is found begins that time anew.
-const SUSPICION: Duration = Duration::from_secs(5);
+const SUSPICION_PERIOD: Duration = Duration::from_secs(5);
 /// A read-only connection is replaced at this age, so that a database which is read-only for hours sees no
 /// storm of logins.
-const REPLACE_AT_AGE: Duration = Duration::from_secs(1);
+const READ_ONLY_MAX_AGE: Duration = Duration::from_secs(1);
 
 /// When a session was last found that can only read. One for the process: what one pool learns of the
 /// database holds for the others.
@@ -77,7 +77,7 @@ pub(super) fn note_read_only() {
 /// which died with its server fails no request; a busy one pays nothing unless the database was read-only
 /// a moment ago.
 pub(super) async fn may_use(connection: &mut PgConnection, meta: PoolConnectionMetadata) -> Result<bool, sqlx::Error> {
-    let is_suspicious = READ_ONLY_SEEN.lock().is_some_and(|seen| seen.elapsed() < SUSPICION);
+    let is_suspicious = READ_ONLY_SEEN.lock().is_some_and(|seen| seen.elapsed() < SUSPICION_PERIOD);
     if meta.idle_for <= TRUSTED_IDLE && !is_suspicious {
         return Ok(true);
     }
@@ -85,7 +85,7 @@ pub(super) async fn may_use(connection: &mut PgConnection, meta: PoolConnectionM
     if is_read_only {
         note_read_only();
     }
-    Ok(!is_read_only || meta.age < REPLACE_AT_AGE)
+    Ok(!is_read_only || meta.age < READ_ONLY_MAX_AGE)
 }
 
 /// Whether the session can only read: a standby's always, another one's by its default.

@@ -17,7 +17,7 @@ use crate::model::{HistoryPage, MAX_ID, Page, Refusal, Seq, Start, Target, UserI
 /// Rows of a page where the caller does not say.
 const DEFAULT_LIMIT: i64 = 20;
 /// How much of an unknown field's name an error repeats.
-const MOST_NAME_CHARS: usize = 64;
+const MAX_NAME_CHARS: usize = 64;
 
 /// The fields of one request, by name. Those that nobody asks for are ignored.
 #[derive(Debug)]
@@ -172,7 +172,7 @@ impl<'a> Fields<'a> {
         match others.min() {
             // The name is the client's; a sentence has room for the beginning of it.
             Some(other) => {
-                let other: String = other.chars().take(MOST_NAME_CHARS).collect();
+                let other: String = other.chars().take(MAX_NAME_CHARS).collect();
                 Err(self.refuse(&other, &format!("is no field of this request; its fields are {}", names.join(", "))))
             }
             None => Ok(()),

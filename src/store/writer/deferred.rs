@@ -16,7 +16,7 @@ const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The conversations that are locked, or were until their sends are stored.
 pub(super) struct Deferred {
-    conversations: HashMap<ConversationKey, Waiting>,
+    conversations: HashMap<ConversationKey, DeferredConversation>,
     /// Those that nobody works on, who has waited longest first.
     order: VecDeque<ConversationKey>,
     jobs: usize,
@@ -24,7 +24,7 @@ pub(super) struct Deferred {
     capacity: usize,
 }
 
-struct Waiting {
+struct DeferredConversation {
     /// In the order in which they were sent.
     jobs: VecDeque<Job>,
     since: Instant,
@@ -120,7 +120,7 @@ impl Deferred {
                 (None, Some(waiting)) => waiting.begin(),
                 (Some(jobs), known) => {
                     let is_new = known.is_none();
-                    let waiting = self.conversations.entry(key).or_insert_with(Waiting::new);
+                    let waiting = self.conversations.entry(key).or_insert_with(DeferredConversation::new);
                     waiting.alone |= alone;
                     waiting.put_off();
                     self.jobs += jobs.len();
@@ -153,7 +153,7 @@ impl Deferred {
     }
 }
 
-impl Waiting {
+impl DeferredConversation {
     fn new() -> Self {
         let now = Instant::now();
         Self { jobs: VecDeque::new(), since: now, retry_at: now, delay: Duration::ZERO, alone: false }
