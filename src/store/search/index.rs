@@ -9,6 +9,9 @@ use crate::model::MessageId;
 
 /// Most messages of one transaction.
 const MAX_BATCH: i64 = 1000;
+/// Most bytes of their contents, but for the last one. A batch takes time by its bytes, and one that took
+/// longer than a statement or an idle transaction may would be tried again and again.
+const MAX_BATCH_BYTES: i64 = 262_144;
 /// The advisory lock of who fills the index; one node does.
 const LOCK: i64 = 0x6861_726b_776f_7264;
 
@@ -133,17 +136,31 @@ async fn index_up_to(db: &Db, settled: i64, life: u64) -> Result<Progress, Error
     }
     // What a crash takes of the index, it takes of indexed_to as well; nobody has to wait for a disk.
     sqlx::query!("set local synchronous_commit = off").execute(&mut *tx).await?;
+    // The length of a content is known without reading it.
     let new = sqlx::query!(
-        r#"select m.id, m.content, c.id as conversation_id, c.low_user_id, c.high_user_id
-           from messages m join conversations c on c.id = m.conversation_id
-           where m.id > (select indexed_to from search_progress) and m.id <= $1
-           order by m.id limit $2"#,
+        r#"select m.id as "id!", m.content as "content!", m.is_last as "is_last!", c.id as conversation_id,
+                  c.low_user_id, c.high_user_id
+           from (
+               select id, content, conversation_id,
+                      row_number() over in_order = $2 or sum(octet_length(content)) over in_order >= $3 as is_last,
+                      sum(octet_length(content)) over in_order - octet_length(content) < $3 as has_room
+               from (
+                   select id, content, conversation_id from messages
+                   where id > (select indexed_to from search_progress) and id <= $1
+                   order by id limit $2
+               ) new
+               window in_order as (order by id rows unbounded preceding)
+           ) m
+           join conversations c on c.id = m.conversation_id
+           where m.has_room
+           order by m.id"#,
         settled,
-        MAX_BATCH
+        MAX_BATCH,
+        MAX_BATCH_BYTES
     )
     .fetch_all(&mut *tx)
     .await?;
-    let is_full = new.len() >= usize::try_from(MAX_BATCH).unwrap_or_default();
+    let is_full = new.last().is_some_and(|message| message.is_last);
     let indexed_to = if is_full { new.last().map_or(settled, |message| message.id) } else { settled };
     let ids: Vec<i64> = new.iter().map(|message| message.id).collect();
     let vectors = tokio::task::spawn_blocking(move || {

@@ -127,3 +127,42 @@ async fn a_message_that_commits_late_is_not_passed_over() {
     sqlx::query("commit").execute(&mut late).await.expect("a commit");
     before_and_after_indexing(&server, async || assert_eq!(find(&mut client, "tea").await, ["late tea"])).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_indexer_takes_few_of_long_messages_at_a_time() {
+    let server = TestServer::start().await;
+    let (ann, mut client) = server.client("Ann").await;
+    let mut sql = server.sql().await;
+    // Notes what each step of the indexer was, and holds it until all messages are there.
+    sqlx::raw_sql(
+        "create table steps (past bigint, up_to bigint);
+         create function note_step() returns trigger language plpgsql as
+             $$ begin insert into steps values (old.indexed_to, new.indexed_to); return new; end $$;
+         create trigger note_step before update on search_progress for each row execute function note_step();
+         begin;
+         select pg_current_xact_id();",
+    )
+    .execute(&mut sql)
+    .await
+    .expect("a transaction");
+    let content = "長い文、".repeat(1_300);
+    for number in 0..150 {
+        say(&mut client, ann.id, &format!("{number} {content}")).await;
+    }
+    sqlx::query("commit").execute(&mut sql).await.expect("a commit");
+    indexed(&server).await;
+    let steps = sqlx::query(
+        "select count(m.id) as messages, sum(octet_length(m.content)) as bytes, max(octet_length(m.content)) as longest
+         from steps s join messages m on m.id > s.past and m.id <= s.up_to group by s",
+    )
+    .fetch_all(&mut sql)
+    .await
+    .expect("rows");
+    let messages: i64 = steps.iter().map(|step| step.get::<i64, _>("messages")).sum();
+    assert_eq!(messages, 150);
+    for step in &steps {
+        let (bytes, longest): (i64, i32) = (step.get("bytes"), step.get("longest"));
+        assert!(bytes < 262_144 + i64::from(longest), "a step of {bytes} bytes");
+    }
+    assert_eq!(search(&mut client, json!({ "query": "149 長い文", "limit": 5 })).await.len(), 1);
+}
