@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use actix_web::dev::Payload;
 use actix_web::error::PayloadError;
-use actix_web::http::header::AUTHORIZATION;
+use actix_web::http::header::{AUTHORIZATION, CONTENT_LENGTH};
 use actix_web::rt::time::timeout;
 use actix_web::web::{Bytes, Data, Query};
 use actix_web::{FromRequest, HttpMessage as _, HttpRequest};
@@ -66,6 +66,10 @@ impl<T: FromRequest<Error = HttpError, Future: 'static>> FromRequest for Asked<T
 /// Longest wait for a body.
 const BODY_WITHIN: Duration = Duration::from_secs(30);
 
+/// A body that announces no more has its place whatever others hold, so that nobody keeps others from signing in.
+/// Its connection takes as much anyway.
+const SMALL_BODY_BYTES: usize = 4096;
+
 /// The body of a request, read and checked.
 pub(super) struct Body<T>(pub(super) T);
 
@@ -76,14 +80,17 @@ impl<T: FromFields + 'static> FromRequest for Body<T> {
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let app = app(request);
         let bytes = Bytes::from_request(request, payload);
+        let announced = request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+        let announced_small = announced.filter(|length| *length <= SMALL_BODY_BYTES);
         Box::pin(async move {
             let limits = &app.config.limits;
             // As much as it may become: those who send slowly hold what they have sent.
+            let most = announced_small.unwrap_or(limits.max_frame_bytes);
             let share = app.pool.share();
-            if !share.has_room_for(limits.max_frame_bytes) {
+            if !share.has_room_for(most) {
                 return Err(Error::overloaded().into());
             }
-            share.take(limits.max_frame_bytes);
+            share.take(most);
             let late =
                 || Error::new(Code::BadJson, format!("The body must be there within {} s", BODY_WITHIN.as_secs()));
             let bytes =

@@ -97,11 +97,13 @@ async fn bodies_that_never_end_take_no_more_than_there_is() {
     assert_eq!(answer(server.http("GET", "/healthz")).await.status, 200);
     let (_, mut neighbour) = server.client("Neighbour").await;
     assert_eq!(neighbour.call("listUsers", json!({})).await["success"], true);
-    let login = json!({ "username": "nobody", "password": "correct horse" });
-    let log_in = async || answer(server.http("POST", "/api/v1/auth/login").json(&login)).await;
-    log_in().await.refused(503, "overloaded");
+    let login = |password: &str| json!({ "username": "nobody", "password": password });
+    let log_in = async |login: Value| answer(server.http("POST", "/api/v1/auth/login").json(&login)).await;
+    log_in(login("correct horse")).await.refused(401, "unauthorized");
+    let large = login(&"x".repeat(10_000));
+    log_in(large.clone()).await.refused(503, "overloaded");
     drop(slow);
-    crate::support::eventually("there is room again", async || log_in().await.status == 401).await;
+    crate::support::eventually("there is room again", async || log_in(large.clone()).await.status == 401).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
