@@ -7,19 +7,30 @@ use crate::config::Limits;
 use crate::error::{Code, Error};
 use crate::model::UserId;
 
-/// Somebody whose row is locked: nobody else puts them into a group, and their account stays.
+/// Somebody whose account is there. While their row is locked it stays, and nobody else puts them into a group.
 #[derive(Debug)]
-pub(super) struct LockedUser {
+pub(super) struct FoundUser {
     pub(super) id: i64,
     pub(super) name: String,
 }
 
 /// Locks people in the order of their ids; those who are gone are left out. Belongs before the lock of a
 /// group.
-pub(super) async fn lock(connection: &mut PgConnection, users: &[i64]) -> Result<Vec<LockedUser>, Error> {
+pub(super) async fn lock(connection: &mut PgConnection, users: &[i64]) -> Result<Vec<FoundUser>, Error> {
     Ok(sqlx::query_as!(
-        LockedUser,
+        FoundUser,
         "select id, name from users where id = any($1) and deleted_at is null order by id for no key update",
+        users
+    )
+    .fetch_all(connection)
+    .await?)
+}
+
+/// The same people, without a lock.
+pub(super) async fn find(connection: &mut PgConnection, users: &[i64]) -> Result<Vec<FoundUser>, Error> {
+    Ok(sqlx::query_as!(
+        FoundUser,
+        "select id, name from users where id = any($1) and deleted_at is null order by id",
         users
     )
     .fetch_all(connection)

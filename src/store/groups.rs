@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
 
-use super::{Db, group_places};
+use super::Db;
+use super::group_places::{self, FoundUser};
 use crate::config::Limits;
 use crate::error::Error;
 use crate::model::{ConversationId, GroupId, GroupName, ListStart, Place, Timestamp, UserId};
@@ -44,6 +46,9 @@ pub struct GroupUser {
     pub joined_at: Timestamp,
 }
 
+/// The field that names the people of a new group.
+const FIELD: &str = "params.userIds";
+
 /// Makes a group with its creator as its first admin.
 ///
 /// # Errors
@@ -56,23 +61,19 @@ pub async fn create(
     user_ids: &[UserId],
     limits: &Limits,
 ) -> Result<NewGroup, Error> {
-    const FIELD: &str = "params.userIds";
     let mut wanted: Vec<i64> = user_ids.iter().map(|id| id.0).filter(|id| *id != creator.0).collect();
     wanted.sort_unstable();
     wanted.dedup();
     group_places::check_size(wanted.len() + 1, FIELD, limits)?;
 
     let mut tx = db.pool.begin().await?;
-    // Locked, so that nobody who deletes the account meanwhile stays behind in the group.
     let everybody: Vec<i64> = wanted.iter().copied().chain([creator.0]).collect();
-    let mut found = group_places::lock(&mut tx, &everybody).await?;
-    let creators_place = found.iter().position(|user| user.id == creator.0).ok_or_else(Error::unauthorized)?;
-    let creator_name = found.remove(creators_place).name;
-    if let Some(missing) = wanted.iter().find(|id| found.binary_search_by_key(*id, |user| user.id).is_err()) {
-        return Err(Error::not_found(format!("{FIELD}: there is no user {missing}")));
-    }
-    group_places::check_own(&mut tx, creator, limits).await?;
-    group_places::check(&mut tx, creator, &wanted, FIELD, limits).await?;
+    // Before the locks, so that whoever is refused has held up nobody, however many they name.
+    let found = group_places::find(&mut tx, &everybody).await?;
+    check_everybody(&mut tx, creator, &wanted, found, limits).await?;
+    // Locked, so that nobody who deletes the account meanwhile stays behind in the group.
+    let found = group_places::lock(&mut tx, &everybody).await?;
+    let (creator_name, found) = check_everybody(&mut tx, creator, &wanted, found, limits).await?;
     let id = sqlx::query_scalar!(
         "insert into conversations (kind, name, change) values ('group', $1, current_change()) returning id",
         name.as_str()
@@ -99,6 +100,25 @@ pub async fn create(
     let members = std::iter::once(creator).chain(wanted.into_iter().map(UserId)).collect();
     let added = found.into_iter().map(|user| (user.id.into(), user.name)).collect();
     Ok(NewGroup { id: id.into(), members, creator_name, added })
+}
+
+/// Whether `creator` may make a group with all of these people, of whom `found` are there. Gives back the
+/// creator's name, and the others.
+async fn check_everybody(
+    connection: &mut PgConnection,
+    creator: UserId,
+    wanted: &[i64],
+    mut found: Vec<FoundUser>,
+    limits: &Limits,
+) -> Result<(String, Vec<FoundUser>), Error> {
+    let creators_place = found.iter().position(|user| user.id == creator.0).ok_or_else(Error::unauthorized)?;
+    let creator_name = found.remove(creators_place).name;
+    if let Some(missing) = wanted.iter().find(|id| found.binary_search_by_key(*id, |user| user.id).is_err()) {
+        return Err(Error::not_found(format!("{FIELD}: there is no user {missing}")));
+    }
+    group_places::check_own(&mut *connection, creator, limits).await?;
+    group_places::check(connection, creator, wanted, FIELD, limits).await?;
+    Ok((creator_name, found))
 }
 
 /// A page of the people in a group, the longest-standing first; it starts past a place, not below it.

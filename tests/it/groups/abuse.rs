@@ -287,3 +287,17 @@ async fn readyz_answers_while_users_hold_all_connections() {
     sqlx::query("rollback").execute(&mut lock).await.expect("an end");
     drop(sockets);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn new_group_that_is_refused_locks_nobody() {
+    let server = TestServer::start().await;
+    let (mallory, mut client) = server.client("Mallory").await;
+    let ann = server.user("Ann").await;
+    server.block(&ann, &mallory).await;
+    // Who had to wait for Ann's row would hold those of everybody before her.
+    let mut sql = server.sql().await;
+    let lock = format!("begin; select from users where id = {} for update", ann.id);
+    sqlx::raw_sql(sqlx::AssertSqlSafe(lock)).execute(&mut sql).await.expect("a lock");
+    assert_eq!(client.refused("newGroup", with(&[&ann])).await, "blocked");
+    sqlx::raw_sql("rollback").execute(&mut sql).await.expect("the lock is free");
+}
