@@ -46,6 +46,8 @@ pub struct App {
     pub user_requests: Attempts<UserId>,
     /// What is carried out at the same time for one user: over all sockets and HTTP, but for sends.
     pub requests: FairQueue,
+    /// Exports that are under way, each until it is read to its end.
+    pub exports: FairQueue,
     /// When sockets are opened.
     pub openings: Pace,
     /// What requests and their replies may take of this node's memory.

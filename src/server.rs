@@ -40,6 +40,8 @@ use crate::telemetry::Metrics;
 const BACKLOG: u32 = 4096;
 /// Longest wait for the writers at a stop, where the database does not answer.
 const DRAIN_WITHIN: Duration = Duration::from_secs(10);
+/// Exports of one person that are under way at the same time; a second one because the first may hang.
+const EXPORTS_AT_ONCE: usize = 2;
 
 /// Why a server did not start, in a sentence for whoever starts it.
 #[derive(Debug, thiserror::Error)]
@@ -152,6 +154,7 @@ impl Server {
                 limits.request_burst.saturating_mul(2),
             ),
             requests: FairQueue::per_user(limits.max_requests_at_once),
+            exports: FairQueue::per_user(EXPORTS_AT_ONCE),
             openings: Pace::new(limits.sockets_per_second),
             pool,
             metrics,

@@ -17,12 +17,13 @@ use crate::error::Error;
 use crate::model::{ConversationId, GroupId, Seq, Timestamp, UserId};
 use crate::store::conversations::ConversationState;
 use crate::store::export;
+use crate::store::fair_queue::Turn;
 use crate::store::messages::StoredMessage;
 use crate::store::notifications::Notification;
 use crate::store::{sessions, users};
 use crate::wire::items::{ListedPersonItem, MessageItem, NotificationItem};
 
-/// Rows of a page. A message may have as many bytes as the settings say, so that they are not many.
+/// Rows of a page.
 const PAGE: i64 = 100;
 
 /// All of my data.
@@ -104,9 +105,11 @@ impl From<ConversationState> for ExportedConversation {
 #[utoipa::path(get, path = "/api/v1/users/me/export", operation_id = "exportMe", tag = "me", security(("bearer" = [])), responses(
     (status = 200, body = Export, description = "The document, written while it is read; one that ends early is not JSON"),
     (status = 401, body = ErrorBody, description = "No token that is good"),
+    (status = 503, body = ErrorBody, description = "Others of mine are under way, and have to be read first"),
 ))]
 pub(super) async fn download(app: Data<App>, me: SignedIn) -> Result<HttpResponse, HttpError> {
-    let mut writing = Writing { app, me: me.0, next: Next::Account };
+    let turn = app.exports.turn(me.0.user).await?;
+    let mut writing = Writing { app, me: me.0, next: Next::Account, _turn: turn };
     // While a refusal still has a status of its own.
     let beginning = writing.write().await?;
     let rest = stream::try_unfold(writing, async |mut writing| {
@@ -128,6 +131,9 @@ struct Writing {
     app: Data<App>,
     me: Identity,
     next: Next,
+    /// Each takes a connection to the database for a page, and memory until that is read, so one person
+    /// has few at the same time.
+    _turn: Turn,
 }
 
 /// What is to be written next, and past which row; past 0 it is the first of its list.
@@ -196,9 +202,9 @@ impl Writing {
             },
             Next::Messages(conversation, past) => {
                 let messages = export::messages(db, user, conversation, past, PAGE).await?;
-                let last = messages.last().map(|message| message.seq).filter(|_| is_full(&messages));
                 append_rows(&mut chunk, past == 0, messages.iter().map(StoredMessage::item));
-                let more = last.map(|seq| Next::Messages(conversation, seq));
+                // A page of messages may be short for its bytes, so only an empty one is the last.
+                let more = messages.last().map(|message| Next::Messages(conversation, message.seq));
                 goes_on(more, &mut chunk, b"]}", Next::Conversation(conversation))
             }
             Next::Nothing => Next::Nothing,

@@ -4,17 +4,18 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use actix_web::dev::Payload;
-use actix_web::error::PayloadError;
 use actix_web::http::header::{AUTHORIZATION, CONTENT_LENGTH};
 use actix_web::rt::time::timeout;
-use actix_web::web::{Bytes, Data, Query};
+use actix_web::web::{Data, Query};
 use actix_web::{FromRequest, HttpMessage as _, HttpRequest};
+use futures_util::StreamExt as _;
 use futures_util::future::{LocalBoxFuture, Ready, ready};
 
 use super::error::HttpError;
 use super::forwarded;
 use crate::app::{App, Identity};
 use crate::auth::tokens;
+use crate::delivery::byte_pool::Share;
 use crate::error::{Code, Error};
 use crate::wire::params::{Fields, FromFields};
 
@@ -66,10 +67,6 @@ impl<T: FromRequest<Error = HttpError, Future: 'static>> FromRequest for Asked<T
 /// Longest wait for a body.
 const BODY_WITHIN: Duration = Duration::from_secs(30);
 
-/// A body that announces no more has its place whatever others hold, so that nobody keeps others from signing in.
-/// Its connection takes as much anyway.
-const SMALL_BODY_BYTES: usize = 4096;
-
 /// The body of a request, read and checked.
 pub(super) struct Body<T>(pub(super) T);
 
@@ -79,31 +76,40 @@ impl<T: FromFields + 'static> FromRequest for Body<T> {
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let app = app(request);
-        let bytes = Bytes::from_request(request, payload);
         let announced = request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-        let announced_small = announced.filter(|length| *length <= SMALL_BODY_BYTES);
+        let payload = payload.take();
         Box::pin(async move {
             let limits = &app.config.limits;
-            // As much as it may become: those who send slowly hold what they have sent.
-            let most = announced_small.unwrap_or(limits.max_frame_bytes);
             let share = app.pool.share();
-            if !share.has_room_for(most) {
-                return Err(Error::overloaded().into());
-            }
-            share.take(most);
             let late =
                 || Error::new(Code::BadJson, format!("The body must be there within {} s", BODY_WITHIN.as_secs()));
-            let bytes =
-                timeout(BODY_WITHIN, bytes).await.map_err(|_| late())?.map_err(|error| match error.as_error() {
-                    Some(PayloadError::Overflow) => {
-                        Error::new(Code::TooLarge, format!("The body must be at most {} bytes", limits.max_frame_bytes))
-                    }
-                    _ => Error::new(Code::BadJson, "The body could not be read"),
-                })?;
+            let bytes = read_body(payload, announced.unwrap_or(0), &share, limits.max_frame_bytes);
+            let bytes = timeout(BODY_WITHIN, bytes).await.map_err(|_| late())??;
             let text = std::str::from_utf8(&bytes).map_err(|_| Error::new(Code::BadJson, "The body must be UTF-8"))?;
             Ok(Self(T::from_fields(&Fields::of_body(text, limits)?)?))
         })
     }
+}
+
+/// A whole body. What has come of it counts, and not what was announced: those who announce much and send
+/// little refuse nobody else a login.
+async fn read_body(mut payload: Payload, announced: usize, share: &Share, max: usize) -> Result<Vec<u8>, Error> {
+    let is_within = |length: usize| {
+        let too_large = || Error::new(Code::TooLarge, format!("The body must be at most {max} bytes"));
+        (length <= max).then_some(()).ok_or_else(too_large)
+    };
+    is_within(announced)?;
+    let mut bytes = Vec::new();
+    while let Some(part) = payload.next().await {
+        let part = part.map_err(|_| Error::new(Code::BadJson, "The body could not be read"))?;
+        is_within(bytes.len() + part.len())?;
+        if !share.has_room_for(part.len()) {
+            return Err(Error::overloaded());
+        }
+        share.take(part.len());
+        bytes.extend_from_slice(&part);
+    }
+    Ok(bytes)
 }
 
 /// The query string of a request, read and checked.

@@ -139,14 +139,12 @@ fn application(
         InitError = (),
     >,
 > {
-    let max_body = app.config.limits.max_frame_bytes;
     HttpApp::new()
         .wrap(from_fn(http::within_memory))
         .wrap(cors(&app.config))
         .wrap(from_fn(http::conventions))
         .wrap(TracingLogger::default())
         .app_data(app)
-        .app_data(web::PayloadConfig::new(max_body))
         .route("/", web::get().guard(guard::fn_guard(wants_a_socket)).to(ws::upgrade))
         .route("/ws", web::get().to(ws::upgrade))
         .configure(http::routes)

@@ -88,8 +88,11 @@ pub async fn next_conversation(
     Ok(next.fetch_optional(&db.pool).await?)
 }
 
-/// The messages of a conversation past one that I may read now, the oldest first; none where I am no
-/// longer in it.
+/// Most bytes of the messages of a page, but for the last one and those that are replied to.
+const PAGE_BYTES: i64 = 262_144;
+
+/// The messages of a conversation past one that I may read now, the oldest first, fewer than `limit` where
+/// they are long; none where I am no longer in it.
 ///
 /// # Errors
 /// Only where the database fails.
@@ -100,16 +103,24 @@ pub async fn messages(
     past: Seq,
     limit: i64,
 ) -> Result<Vec<StoredMessage>, Error> {
-    // A value and not a join, so that the index is entered at it.
+    // A value and not a join, so that the index is entered at it. The length of a content is known without
+    // reading it.
     let messages = select_messages!(
-        "select m.id, m.seq as place from messages m
-         where m.conversation_id = $2 and m.seq > (select greatest($3::bigint, me.cleared_seq) from members me
-                                                   where me.conversation_id = $2 and me.user_id = $1)
-         order by m.seq limit $4",
+        "select p.id, p.place from (
+             select m.id, m.seq as place,
+                    sum(m.length) over (order by m.seq rows unbounded preceding) - m.length as bytes_before
+             from (
+                 select m.id, m.seq, octet_length(m.content) as length from messages m
+                 where m.conversation_id = $2 and m.seq > (select greatest($3::bigint, me.cleared_seq) from members me
+                                                           where me.conversation_id = $2 and me.user_id = $1)
+                 order by m.seq limit $4
+             ) m
+         ) p where p.bytes_before < $5",
         user.0,
         conversation.0,
         past,
-        limit
+        limit,
+        PAGE_BYTES
     );
     Ok(messages.fetch_all(&db.pool).await?)
 }

@@ -1,11 +1,15 @@
 //! `GET /api/v1/users/me/export`: all of my data, nothing of others', and no faster than it is read.
 
 use futures_util::FutureExt as _;
+use futures_util::future::join_all;
 use hark::model::UserId;
 use serde_json::{Value, json};
 use sqlx::Row as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
 
-use crate::support::{Client, TestServer, User, answer, eventually, steady};
+use crate::support::{Client, DEADLINE, TestServer, User, answer, eventually, steady};
 
 const EXPORT: &str = "/api/v1/users/me/export";
 
@@ -258,12 +262,12 @@ async fn busy_connections(server: &TestServer) -> i64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_reader_holds_no_connection_and_gets_it_all() {
-    // As many connections as a server has, and more readers than that.
+    // As many connections as a server has, and as many readers.
     let server = TestServer::with(|config| config.database_connections = 2).await;
     let ann = server.user("Ann").await;
     much_to_say(&server, &ann).await;
     let mut readers = Vec::new();
-    for _ in 0..3 {
+    for _ in 0..2 {
         let mut response = server.http("GET", EXPORT).bearer_auth(&ann.token).send().await.expect("an answer");
         let first = response.chunk().await.expect("a chunk").expect("a beginning");
         assert!(first.starts_with(br#"{"account":{"id":1,"#), "{first:?}");
@@ -320,4 +324,39 @@ async fn an_export_takes_turns_with_the_other_requests_of_its_user() {
     }
     answer(server.http("GET", EXPORT).bearer_auth(&ann.token)).await.refused(503, "overloaded");
     export(&server, &bob).await;
+}
+
+/// Begins an export and reads no more of it than its status.
+async fn begin_export(server: &TestServer, user: &User) -> (TcpStream, String) {
+    let mut stream = TcpStream::connect(server.server.address()).await.expect("a connection");
+    socket2::SockRef::from(&stream).set_recv_buffer_size(16_384).expect("a small buffer");
+    let head = format!("GET {EXPORT} HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {}\r\n\r\n", user.token);
+    stream.write_all(head.as_bytes()).await.expect("an open connection");
+    let mut status = [0; 12];
+    timeout(DEADLINE, stream.read_exact(&mut status)).await.expect("an answer").expect("an open connection");
+    (stream, String::from_utf8_lossy(&status).into_owned())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn exports_that_nobody_reads_are_few_and_take_little() {
+    let server = TestServer::start().await;
+    let (ann, mut client) = server.client("Ann").await;
+    let (_, mut neighbour) = server.client("Neighbour").await;
+    // More than the kernel holds of an answer.
+    for _ in 0..500 {
+        let content = "x".repeat(16_000);
+        client.done("privateMessage", json!({ "receiverId": ann.id, "content": content })).await;
+    }
+    let begun: Vec<_> = join_all((0..5).map(|_| begin_export(&server, &ann))).await;
+    let count = |status: &str| begun.iter().filter(|(_, said)| said == status).count();
+    assert_eq!((count("HTTP/1.1 200"), count("HTTP/1.1 503")), (2, 3));
+    let metrics = server.server.app().metrics.text();
+    let taken = metrics.lines().find_map(|line| line.strip_prefix("hark_request_memory_bytes ")).expect("a gauge");
+    assert!(taken.parse::<usize>().expect("a number") < 2 * 400_000, "{taken} bytes");
+    assert_eq!(client.call("listUsers", json!({})).await["success"], true);
+    assert_eq!(neighbour.call("listUsers", json!({})).await["success"], true);
+    // Whoever hangs up makes room.
+    drop(begun);
+    let export = export(&server, &ann).await;
+    assert_eq!(contents(&export["conversations"][0]).len(), 500);
 }

@@ -97,13 +97,35 @@ async fn bodies_that_never_end_take_no_more_than_there_is() {
     assert_eq!(answer(server.http("GET", "/healthz")).await.status, 200);
     let (_, mut neighbour) = server.client("Neighbour").await;
     assert_eq!(neighbour.call("listUsers", json!({})).await["success"], true);
-    let login = |password: &str| json!({ "username": "nobody", "password": password });
-    let log_in = async |login: Value| answer(server.http("POST", "/api/v1/auth/login").json(&login)).await;
-    log_in(login("correct horse")).await.refused(401, "unauthorized");
-    let large = login(&"x".repeat(10_000));
-    log_in(large.clone()).await.refused(503, "overloaded");
+    let login = json!({ "username": "nobody", "password": "correct horse" });
+    let log_in = async || answer(server.http("POST", "/api/v1/auth/login").json(&login)).await;
+    // What is small has its place all the same.
+    assert_eq!(log_in().await.status, 401);
+    let large = json!({ "username": "nobody", "password": "x".repeat(60_000) });
+    let send_large = async || answer(server.http("POST", "/api/v1/auth/login").json(&large)).await;
+    send_large().await.refused(503, "overloaded");
     drop(slow);
-    crate::support::eventually("there is room again", async || log_in(large.clone()).await.status == 401).await;
+    crate::support::eventually("there is room again", async || send_large().await.status == 401).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bodies_that_are_announced_and_do_not_come_refuse_nobody() {
+    let server = TestServer::with(|config| config.limits.request_memory_bytes = 10 * 65_536).await;
+    let mut slow = Vec::new();
+    for _ in 0..50 {
+        let mut stream = TcpStream::connect(server.server.address()).await.expect("a connection");
+        let head =
+            "POST /api/v1/auth/login HTTP/1.1\r\nhost: a\r\ncontent-length: 65536\r\nexpect: 100-continue\r\n\r\n";
+        stream.write_all(head.as_bytes()).await.expect("an open connection");
+        let mut goes_on = [0; 25];
+        timeout(DEADLINE, stream.read_exact(&mut goes_on)).await.expect("an answer").expect("an open connection");
+        assert_eq!(&goes_on, b"HTTP/1.1 100 Continue\r\n\r\n");
+        stream.write_all(b"{").await.expect("an open connection");
+        slow.push(stream);
+    }
+    let large = json!({ "username": "nobody", "password": "x".repeat(60_000) });
+    answer(server.http("POST", "/api/v1/auth/login").json(&large)).await.refused(401, "unauthorized");
+    drop(slow);
 }
 
 #[tokio::test(flavor = "multi_thread")]
