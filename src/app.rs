@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tokio_util::sync::CancellationToken;
+
 use crate::auth::attempts::{Attempts, Network};
 use crate::auth::known_places::KnownPlaces;
 use crate::auth::passwords::Passwords;
@@ -48,6 +50,8 @@ pub struct App {
     pub requests: FairQueue,
     /// Exports that are under way, each until it is read to its end.
     pub exports: FairQueue,
+    /// Cancelled when the server stops: it waits for no client that has not said what it wants.
+    pub stop: CancellationToken,
     /// When sockets are opened.
     pub openings: Pace,
     /// What requests and their replies may take of this node's memory.

@@ -17,6 +17,7 @@ use std::time::Duration;
 use actix_web::dev::ServerHandle;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::talking::Talking;
@@ -155,6 +156,7 @@ impl Server {
             ),
             requests: FairQueue::per_user(limits.max_requests_at_once),
             exports: FairQueue::per_user(EXPORTS_AT_ONCE),
+            stop: CancellationToken::new(),
             openings: Pace::new(limits.sockets_per_second),
             pool,
             metrics,
@@ -200,6 +202,7 @@ impl Server {
         drop(self.handle.stop(true));
         self.app.delivery.hub.close_all();
         self.app.openings.end();
+        self.app.stop.cancel();
         listener::drained(&self.connections).await;
         let closed = async {
             self.app.writer.drain().await;

@@ -105,7 +105,6 @@ impl From<ConversationState> for ExportedConversation {
 #[utoipa::path(get, path = "/api/v1/users/me/export", operation_id = "exportMe", tag = "me", security(("bearer" = [])), responses(
     (status = 200, body = Export, description = "The document, written while it is read; one that ends early is not JSON"),
     (status = 401, body = ErrorBody, description = "No token that is good"),
-    (status = 503, body = ErrorBody, description = "Others of mine are under way, and have to be read first"),
 ))]
 pub(super) async fn download(app: Data<App>, me: SignedIn) -> Result<HttpResponse, HttpError> {
     let turn = app.exports.turn(me.0.user).await?;

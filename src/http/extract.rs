@@ -84,7 +84,11 @@ impl<T: FromFields + 'static> FromRequest for Body<T> {
             let late =
                 || Error::new(Code::BadJson, format!("The body must be there within {} s", BODY_WITHIN.as_secs()));
             let bytes = read_body(payload, announced.unwrap_or(0), &share, limits.max_frame_bytes);
-            let bytes = timeout(BODY_WITHIN, bytes).await.map_err(|_| late())??;
+            let bytes = tokio::select! {
+                biased;
+                bytes = timeout(BODY_WITHIN, bytes) => bytes.map_err(|_| late())??,
+                () = app.stop.cancelled() => return Err(Error::overloaded().into()),
+            };
             let text = std::str::from_utf8(&bytes).map_err(|_| Error::new(Code::BadJson, "The body must be UTF-8"))?;
             Ok(Self(T::from_fields(&Fields::of_body(text, limits)?)?))
         })

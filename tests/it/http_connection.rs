@@ -202,3 +202,15 @@ async fn a_stop_ends_idle_connections_at_once_and_lets_an_answer_be_given() {
     assert!(head.starts_with("HTTP/1.1 200") && head.contains("connection: close"), "{head}");
     timeout(DEADLINE, stopping).await.expect("an end").expect("a stop without a fault");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_waits_for_no_body_that_does_not_come() {
+    let server = TestServer::start().await;
+    let mut slow = open(server.server.address()).await;
+    write(&mut slow, "POST /api/v1/auth/login HTTP/1.1\r\nhost: a\r\ncontent-length: 50\r\n\r\n{").await;
+    eventually("the body has begun", async || gauge(&server) > 0).await;
+    let TestServer { server, .. } = server;
+    server.stop().await;
+    let answer = read_to_end(&mut slow).await;
+    assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
+}
