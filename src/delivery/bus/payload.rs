@@ -1,4 +1,4 @@
-//! A batch in pieces that fit into notifications: `hark1 {node} {number} {part}/{parts} {horizon}`, then
+//! A batch in pieces that fit into notifications: `hark2 {node} {number} {part}/{parts} {horizon}`, then
 //! a line break and a piece of the body.
 
 use super::NodeId;
@@ -8,7 +8,7 @@ pub const MAX_PAYLOAD_BYTES: usize = 7_999;
 /// Room for the longest header.
 const HEADER_ROOM: usize = 128;
 /// What a payload begins with. Another number is another way of saying things, which this node cannot read.
-const VERSION: &str = "hark1";
+const VERSION: &str = "hark2";
 
 /// One piece of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,10 +91,10 @@ mod tests {
 
     #[test]
     fn only_a_payload_of_this_version_is_read() {
-        let good = "hark1 0000000000000007 3 1/2 9\nx";
+        let good = "hark2 0000000000000007 3 1/2 9\nx";
         assert!(Payload::parse(good).is_some());
         let bad =
-            ["hark2 7 3 1/2 9\nx", "hark1 7 3 3/2 9\nx", "hark1 7 3 0/2 9\nx", "hark1 7 3 1/2 9", "hark1 7 3 1/2\nx"];
+            ["hark1 7 3 1/2 9\nx", "hark2 7 3 3/2 9\nx", "hark2 7 3 0/2 9\nx", "hark2 7 3 1/2 9", "hark2 7 3 1/2\nx"];
         for text in bad {
             assert_eq!(Payload::parse(text), None, "{text}");
         }

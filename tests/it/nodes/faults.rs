@@ -166,7 +166,7 @@ async fn what_others_say_on_the_channel_does_no_harm() {
     let (bob, mut bob_client) = second.client("Bob").await;
     let mut sql = server.sql().await;
     let channel: String = sqlx::query_scalar(super::CHANNEL).fetch_one(&mut sql).await.expect("a name");
-    let header = "hark1 00000000000000ff";
+    let header = "hark2 00000000000000ff";
     let huge = format!("{header} 9 1/2 0\n{}", "[".repeat(7_900));
     for payload in [
         "",
