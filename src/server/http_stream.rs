@@ -30,7 +30,7 @@ struct Timeouts {
 
 const TIMEOUTS: Timeouts = Timeouts { head: Duration::from_secs(10), write: Duration::from_mins(1) };
 
-/// One connection.
+/// A connection between its accept and its end, or its upgrade: what it reads goes to the dispatcher of HTTP.
 #[derive(Debug)]
 pub(super) struct HttpStream {
     tcp: TcpStream,
