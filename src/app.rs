@@ -4,19 +4,20 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::auth::attempts::{Attempts, Network};
 use crate::auth::known_places::KnownPlaces;
 use crate::auth::passwords::Passwords;
 use crate::auth::tokens::{Claims, Tokens};
 use crate::config::Config;
 use crate::delivery::Delivery;
-use crate::delivery::byte_pool::BytePool;
-use crate::delivery::pace::Pace;
 use crate::error::Error;
+use crate::limits::admission::Pace;
+use crate::limits::fair_queue::{FairQueue, Turn};
+use crate::limits::memory::BytePool;
+use crate::limits::rate_limit::{Attempts, Network};
 use crate::model::{SessionKey, UserId};
-use crate::store::fair_queue::{FairQueue, Turn};
+use crate::store::Db;
+use crate::store::users::sessions;
 use crate::store::writer::Writer;
-use crate::store::{Db, sessions};
 use crate::telemetry::Metrics;
 
 /// A server's parts.

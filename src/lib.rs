@@ -17,6 +17,7 @@ pub mod delivery;
 pub mod embedded_postgres;
 pub mod error;
 pub mod http;
+pub mod limits;
 pub mod model;
 pub mod server;
 pub mod store;

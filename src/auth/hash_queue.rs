@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
-use super::attempts::Network;
+use crate::limits::rate_limit::Network;
 
 /// Attempts that may wait for one thread: some seconds of its work.
 const MAX_WAITING_PER_THREAD: usize = 256;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use moka::sync::Cache;
 
-use super::attempts::Network;
+use crate::limits::rate_limit::Network;
 use crate::model::UserId;
 
 /// Most pairs that are kept; the least used go.

@@ -8,7 +8,8 @@ use crate::delivery::{Audience, Event, Push, WhenSlow};
 use crate::error::{Code, Error};
 use crate::model::{HistoryPage, Start, Target};
 use crate::store::conversations::{self, Extent};
-use crate::store::{history, messages, wishes};
+use crate::store::conversations::{history, settings};
+use crate::store::messages;
 use crate::wire::items::{ConversationDetails, ConversationMember, MessageItem, RemovedItem, SpamItem};
 use crate::wire::params::{Fields, FromFields};
 use crate::wire::reply::{self, Body};
@@ -90,7 +91,7 @@ pub(super) async fn open(params: OpenConversation, context: Context, socket: Arc
     let db = &context.app.db;
     let mut found = conversations::find(db, context.user, target).await?;
     if let (None, Target::User(other)) = (found, target) {
-        wishes::begin_dialog(db, context.user, other).await?;
+        settings::begin_dialog(db, context.user, other).await?;
         found = conversations::find(db, context.user, target).await?;
     }
     let extent = found.ok_or_else(none_yet)?;
@@ -129,7 +130,7 @@ pub async fn get(params: GetConversation, context: Context) -> Result<Outcome, E
 
 pub(super) async fn remove(params: RemoveConversation, context: Context) -> Result<Outcome, Error> {
     let extent = existing(params.target, &context).await?;
-    let cleared_seq = wishes::remove(&context.app.db, context.user, extent).await?;
+    let cleared_seq = settings::remove(&context.app.db, context.user, extent).await?;
     let item = Body::item(&RemovedItem { target: params.target.into(), cleared_seq });
     let push = to_my_other_sockets("removeConversation", &item, &context);
     Ok(Outcome::with_pushes(item, [push]))
@@ -140,7 +141,7 @@ pub(super) async fn mark_spam(params: MarkSpam, context: Context) -> Result<Outc
     let extent = existing(target, &context).await?;
     let item = Body::item(&SpamItem { target: target.into(), spam });
     let mut events = Vec::new();
-    if wishes::mark_spam(&context.app.db, context.user, extent.id, spam).await? {
+    if settings::mark_spam(&context.app.db, context.user, extent.id, spam).await? {
         events.push(Event::Muted { user: context.user, target, muted: spam });
         events.push(Event::Push(to_my_other_sockets("markSpam", &item, &context)));
     }

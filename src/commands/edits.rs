@@ -4,7 +4,7 @@ use super::{Context, Outcome};
 use crate::delivery::{Audience, Push, WhenSlow, Where};
 use crate::error::Error;
 use crate::model::{Content, GroupId, MessageId, Reaction, Target, Topic};
-use crate::store::edits::{self, Changed};
+use crate::store::messages::edits::{self, Changed};
 use crate::wire::items::ReactionChange;
 use crate::wire::params::{Fields, FromFields};
 use crate::wire::reply::{self, Body};

@@ -12,10 +12,11 @@ use crate::app::App;
 use crate::delivery::{Audience, Event, Push, WhenSlow, Where};
 use crate::error::Error;
 use crate::model::{GroupId, GroupName, Origin, Page, SocketId, Target, Timestamp, Topic, UserId};
-use crate::store::account_deletions::{self, Portion, Progress};
+use crate::store::conversations;
+use crate::store::groups::admins;
+use crate::store::groups::members::{self, MemberChange};
 use crate::store::groups::{self, MemberIds};
-use crate::store::membership::{self, MemberChange};
-use crate::store::{admins, conversations};
+use crate::store::users::deletion::{self, Portion, Progress};
 use crate::wire::items::{GroupItem, MemberItem};
 use crate::wire::params::{Fields, FromFields};
 use crate::wire::reply::{self, Body};
@@ -143,13 +144,13 @@ pub(super) async fn new_group(params: NewGroup, context: Context) -> Result<Outc
 pub(super) async fn add_user(params: UserOfGroup, context: Context) -> Result<Outcome, Error> {
     let limits = &context.app.config.limits;
     let (change, by_name) =
-        membership::add(&context.app.db, params.group_id, context.user, params.user_id, limits).await?;
+        members::add(&context.app.db, params.group_id, context.user, params.user_id, limits).await?;
     let push = added(&change.member(), change.members.clone(), context.origin(), &by_name);
     Ok(Outcome::with_pushes(Body::done(), [push]))
 }
 
 pub(super) async fn leave(params: WholeGroup, context: Context) -> Result<Outcome, Error> {
-    let change = membership::leave(&context.app.db, params.group_id, context.user).await?;
+    let change = members::leave(&context.app.db, params.group_id, context.user).await?;
     Ok(Outcome { reply: Body::done(), events: left(context.origin(), &change) })
 }
 
@@ -180,7 +181,7 @@ const LOCKED_RETRY_DELAY: Duration = Duration::from_millis(20);
 pub async fn leave_all(app: &App, user: UserId, name: &str, within: Duration) -> Result<Progress, Error> {
     let deadline = Instant::now() + within;
     loop {
-        let Portion { left: changes, progress } = account_deletions::delete_portion(&app.db, user, name).await?;
+        let Portion { left: changes, progress } = deletion::delete_portion(&app.db, user, name).await?;
         for change in changes {
             for event in left(Origin { user, socket: SocketId::NONE }, &change) {
                 app.delivery.publish(&event);

@@ -9,20 +9,20 @@ pub mod groups;
 pub mod history;
 pub mod messages;
 pub mod notifications;
-pub mod pages;
-pub mod people;
+pub mod paging;
 pub mod presence;
 mod pushes;
 pub mod receipts;
 pub mod search;
 pub mod session;
 pub mod sync;
+pub mod users;
 
 use std::sync::Arc;
 
 use futures_util::future::{BoxFuture, FutureExt as _};
 
-pub use self::pages::Pages;
+pub use self::paging::Pages;
 pub use self::pushes::pushes;
 use crate::app::App;
 use crate::config::Limits;
@@ -32,7 +32,6 @@ use crate::error::{Code, Error};
 use crate::model::{Origin, SocketId, UserId};
 use crate::store::conversations::ConversationState;
 use crate::store::messages::StoredMessage;
-use crate::wire::described::{Frame, NamedSchema};
 use crate::wire::frame::Request;
 use crate::wire::items::{
     ConversationDetails, ConversationItem, GroupItem, ListedPersonItem, MessageItem, NotificationItem, OnlineInfo,
@@ -40,6 +39,7 @@ use crate::wire::items::{
 };
 use crate::wire::params::{Description, Fields, FromFields};
 use crate::wire::reply::Body;
+use crate::wire::schema::{Frame, NamedSchema};
 
 /// Makes the enum of the commands, the reading of their parameters, and what documents say of them.
 /// After the arrow stands what the reply holds: its `item`, and the `rows` in its `data`.
@@ -142,11 +142,11 @@ commands! {
     /// Who of these people is here.
     "getOnlineInfo" => GetOnlineInfo(presence::GetOnlineInfo) -> [rows OnlineInfo],
     /// A page of everybody, in the order of sign-up.
-    "listUsers" => ListUsers(people::ListUsers) -> [rows PersonItem],
+    "listUsers" => ListUsers(users::ListUsers) -> [rows PersonItem],
     /// Somebody's names; my own where I name nobody.
-    "getUser" => GetUser(people::GetUser) -> [item PersonItem],
+    "getUser" => GetUser(users::GetUser) -> [item PersonItem],
     /// People with this in their name, or with this e-mail address.
-    "searchUsers" => SearchUsers(people::SearchUsers) -> [rows PersonItem],
+    "searchUsers" => SearchUsers(users::SearchUsers) -> [rows PersonItem],
     /// Puts somebody on my list.
     "addContact" => AddContact(contacts::AddContact),
     /// Takes somebody from my list.
@@ -293,9 +293,9 @@ impl Command {
             Self::Typing(params) => presence::typing(params, context).boxed(),
             Self::SetPresence(params) => async move { Ok(presence::set_presence(&params, &context, &socket)) }.boxed(),
             Self::GetOnlineInfo(params) => presence::get_online_info(params, context).boxed(),
-            Self::ListUsers(params) => people::list(params, context).boxed(),
-            Self::GetUser(params) => people::get(params, context).boxed(),
-            Self::SearchUsers(params) => people::search(params, context).boxed(),
+            Self::ListUsers(params) => users::list(params, context).boxed(),
+            Self::GetUser(params) => users::get(params, context).boxed(),
+            Self::SearchUsers(params) => users::search(params, context).boxed(),
             Self::AddContact(params) => contacts::add(params, context).boxed(),
             Self::RemoveContact(params) => contacts::remove(params, context).boxed(),
             Self::ListContacts(params) => contacts::list(params, context).boxed(),

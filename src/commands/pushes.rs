@@ -1,11 +1,11 @@
 //! The table of what is pushed.
 
 use crate::model::Topic;
-use crate::wire::described::NamedSchema;
 use crate::wire::items::{
     BehindItem, GroupItem, MarkerItem, MemberItem, MessageItem, NotificationItem, OnlineInfo, ReactionChange, ReadItem,
     RemovedItem, SpamItem, TypingItem, UserItem,
 };
+use crate::wire::schema::NamedSchema;
 
 /// Every push that is not a reply's: its type, the event of `subscribe` that a socket has to ask for,
 /// and its `item`.

@@ -8,7 +8,7 @@ use crate::delivery::{Audience, Push, Subject, WhenSlow, Where};
 use crate::error::Error;
 use crate::model::{Seq, Target, Timestamp, Topic, UserId};
 use crate::store::conversations;
-use crate::store::receipts::{self, Marker};
+use crate::store::conversations::receipts::{self, Marker};
 use crate::wire::items::{MarkerItem, TargetItem};
 use crate::wire::params::{Fields, FromFields};
 use crate::wire::reply::{self, Body};

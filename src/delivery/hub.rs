@@ -10,12 +10,12 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::byte_pool::BytePool;
-use super::order::Order;
 use super::presence::Presence;
+use super::sequencer::Order;
 use super::socket::Socket;
 use super::typing::{Typing, Writing};
 use super::{Audience, Event, Push, WhenSlow, Where};
+use crate::limits::memory::BytePool;
 use crate::model::{GroupId, Seq, SessionKey, Target, Topic, UserId};
 use crate::telemetry::Metrics;
 use crate::wire::close::Close;

@@ -2,12 +2,10 @@
 //! told of is in the database, and `seq` and `sync` show that it was missed.
 
 pub mod bus;
-pub mod byte_pool;
 pub mod hub;
-pub mod order;
 pub mod outbox;
-pub mod pace;
 pub mod presence;
+pub mod sequencer;
 pub mod socket;
 pub mod typing;
 

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, Ordering};
 use parking_lot::Mutex;
 
 use super::Push;
-use super::byte_pool::Share;
 use super::outbox::Outbox;
+use crate::limits::memory::Share;
 use crate::model::{SessionKey, SocketId, Target, Topic, Topics, UserId};
 
 /// One open socket.

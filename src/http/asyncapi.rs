@@ -6,7 +6,7 @@ use crate::commands;
 use crate::config::Limits;
 use crate::error::Code;
 use crate::model::Topic;
-use crate::wire::described::{Frame, NamedSchema};
+use crate::wire::schema::{Frame, NamedSchema};
 
 /// The document; `hark asyncapi` prints it, and `openapi/asyncapi.json` is a copy.
 #[must_use]

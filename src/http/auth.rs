@@ -13,12 +13,12 @@ use super::extract::{Body, Client, SignedIn};
 use super::me::Own;
 use super::to_its_end;
 use crate::app::{App, Identity};
-use crate::auth::attempts::Network;
 use crate::auth::hash_queue::Requester;
 use crate::delivery::Event;
 use crate::error::{Code, Error};
+use crate::limits::rate_limit::Network;
 use crate::model::{Email, Password, PersonName, SessionId, SessionKey, Timestamp, TypedUsername, UserId, Username};
-use crate::store::sessions::{self, Origin, Session};
+use crate::store::users::sessions::{self, Origin, Session};
 use crate::store::users::{self, Credentials, NewUser, SignInName, User};
 use crate::wire::params::{Fields, FromFields, Param};
 

@@ -14,13 +14,13 @@ use super::extract::SignedIn;
 use super::me::Own;
 use crate::app::{App, Identity};
 use crate::error::Error;
+use crate::limits::fair_queue::Turn;
 use crate::model::{ConversationId, GroupId, Seq, Timestamp, UserId};
 use crate::store::conversations::ConversationState;
 use crate::store::export;
-use crate::store::fair_queue::Turn;
 use crate::store::messages::StoredMessage;
 use crate::store::notifications::Notification;
-use crate::store::{sessions, users};
+use crate::store::users::{self, sessions};
 use crate::wire::items::{ListedPersonItem, MessageItem, NotificationItem};
 
 /// Rows of a page.

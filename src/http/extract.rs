@@ -15,8 +15,8 @@ use super::error::HttpError;
 use super::forwarded;
 use crate::app::{App, Identity};
 use crate::auth::tokens;
-use crate::delivery::byte_pool::Share;
 use crate::error::{Code, Error};
+use crate::limits::memory::Share;
 use crate::wire::params::{Fields, FromFields};
 
 /// Somebody with a good token in `Authorization: Bearer`.

@@ -17,7 +17,7 @@ use crate::delivery::Event;
 use crate::error::{Code, Error};
 use crate::model::{Email, Password, PersonName, Timestamp, UserId, Username};
 use crate::store::users::{self, Changes, User};
-use crate::store::{account_deletions, accounts};
+use crate::store::users::{credentials, deletion};
 use crate::wire::params::{Fields, FromFields};
 
 /// A person, as they see themselves.
@@ -188,7 +188,7 @@ pub(super) async fn replace_password(
     }
     let new_hash = app.passwords.hash(change.new_password, &from).await?;
     to_its_end(async move {
-        if !accounts::change_password(&app.db, me.user, &old_hash, &new_hash, me.session).await? {
+        if !credentials::change_password(&app.db, me.user, &old_hash, &new_hash, me.session).await? {
             return Ok(false);
         }
         app.delivery.publish(&Event::SessionsEnded { user: me.user, keep: Some(me.session) });
@@ -214,7 +214,7 @@ pub(super) async fn delete(app: Data<App>, me: SignedIn) -> Result<HttpResponse,
 pub(super) async fn end_account(app: Data<App>, user: UserId) -> Result<(), HttpError> {
     to_its_end(async move {
         let farewell = presence::farewell(&app, user).await?;
-        if let Some(name) = account_deletions::begin(&app.db, user).await? {
+        if let Some(name) = deletion::begin(&app.db, user).await? {
             app.delivery.presence().forget(user);
             app.delivery.publish(&farewell);
             app.delivery.publish(&Event::SessionsEnded { user, keep: None });

@@ -13,8 +13,8 @@ use actix_web::{Error as ActixError, HttpMessage as _, ResponseError as _};
 use super::error::HttpError;
 use super::flow::{ConnectionFlow, InService};
 use crate::app::App;
-use crate::delivery::byte_pool::{ALWAYS, Taken};
 use crate::error::Error;
+use crate::limits::memory::{ALWAYS, Taken};
 
 /// Most bytes of a body that are handed to the connection's write buffer at once. A part that is larger would
 /// go into it as a whole.

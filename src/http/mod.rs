@@ -10,12 +10,12 @@ mod export;
 mod extract;
 mod flow;
 mod forwarded;
+mod landing;
 mod me;
 mod memory;
 mod messages;
 mod openapi;
 mod operations;
-mod page;
 mod users;
 
 pub use asyncapi::asyncapi;
@@ -37,7 +37,7 @@ use crate::wire::reply::Body;
 /// The routes. Where GET answers, HEAD does too: see [`conventions`].
 pub fn routes(config: &mut ServiceConfig) {
     config
-        .app_data(Data::new(page::Documents::default()))
+        .app_data(Data::new(landing::Documents::default()))
         .service(
             web::scope("/api/v1")
                 .route("/auth/sign-up", web::post().to(auth::sign_up))
@@ -69,12 +69,12 @@ pub fn routes(config: &mut ServiceConfig) {
         .route("/healthz", web::get().to(operations::health))
         .route("/readyz", web::get().to(operations::readiness))
         .route("/metrics", web::get().to(operations::metrics))
-        .route("/", web::get().to(page::first_conversation))
-        .service(web::resource("/api/openapi.json").get(page::openapi_document))
+        .route("/", web::get().to(landing::first_conversation))
+        .service(web::resource("/api/openapi.json").get(landing::openapi_document))
         // The files of Swagger UI alone: an unknown path under /api is answered like any other.
-        .service(web::resource(r"/api/{name:(?:[^/]+\.(?:css|html|js|png))?}").get(page::swagger_ui))
-        .route("/api/asyncapi.json", web::get().to(page::socket_document))
-        .route("/api", web::get().to(page::to_swagger_ui))
+        .service(web::resource(r"/api/{name:(?:[^/]+\.(?:css|html|js|png))?}").get(landing::swagger_ui))
+        .route("/api/asyncapi.json", web::get().to(landing::socket_document))
+        .route("/api", web::get().to(landing::to_swagger_ui))
         .default_service(web::to(nothing_here));
 }
 

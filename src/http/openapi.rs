@@ -6,7 +6,7 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{ContentBuilder, Deprecated, Ref, RefOr, Response, ResponseBuilder, Schema};
 use utoipa::{Modify, OpenApi};
 
-use super::{auth, compat, conversations, export, me, messages, operations, page, users};
+use super::{auth, compat, conversations, export, landing, me, messages, operations, users};
 use crate::model::MAX_ID;
 
 #[derive(OpenApi)]
@@ -34,7 +34,7 @@ use crate::model::MAX_ID;
         operations::health,
         operations::readiness,
         operations::metrics,
-        page::socket_document,
+        landing::socket_document,
         compat::sign_up,
         compat::log_in,
         compat::update_profile,

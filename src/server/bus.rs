@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::delivery::bus::{Batch, Listening, Missed};
 use crate::delivery::{Delivery, Where};
 use crate::error::Error;
-use crate::store::bus::{self, Listener};
+use crate::store::notify::{self, Listener};
 use crate::store::{Address, Db};
 
 /// How often a node gives a sign of life.
@@ -45,8 +45,8 @@ impl Place {
     /// # Errors
     /// Where the database fails.
     pub(super) async fn take(delivery: &Delivery, db: &Db, address: &Address) -> Result<Self, Error> {
-        let channel = bus::channel(db).await?;
-        let horizon = bus::horizon(db).await?;
+        let channel = notify::channel(db).await?;
+        let horizon = notify::horizon(db).await?;
         let (missed, misses) = unbounded_channel();
         let stop = CancellationToken::new();
         // Connections of its own: neither sends nor reads hold up what they have to say.
@@ -74,7 +74,7 @@ async fn joined(delivery: &Delivery, db: &Db) {
     loop {
         let bus = &delivery.bus;
         // One of them is this node.
-        if bus.is_heard() && bus::listeners(db).await.is_ok_and(|listeners| listeners <= bus.answered() + 1) {
+        if bus.is_heard() && notify::listeners(db).await.is_ok_and(|listeners| listeners <= bus.answered() + 1) {
             return;
         }
         sleep(LOOK_EVERY).await;
@@ -91,7 +91,7 @@ async fn say(delivery: Delivery, db: Db, channel: String, mut horizon: i64, stop
             () = stop.cancelled() => break,
             _ = beat.tick() => {
                 // An older one is as good.
-                horizon = bus::horizon(&db).await.unwrap_or(horizon);
+                horizon = notify::horizon(&db).await.unwrap_or(horizon);
                 delivery.bus.beat()
             }
             batch = delivery.bus.next() => batch,
@@ -109,7 +109,7 @@ async fn say(delivery: Delivery, db: Db, channel: String, mut horizon: i64, stop
 async fn say_until_said(batch: &Batch, db: &Db, channel: &str, horizon: i64) {
     let payloads = batch.payloads(horizon);
     let mut trouble = Trouble::default();
-    while let Err(error) = bus::notify(db, channel, &payloads).await {
+    while let Err(error) = notify::notify(db, channel, &payloads).await {
         trouble.again(error).await;
     }
 }
@@ -192,7 +192,7 @@ async fn catch_up(delivery: Delivery, db: Db, mut misses: UnboundedReceiver<Miss
 
 async fn tell_behind(delivery: &Delivery, db: &Db, missed: Missed) -> Result<(), Error> {
     for users in delivery.hub.users().chunks(USERS_AT_ONCE) {
-        for changed in bus::changed(db, users, missed.since).await? {
+        for changed in notify::changed(db, users, missed.since).await? {
             delivery.hub.fall_behind(changed.user, Where::of(changed.user, changed.target), changed.seq);
         }
     }

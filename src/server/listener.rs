@@ -28,7 +28,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use tracing_actix_web::TracingLogger;
 
 use super::http_stream::HttpStream;
-use super::talking::Talking;
+use super::socket_runtimes::Talking;
 use crate::app::App;
 use crate::config::Config;
 use crate::{http, ws};

@@ -2,36 +2,19 @@
 //! write pipeline. Functions say what they need and return what was there, and a constraint's name
 //! becomes the caller's error where the query stands.
 
-pub mod account_deletions;
-pub mod accounts;
-pub mod admins;
-mod availability;
-pub mod bus;
-pub mod chat_list;
 mod columns;
 pub mod contacts;
 pub mod conversations;
-pub mod edits;
-pub mod epochs;
+pub mod database;
 pub mod export;
-pub mod fair_queue;
-mod group_places;
 pub mod groups;
-pub mod history;
-pub mod member_lists;
-pub mod membership;
 pub mod messages;
-mod migrations;
 pub mod notifications;
-mod preflight;
+pub mod notify;
 pub mod presence;
-pub mod receipts;
 pub mod search;
-pub mod sessions;
 pub mod sync;
-mod username_keys;
 pub mod users;
-pub mod wishes;
 pub mod writer;
 
 use std::path::PathBuf;
@@ -41,12 +24,12 @@ use std::time::{Duration, Instant};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{PgConnection, PgPool};
 
-use self::availability::is_unavailable;
-use self::epochs::{Epochs, Renewal};
-use self::fair_queue::FairQueue;
-pub use self::migrations::MIGRATOR;
+use self::database::availability::is_unavailable;
+use self::database::epochs::{Epochs, Renewal};
+pub use self::database::migrations::MIGRATOR;
 use crate::config::Secret;
 use crate::error::Error;
+use crate::limits::fair_queue::FairQueue;
 use crate::model::SessionKey;
 
 /// Where the database is.
@@ -143,7 +126,7 @@ pub struct Db {
     /// A connection for the question whether the database answers: it waits behind nobody's requests.
     probe: PgPool,
     /// Shared with the writers' own connections.
-    member_lists: member_lists::MemberLists,
+    member_lists: groups::member_cache::MemberLists,
     /// Which history of the database all of this is about; shared with every pool.
     epochs: Arc<Epochs>,
     /// Searches take turns: they may read much, and connections are few.
@@ -164,9 +147,9 @@ impl Db {
     /// # Errors
     /// Where nothing answers at the address, or the database is not fit; the cause is a sentence for an operator.
     pub async fn connect(address: &Address, connections: u32) -> Result<Self, Error> {
-        let member_lists = member_lists::MemberLists::new();
+        let member_lists = groups::member_cache::MemberLists::new();
         let options = address.options()?;
-        preflight::check(&options).await.map_err(Error::unavailable)?;
+        database::preflight::check(&options).await.map_err(Error::unavailable)?;
         let epochs = Arc::new(Epochs::new(options.clone(), member_lists.clone()));
         let probe = pool_options(1, &epochs).acquire_timeout(PING_WITHIN).connect_lazy_with(options.clone());
         let pool = pool_options(connections, &epochs).connect_with(options).await?;
@@ -234,9 +217,9 @@ impl Db {
     /// # Errors
     /// `overloaded` where it does not, or cannot.
     pub async fn ping(&self) -> Result<(), Error> {
-        let ping = availability::is_read_only(&self.probe);
+        let ping = database::availability::is_read_only(&self.probe);
         if tokio::time::timeout(PING_WITHIN, ping).await.map_err(Error::unavailable)?? {
-            availability::note_read_only();
+            database::availability::note_read_only();
             return Err(Error::unavailable("the database is read-only"));
         }
         Ok(())
@@ -267,7 +250,7 @@ fn pool_options(connections: u32, epochs: &Arc<Epochs>) -> PgPoolOptions {
         .before_acquire(move |connection, meta| {
             let opened = Instant::now().checked_sub(meta.age);
             let is_current = opened.is_none_or(|opened| on_acquire.is_current(opened));
-            Box::pin(async move { Ok(is_current && availability::may_use(connection, meta).await?) })
+            Box::pin(async move { Ok(is_current && database::availability::may_use(connection, meta).await?) })
         })
 }
 
@@ -279,7 +262,7 @@ async fn prepare_session(connection: &mut PgConnection) -> Result<(), sqlx::Erro
 
 impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
-        availability::note(&error);
+        database::availability::note(&error);
         if is_unavailable(&error) { Self::unavailable(error) } else { Self::internal(error) }
     }
 }

@@ -9,18 +9,18 @@ use futures_util::future::{BoxFuture, FutureExt as _, ready};
 use serde_json::value::RawValue;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
-use super::in_flight::{Answered, InFlight, Pace};
-use super::incoming::Message;
-use super::patience::Patience;
-use super::rate::{Rate, Verdict};
-use super::stream::{Stream, Traffic};
+use super::deadline::Patience;
+use super::decoder::Message;
+use super::io::{Stream, Traffic};
+use super::pipeline::{Answered, InFlight, Pace};
 use crate::app::App;
 use crate::auth::tokens;
 use crate::commands::{Command, Context, Outcome, Pages};
-use crate::delivery::byte_pool::{ALWAYS, Taken};
 use crate::delivery::hub::Registration;
 use crate::delivery::socket::Socket;
 use crate::error::Error;
+use crate::limits::memory::{ALWAYS, Taken};
+use crate::limits::request_rate::{RateVerdict, RequestRateLimiter};
 use crate::wire::close::Close;
 use crate::wire::frame::{self, Request};
 use crate::wire::reply::{self, Frame};
@@ -39,7 +39,7 @@ struct Connection {
     /// In which history of the database it was opened: in another one its user may be somebody else.
     history: u64,
     in_flight: InFlight,
-    rate: Rate,
+    rate: RequestRateLimiter,
     ping_at: Instant,
     patience: Patience,
 }
@@ -60,7 +60,7 @@ pub(super) async fn run(app: Arc<App>, registration: Registration, mut stream: S
         pages: Arc::default(),
         history: app.db.history(),
         in_flight: InFlight::new(limits.max_in_flight),
-        rate: Rate::new(limits),
+        rate: RequestRateLimiter::new(limits),
         ping_at: Instant::now() + seconds(limits.ping_seconds),
         patience: Patience::new(Instant::now()),
         app: Arc::clone(&app),
@@ -180,23 +180,23 @@ impl Connection {
         if let Message::Ping(payload) = control {
             self.socket.outbox.pong(payload);
         }
-        matches!(self.rate.count(), Verdict::Out).then_some(End::Close(Close::RateLimited))
+        matches!(self.rate.check(), RateVerdict::Disconnect).then_some(End::Close(Close::RateLimited))
     }
 
     /// Takes a request in. Whatever is wrong with it is answered in its turn.
     fn request(&mut self, text: &str) -> Option<End> {
         self.app.metrics.request();
         let taken = Taken::of(&self.socket.share, text.len());
-        let verdict = self.rate.count();
+        let verdict = self.rate.check();
         let parsed = frame::parse(text);
         let (kind, id) = match &parsed {
             Ok(request) => (request.kind.as_str(), request.id),
             Err(malformed) => (malformed.kind.as_str(), malformed.id),
         };
         let refusal = match verdict {
-            Verdict::Out => return Some(End::Close(Close::RateLimited)),
-            Verdict::Wait(wait) => Some(failure(kind, Error::rate_limited(wait), id)),
-            Verdict::Go => None,
+            RateVerdict::Disconnect => return Some(End::Close(Close::RateLimited)),
+            RateVerdict::RetryAfter(wait) => Some(failure(kind, Error::rate_limited(wait), id)),
+            RateVerdict::Allow => None,
         };
         match (refusal, parsed) {
             (Some(refusal), _) => self.answer_at_once(refusal, taken),

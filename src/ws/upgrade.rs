@@ -6,7 +6,7 @@ use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 use serde_json::json;
 
-use super::takeover::Decided;
+use super::handoff::Decided;
 use crate::app::App;
 use crate::auth::tokens;
 use crate::config::Config;

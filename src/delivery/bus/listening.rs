@@ -270,8 +270,8 @@ mod tests {
     use super::*;
     use crate::delivery::Event;
     use crate::delivery::bus::Bus;
-    use crate::delivery::byte_pool::BytePool;
     use crate::delivery::hub::Hub;
+    use crate::limits::memory::BytePool;
     use crate::model::{GroupId, UserId};
     use crate::telemetry::Metrics;
 

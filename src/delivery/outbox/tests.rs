@@ -1,7 +1,7 @@
 //! What leaves an outbox, in which order, and what stands for what does not.
 
-use super::super::byte_pool::BytePool;
 use super::*;
+use crate::limits::memory::BytePool;
 use crate::model::{GroupId, Target};
 use prometheus_client::metrics::gauge::Gauge;
 

@@ -3,7 +3,7 @@
 use sqlx::PgConnection;
 
 use super::super::Db;
-use super::words::Words;
+use super::tokens::Words;
 use crate::error::Error;
 use crate::model::MessageId;
 

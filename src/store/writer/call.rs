@@ -7,11 +7,12 @@ use sqlx::Postgres;
 use sqlx::pool::PoolConnection;
 use tokio::time::timeout;
 
-use super::super::member_lists::MemberList;
-use super::super::{Db, TRUSTED_IDLE, availability, is_unavailable};
+use super::super::groups::member_cache::MemberList;
 use super::{ConversationKey, Draft, Receipt};
 use crate::error::Error;
 use crate::model::{ClientMessageId, ConversationId, Seq, Target, Timestamp, UserId};
+use crate::store::database::availability::{self, is_unavailable};
+use crate::store::{Db, TRUSTED_IDLE};
 
 /// Longest wait for a transaction; after it the senders hear `overloaded`. Longer than a lock is waited for.
 const WRITE_WITHIN: Duration = Duration::from_secs(10);

@@ -1,0 +1,8 @@
+//! Limits: what one client, one network or one node may take. Rate limits, admission control for upgrades,
+//! the memory budget, and fair queues.
+
+pub mod admission;
+pub mod fair_queue;
+pub mod memory;
+pub mod rate_limit;
+pub mod request_rate;

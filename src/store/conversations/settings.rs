@@ -1,0 +1,89 @@
+//! What one member wants of a conversation, for themselves alone: to begin it, to be rid of it, to
+//! call it spam.
+
+use crate::error::Error;
+use crate::model::{ConversationId, Seq, UserId};
+use crate::store::conversations::Extent;
+use crate::store::{Db, users};
+
+/// Begins a dialog, unless there is one.
+///
+/// # Errors
+/// `not_found` where the other is no user, `blocked` where they take nothing from the one who asks,
+/// `unauthorized` where the one who asks is gone.
+pub async fn begin_dialog(db: &Db, asker: UserId, other: UserId) -> Result<(), Error> {
+    let mut tx = db.pool.begin().await?;
+    users::lock_pair(&mut tx, asker, other, "params.receiverId").await?;
+    let is_blocked = sqlx::query_scalar!(
+        r#"select exists (select from blocks where user_id = $2 and blocked_id = $1) as "is_blocked!""#,
+        asker.0,
+        other.0
+    )
+    .fetch_one(&mut *tx)
+    .await?;
+    if is_blocked {
+        return Err(Error::blocked());
+    }
+    sqlx::query!(
+        "with made as (
+             insert into conversations (kind, low_user_id, high_user_id)
+             values ('dialog', least($1::bigint, $2), greatest($1::bigint, $2))
+             on conflict on constraint one_dialog_a_pair do nothing
+             returning id
+         )
+         insert into members (conversation_id, user_id, kind, peer_id)
+         select id, $1, 'dialog'::conversation_kind, $2 from made
+         union
+         select id, $2, 'dialog', $1 from made",
+        asker.0,
+        other.0
+    )
+    .execute(&mut *tx)
+    .await?;
+    Ok(tx.commit().await?)
+}
+
+/// Clears a conversation for one member and takes it off their lists, until there is a new message.
+/// Gives back up to which `seq` it is cleared.
+///
+/// One statement, and so one snapshot: what comes meanwhile is not cleared, see `receipts::read`.
+///
+/// # Errors
+/// Only where the database fails.
+pub async fn remove(db: &Db, user: UserId, extent: Extent) -> Result<Seq, Error> {
+    let cleared = sqlx::query_scalar!(
+        "with state as materialized (
+             select c.id, c.last_seq, own_sent(c, m) as own_sent
+             from conversations c join members m on m.conversation_id = c.id and m.user_id = $2 where c.id = $1
+         )
+         update members m
+         set cleared_seq = greatest(m.cleared_seq, s.last_seq), own_cleared = greatest(m.own_cleared, s.own_sent),
+             is_removed = true, own_change = current_change()
+         from state s
+         where m.conversation_id = s.id and m.user_id = $2
+         returning m.cleared_seq",
+        extent.id.0,
+        user.0
+    )
+    .fetch_optional(&db.pool)
+    .await?;
+    // Removed from the group since it was found.
+    cleared.ok_or_else(Error::not_a_member)
+}
+
+/// Calls a conversation spam, or no longer. Whether that is new.
+///
+/// # Errors
+/// Only where the database fails.
+pub async fn mark_spam(db: &Db, user: UserId, conversation: ConversationId, spam: bool) -> Result<bool, Error> {
+    let done = sqlx::query!(
+        "update members set is_spam = $3, own_change = current_change()
+         where conversation_id = $1 and user_id = $2 and is_spam <> $3",
+        conversation.0,
+        user.0,
+        spam
+    )
+    .execute(&db.pool)
+    .await?;
+    Ok(done.rows_affected() > 0)
+}

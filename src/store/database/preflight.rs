@@ -1,0 +1,176 @@
+//! What is checked before a server uses a database: who answers, whether it can be written to, whether it
+//! holds every text, and whether a pooler gives out sessions. Each refusal is a sentence for an operator.
+
+use std::io::ErrorKind;
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection, Row as _};
+use tokio::time::{Instant, sleep, timeout};
+
+/// Longest wait for a connection or an answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest wait for a notification, which plain PostgreSQL delivers within milliseconds.
+const NOTIFY_TIMEOUT: Duration = Duration::from_secs(10);
+/// A server that is starting up is asked again for so long.
+const STARTUP_TIMEOUT: Duration = Duration::from_secs(20);
+const RETRY_DELAY: Duration = Duration::from_millis(200);
+
+const NEEDS_SESSIONS: &str = "a pooler that shares out single transactions or statements stands before it (PgBouncer's \
+     pool_mode = transaction or statement), and hark needs sessions: set pool_mode = session for this database, or \
+     connect to PostgreSQL itself";
+
+const TOO_FEW_CONNECTIONS: &str = "a second connection gets no answer: is the pool of a pooler smaller than what hark \
+     needs? That is HARK_DATABASE_CONNECTIONS + 3 × HARK_WRITERS + 3 connections for each node, and 2 more while one starts";
+
+/// Checks a database.
+///
+/// # Errors
+/// What is wrong with it, in a sentence that names the database and where it is.
+pub(in crate::store) async fn check(options: &PgConnectOptions) -> Result<(), String> {
+    let result = async {
+        let mut connection = connect(options).await?;
+        within(check_server(&mut connection)).await?;
+        check_sessions(options, &mut connection).await?;
+        // The server ends it otherwise.
+        let _ = connection.close().await;
+        Ok::<_, String>(())
+    };
+    result.await.map_err(|cause| format!("{}: {cause}", place(options)))
+}
+
+/// Which database, and where; nothing of it is secret.
+fn place(options: &PgConnectOptions) -> String {
+    let database = options.get_database().unwrap_or(options.get_username());
+    match options.get_socket() {
+        Some(folder) => format!("{database} at the socket in {}", folder.display()),
+        None if options.get_host().starts_with('/') => format!("{database} at the socket in {}", options.get_host()),
+        None => format!("{database} at {}:{}", options.get_host(), options.get_port()),
+    }
+}
+
+/// Connects without a pool: a pool tries again where nobody listens, and then knows only that time is up.
+async fn connect(options: &PgConnectOptions) -> Result<PgConnection, String> {
+    let started = Instant::now();
+    loop {
+        match timeout(ANSWER_TIMEOUT, options.connect()).await {
+            Ok(Ok(connection)) => return Ok(connection),
+            Ok(Err(error)) if is_starting_up(&error) && started.elapsed() < STARTUP_TIMEOUT => {
+                sleep(RETRY_DELAY).await;
+            }
+            Ok(Err(error)) => return Err(reason(&error, options)),
+            Err(_) => return Err(no_answer()),
+        }
+    }
+}
+
+fn is_starting_up(error: &sqlx::Error) -> bool {
+    error.as_database_error().is_some_and(|error| error.code().as_deref() == Some("57P03"))
+}
+
+async fn within<T>(answer: impl Future<Output = Result<T, String>>) -> Result<T, String> {
+    timeout(ANSWER_TIMEOUT, answer).await.unwrap_or_else(|_| Err(no_answer()))
+}
+
+fn no_answer() -> String {
+    format!("no answer within {} s", ANSWER_TIMEOUT.as_secs())
+}
+
+/// Why nothing was connected.
+fn reason(error: &sqlx::Error, options: &PgConnectOptions) -> String {
+    match error {
+        sqlx::Error::Io(error) if error.kind() == ErrorKind::ConnectionRefused => {
+            "nothing listens there (connection refused)".to_owned()
+        }
+        sqlx::Error::Io(error) if error.kind() == ErrorKind::NotFound => {
+            "there is no socket of PostgreSQL in that folder".to_owned()
+        }
+        sqlx::Error::Io(error) if error.to_string().contains("lookup address") => {
+            format!("there is no such host ({error})")
+        }
+        sqlx::Error::Database(error) => match error.code().as_deref() {
+            Some("28P01") => format!("the password of the user {} is wrong", options.get_username()),
+            Some("3D000") => "there is no such database".to_owned(),
+            _ => error.message().to_owned(),
+        },
+        error => error.to_string(),
+    }
+}
+
+/// Whether the server holds every text and can be written to. In the simple protocol, as all here: behind a
+/// pooler of transactions a prepared statement fails in ways that explain nothing.
+async fn check_server(connection: &mut PgConnection) -> Result<(), String> {
+    let row = sqlx::raw_sql(
+        "select current_setting('server_encoding'), current_setting('transaction_read_only'), \
+                (select datctype::text from pg_database where datname = current_database())",
+    )
+    .fetch_one(connection)
+    .await
+    .map_err(|error| match error {
+        sqlx::Error::Protocol(_) => NEEDS_SESSIONS.to_owned(),
+        error => error.to_string(),
+    })?;
+    let [encoding, read_only, ctype]: [String; 3] = [row.get(0), row.get(1), row.get(2)];
+    if encoding != "UTF8" {
+        return Err(format!(
+            "its encoding is {encoding}, which cannot hold every text: hark needs UTF8, as of `create database … \
+             encoding 'UTF8' template template0`"
+        ));
+    }
+    if read_only == "on" {
+        return Err(
+            "it is read-only (a standby, or default_transaction_read_only is on), and hark needs one that can be \
+                    written to"
+                .to_owned(),
+        );
+    }
+    if ["C", "POSIX"].contains(&ctype.as_str()) {
+        tracing::warn!(
+            "the database's LC_CTYPE is {ctype}: a search for people by a name that is not in Latin letters reads all of \
+             them. With LC_CTYPE 'C.UTF-8' or of a language it goes by an index"
+        );
+    }
+    Ok(())
+}
+
+/// Whether a connection is a session: what one connection listens for reaches it while it is idle. Behind a
+/// pooler of transactions an idle connection has no server that could tell it anything.
+async fn check_sessions(options: &PgConnectOptions, other: &mut PgConnection) -> Result<(), String> {
+    // What others listen for over the same server arrives amid the answers of whoever has it.
+    let in_words = |error: sqlx::Error| match error {
+        sqlx::Error::Protocol(_) => NEEDS_SESSIONS.to_owned(),
+        error => reason(&error, options),
+    };
+    let channel = format!("hark_preflight_{:016x}", rand::random::<u64>());
+    let pid_of = |row: sqlx::postgres::PgRow| row.get::<i32, _>(0);
+    let listening = async {
+        let pool = PgPoolOptions::new().max_connections(1).connect_with(options.clone()).await?;
+        let mut listener = PgListener::connect_with(&pool).await?;
+        listener.eager_reconnect(false);
+        listener.listen(&channel).await?;
+        let row = sqlx::raw_sql("select pg_backend_pid()").fetch_one(&mut listener).await?;
+        Ok((listener, pid_of(row)))
+    };
+    let (mut listener, listener_pid) = match timeout(ANSWER_TIMEOUT, listening).await {
+        Ok(Ok(listening)) => listening,
+        Err(_) | Ok(Err(sqlx::Error::PoolTimedOut)) => return Err(TOO_FEW_CONNECTIONS.to_owned()),
+        Ok(Err(error)) => return Err(in_words(error)),
+    };
+    let pid = within(async { sqlx::raw_sql("select pg_backend_pid()").fetch_one(&mut *other).await.map_err(in_words) });
+    // Two connections that are open and have one server between them.
+    if pid_of(pid.await?) == listener_pid {
+        return Err(NEEDS_SESSIONS.to_owned());
+    }
+    let notify = sqlx::raw_sql(AssertSqlSafe(format!("notify \"{channel}\"")));
+    within(async { notify.execute(other).await.map_err(in_words) }).await?;
+    let notified = async {
+        while let Ok(Some(notification)) = listener.try_recv().await {
+            // Somebody else's is proof of nothing.
+            if notification.channel() == channel {
+                return true;
+            }
+        }
+        false
+    };
+    if timeout(NOTIFY_TIMEOUT, notified).await.unwrap_or(false) { Ok(()) } else { Err(NEEDS_SESSIONS.to_owned()) }
+}
