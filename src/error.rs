@@ -1,4 +1,4 @@
-//! What a caller may be told, and what only the log sees.
+//! Errors: what the caller is told, as a code and a sentence, and the cause, which only the log gets.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use serde::Serialize;
 
 type Cause = Box<dyn std::error::Error + Send + Sync>;
 
-/// What went wrong, for programs. The spelling never changes.
+/// The error code, for programs. Its spelling on the wire never changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Code {
@@ -19,37 +19,37 @@ pub enum Code {
     UnknownType,
     /// A parameter is missing or out of its range.
     BadParams,
-    /// There is no such thing, or none that the caller may know of.
+    /// The thing does not exist, or the caller may not know of it.
     NotFound,
-    /// Only members of the group may.
+    /// Only members of the group may do this.
     NotAMember,
     /// The user is in the group already.
     AlreadyAMember,
-    /// Only admins of the group may.
+    /// Only admins of the group may do this.
     NotAdmin,
-    /// Only the author of the message may.
+    /// Only the author of the message may do this.
     NotAuthor,
-    /// The other one does not take anything from the caller.
+    /// The receiver has blocked the caller.
     Blocked,
-    /// Nobody does this to themselves. The wire says `self`.
+    /// Users cannot do this to themselves. The wire says `self`.
     #[serde(rename = "self")]
     Oneself,
     /// An e-mail or username is taken, or the change would break a rule of the group.
     Conflict,
-    /// Too many requests; `retryAfterMs` says when to come back.
+    /// A rate limit; `retryAfterMs` is the time to wait.
     RateLimited,
-    /// The body is over the limit.
+    /// The body is over the size limit.
     TooLarge,
-    /// The server cannot take it now; the same request may succeed later.
+    /// The server is overloaded or the database is not available; the same request may succeed later.
     Overloaded,
-    /// The token or password is not good.
+    /// The token or the password is not valid.
     Unauthorized,
-    /// Our fault; the log has the cause under the request id of the message.
+    /// A fault of the server; the log has the cause under the request id that the sentence names.
     Internal,
 }
 
 impl Code {
-    /// All of them.
+    /// All codes, in the order of the reference.
     pub const ALL: &[Self] = &[
         Self::BadJson,
         Self::BadFrame,
@@ -71,7 +71,7 @@ impl Code {
     ];
 }
 
-/// A refusal or a fault on its way to the caller.
+/// A refusal or a fault, on its way to the caller.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct Error {
@@ -82,19 +82,19 @@ pub struct Error {
     cause: Option<Cause>,
 }
 
-/// What the caller is told.
+/// The part of an error that the caller gets.
 #[derive(Clone, Debug)]
-pub struct Answer {
-    /// For programs.
+pub struct ErrorResponse {
+    /// The code, for programs.
     pub code: Code,
     /// One English sentence for a person.
     pub message: Cow<'static, str>,
-    /// When to come back, where that is known.
+    /// The time to wait before a retry, if it is known.
     pub retry_after: Option<Duration>,
 }
 
 impl Error {
-    /// A refusal: the caller's `code` and a sentence that names the field at fault.
+    /// A refusal: a code, and a sentence that names the field at fault.
     pub fn new(code: Code, message: impl Into<Cow<'static, str>>) -> Self {
         Self { code, message: message.into(), retry_after: None, cause: None }
     }
@@ -104,79 +104,79 @@ impl Error {
         Self::new(Code::BadParams, message)
     }
 
-    /// There is no such thing, or none that the caller may know of.
+    /// The thing does not exist, or the caller may not know of it.
     pub fn not_found(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(Code::NotFound, message)
     }
 
-    /// There is no such user; `field` is the one that names them.
+    /// The user that `field` names does not exist.
     #[must_use]
     pub fn no_such_user(field: &str) -> Self {
         Self::not_found(format!("{field}: there is no such user"))
     }
 
-    /// There is no such group, or it has ended.
+    /// The group does not exist, or has ended.
     #[must_use]
     pub fn no_such_group() -> Self {
         Self::not_found("params.groupId: there is no such group")
     }
 
-    /// There is no such message, or none that the caller may know of.
+    /// The message does not exist, or the caller may not know of it.
     #[must_use]
     pub fn no_such_message() -> Self {
         Self::not_found("params.messageId: there is no such message")
     }
 
-    /// What an admin may, a member asked.
+    /// A member asked for what only admins may do.
     #[must_use]
     pub fn not_admin() -> Self {
         Self::new(Code::NotAdmin, "Only admins of this group may do that")
     }
 
-    /// The other one has blocked the caller.
+    /// The receiver has blocked the caller.
     #[must_use]
     pub fn blocked() -> Self {
         Self::new(Code::Blocked, "This user does not take anything from you")
     }
 
-    /// Nobody does this to themselves.
+    /// Users cannot do this to themselves.
     #[must_use]
     pub fn oneself() -> Self {
         Self::new(Code::Oneself, "params.userId must be somebody else")
     }
 
-    /// The group is for its members alone.
+    /// The caller is not a member of the group.
     #[must_use]
     pub fn not_a_member() -> Self {
         Self::new(Code::NotAMember, "User is not a member of this group")
     }
 
-    /// No token, or none that is good.
+    /// The token is missing or not valid.
     #[must_use]
     pub fn unauthorized() -> Self {
         Self::new(Code::Unauthorized, "Not authorized")
     }
 
-    /// Too many requests; the caller may come back after `retry_after`.
+    /// A rate limit; the caller may retry after `retry_after`.
     #[must_use]
     pub fn rate_limited(retry_after: Duration) -> Self {
         let message = format!("Too many requests; try again in {} ms", retry_after.as_millis());
         Self { retry_after: Some(retry_after), ..Self::new(Code::RateLimited, message) }
     }
 
-    /// The server has more to do than it can hold.
+    /// A queue of the server is full, or a wait has timed out.
     #[must_use]
     pub fn overloaded() -> Self {
         Self::new(Code::Overloaded, "The server is overloaded; try again later")
     }
 
-    /// With when to come back.
+    /// Sets the time to wait before a retry.
     #[must_use]
     pub fn retry_after(self, wait: Duration) -> Self {
         Self { retry_after: Some(wait), ..self }
     }
 
-    /// Something that we depend on does not answer; the log gets the cause.
+    /// The database is not available; the log gets the cause.
     pub fn unavailable(cause: impl Into<Cause>) -> Self {
         Self {
             cause: Some(cause.into()),
@@ -184,26 +184,27 @@ impl Error {
         }
     }
 
-    /// Our fault; the log gets the cause.
+    /// A fault of the server; the log gets the cause.
     pub fn internal(cause: impl Into<Cause>) -> Self {
         Self { cause: Some(cause.into()), ..Self::new(Code::Internal, "Something went wrong here") }
     }
 
-    /// For programs.
+    /// The code, for programs.
     #[must_use]
     pub fn code(&self) -> Code {
         self.code
     }
 
-    /// What is behind it, for whoever starts a server and is to see it all.
+    /// The cause with everything behind it, for the operator who starts a server.
     #[must_use]
-    pub fn causes(&self) -> String {
+    pub fn cause_chain(&self) -> String {
         self.cause.as_deref().map_or_else(|| self.to_string(), |cause| chain(cause))
     }
 
-    /// What the caller is told. The one place where a cause is logged: call it once, at the edge.
+    /// Logs the cause and returns what the caller gets. It is called once for an error, at the edge, so that a
+    /// cause is logged once.
     #[must_use]
-    pub fn into_answer(self) -> Answer {
+    pub fn log_and_convert(self) -> ErrorResponse {
         let Self { code, mut message, retry_after, cause } = self;
         if let Some(cause) = cause {
             let request_id = format!("{:016x}", rand::random::<u64>());
@@ -212,12 +213,11 @@ impl Error {
                 message = format!("{message}; the log knows more under request id {request_id}").into();
             }
         }
-        Answer { code, message, retry_after }
+        ErrorResponse { code, message, retry_after }
     }
 }
 
-/// An error with everything that caused it, on one line. Many errors say their cause themselves; it
-/// is not said twice.
+/// An error and its causes on one line. Many errors repeat their cause in their own text; it is written once.
 fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut line = error.to_string();
     let mut cause = error.source();

@@ -6,11 +6,11 @@ use actix_web::{HttpResponse, HttpResponseBuilder, ResponseError};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::error::{Answer, Code, Error};
+use crate::error::{Code, Error, ErrorResponse};
 
 /// An error on its way out; its cause is in the log already.
 #[derive(Debug)]
-pub(super) struct HttpError(Answer);
+pub(super) struct HttpError(ErrorResponse);
 
 /// Every error's body.
 #[derive(Debug, Serialize, ToSchema)]
@@ -25,7 +25,7 @@ pub(super) struct ErrorBody<'a> {
 
 impl From<Error> for HttpError {
     fn from(error: Error) -> Self {
-        let mut answer = error.into_answer();
+        let mut answer = error.log_and_convert();
         // Fields of a query string or a body have no `params` around them.
         if let Some(message) = answer.message.strip_prefix("params.") {
             answer.message = message.to_owned().into();

@@ -220,7 +220,7 @@ pub(super) async fn end_account(app: Data<App>, user: UserId) -> Result<(), Http
             app.delivery.publish(&Event::SessionsEnded { user, keep: None });
             // The account is gone, so the answer is the same whatever becomes of the rest: that goes on without us.
             if let Err(error) = groups::leave_all(&app, user, &name, DELETE_INLINE).await {
-                drop(error.into_answer());
+                drop(error.log_and_convert());
             }
         }
         Ok(())

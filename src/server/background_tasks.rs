@@ -76,7 +76,7 @@ async fn check_sessions(app: Arc<App>) {
         match sessions::ended(&app.db, &open).await {
             Ok(ended) => app.delivery.hub.close_ended(&ended),
             // Said in the log; the next look comes soon.
-            Err(error) => drop(error.into_answer()),
+            Err(error) => drop(error.log_and_convert()),
         }
     }
 }
@@ -95,7 +95,7 @@ async fn tell_of_presence(app: Arc<App>) {
             Ok(()) => news.clear(),
             // Told again with the next.
             Err(error) => {
-                drop(error.into_answer());
+                drop(error.log_and_convert());
                 sleep(AGAIN_AFTER).await;
             }
         }
@@ -110,7 +110,7 @@ async fn finish_deletions(app: Arc<App>) {
             Ok(None) => CLAIM_DELETIONS_INTERVAL,
             // Logged; whoever claims it next goes on.
             Err(error) => {
-                drop(error.into_answer());
+                drop(error.log_and_convert());
                 AGAIN_AFTER
             }
         };
@@ -142,7 +142,7 @@ async fn look_at_history(db: Db) {
         match db.look_at_history().await {
             Ok(()) => is_in_trouble = false,
             // Said once; others who need the database say more.
-            Err(error) if !std::mem::replace(&mut is_in_trouble, true) => drop(error.into_answer()),
+            Err(error) if !std::mem::replace(&mut is_in_trouble, true) => drop(error.log_and_convert()),
             Err(_) => {}
         }
     }
@@ -160,7 +160,7 @@ async fn index_messages(db: Db) {
             Ok(Progress::Done | Progress::Idle) => rest.max(INDEX_EVERY),
             // Said in the log; a search reads what is not indexed.
             Err(error) => {
-                drop(error.into_answer());
+                drop(error.log_and_convert());
                 AGAIN_AFTER
             }
         })

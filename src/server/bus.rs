@@ -166,7 +166,7 @@ impl Trouble {
     /// Returns when it is time to try again.
     async fn again(&mut self, error: Error) {
         if self.waited.is_none() {
-            drop(error.into_answer());
+            drop(error.log_and_convert());
         }
         let wait = self.waited.map_or(AGAIN_AFTER, |waited| (waited * 2).min(AGAIN_AFTER_AT_MOST));
         self.waited = Some(wait);

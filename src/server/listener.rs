@@ -89,11 +89,11 @@ pub(super) fn serve(
                                 let (connection, _token) = into_bare(connection);
                                 let taken = Box::pin(async move {
                                     let answer = answer.await?.into();
-                                    Ok::<_, Error>(ws::take_over(answer, connection, &talking).await)
+                                    Ok::<_, Error>(ws::hand_off(answer, connection, &talking).await)
                                 });
                                 // A client that is gone before it is answered is nobody's fault.
-                                if let Ok(Some(served)) = taken.await? {
-                                    served.end().await;
+                                if let Ok(Some(socket_task)) = taken.await? {
+                                    socket_task.join().await;
                                 }
                                 Ok::<_, Error>(())
                             })

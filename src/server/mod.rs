@@ -109,18 +109,18 @@ impl Server {
     ) -> Result<Self, StartError> {
         let db = connect(database, config.database_connections).await?;
         if config.migrate {
-            for migration in db.migrate().await.map_err(|error| StartError::Database(error.causes()))? {
+            for migration in db.migrate().await.map_err(|error| StartError::Database(error.cause_chain()))? {
                 tracing::info!(migration, "applied");
             }
         } else {
-            db.check_schema().await.map_err(|error| StartError::Database(error.causes()))?;
+            db.check_schema().await.map_err(|error| StartError::Database(error.cause_chain()))?;
         }
-        db.fill_username_keys().await.map_err(|error| StartError::Database(error.causes()))?;
-        db.begin_epoch().await.map_err(|error| StartError::Database(error.causes()))?;
+        db.fill_username_keys().await.map_err(|error| StartError::Database(error.cause_chain()))?;
+        db.begin_epoch().await.map_err(|error| StartError::Database(error.cause_chain()))?;
         // Connections of their own: neither do reads hold up sends, nor does a worker thread that
         // ends take a connection with it while the writers drain.
         let beside = db.beside(database, u32::from(config.writers()) * u32::from(Writer::CONNECTIONS)).await;
-        let writer_db = beside.map_err(|error| StartError::Database(error.causes()))?;
+        let writer_db = beside.map_err(|error| StartError::Database(error.cause_chain()))?;
 
         let metrics = Metrics::default();
         let limits = &config.limits;
@@ -130,7 +130,7 @@ impl Server {
         history::watch(&db, &delivery);
         let bus = if config.bus {
             let place = bus::Place::take(&delivery, &db, database).await;
-            Some(place.map_err(|error| StartError::Database(error.causes()))?)
+            Some(place.map_err(|error| StartError::Database(error.cause_chain()))?)
         } else {
             tracing::info!("HARK_BUS is off: pushes reach the sockets of this node alone");
             None
@@ -144,7 +144,7 @@ impl Server {
             writer,
             delivery,
             tokens: Tokens::new(secret, limits.token_hours),
-            passwords: Passwords::new().map_err(|error| StartError::Database(error.causes()))?,
+            passwords: Passwords::new().map_err(|error| StartError::Database(error.cause_chain()))?,
             known_places: KnownPlaces::new(),
             sign_ups: Attempts::per_minute(limits.sign_ups_per_minute),
             logins: Attempts::per_minute(limits.logins_per_minute),
@@ -209,7 +209,7 @@ impl Server {
             // Nobody is here any more; when it was stays. Other nodes tell their own sockets.
             let news = self.app.delivery.presence().news(true);
             if let Err(error) = presence::announce(&self.writer_db, &self.app.delivery, &news).await {
-                drop(error.into_answer());
+                drop(error.log_and_convert());
             }
             if let Some(bus) = self.bus {
                 bus.leave().await;
@@ -224,7 +224,7 @@ impl Server {
 }
 
 async fn connect(database: &Address, connections: u32) -> Result<Db, StartError> {
-    Db::connect(database, connections).await.map_err(|error| StartError::Database(error.causes()))
+    Db::connect(database, connections).await.map_err(|error| StartError::Database(error.cause_chain()))
 }
 
 /// Binds an address; port 0 takes a free one.

@@ -102,7 +102,7 @@ pub async fn migrate(config: &Config) -> Result<(), StartError> {
     check_database_url(config)?;
     let (_postgres, database) = open_database(config).await?;
     let db = connect(&database, 1).await?;
-    let applied = db.migrate().await.map_err(|error| StartError::Database(error.causes()))?;
+    let applied = db.migrate().await.map_err(|error| StartError::Database(error.cause_chain()))?;
     db.close().await;
     match applied.len() {
         0 => println!("the schema was up to date; nothing was applied"),

@@ -1,41 +1,41 @@
-//! Why the server ends a connection, as the client reads it.
+//! Close codes: why the server closes a connection, as the client reads it.
 
 use std::time::Duration;
 
 use super::reply::Frame;
 
-/// The reason that the last frame of a connection gives.
+/// The code and reason of a close frame. Codes below 4000 are those of RFC 6455.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Close {
-    /// 1000: the client said goodbye.
-    Bye,
-    /// 1001: the server goes away, or heard nothing for too long. The reason is the milliseconds to
-    /// wait before coming back.
+    /// 1000: the client has closed the connection.
+    Normal,
+    /// 1001: the server shuts down, or the idle timeout of the client is over. The reason is the number of
+    /// milliseconds to wait before a reconnect.
     GoingAway(Duration),
-    /// 1002: not the WebSocket protocol.
+    /// 1002: the client breaks the WebSocket protocol.
     Protocol,
-    /// 1007: a frame that is not UTF-8.
+    /// 1007: a message is not UTF-8.
     NotUtf8,
-    /// 1009: a frame over the limit.
+    /// 1009: a message is over the size limit, or in too many fragments.
     TooLarge,
-    /// 1013: the client reads too slowly, or the server has too much to do; try later.
+    /// 1013: the client is a slow consumer, or the server is overloaded.
     Overloaded,
-    /// 4001: no token that is good, or no longer.
+    /// 4001: the token is missing, not valid, or no longer valid.
     Unauthorized,
-    /// 4001: a page offers `auth` as a subprotocol and no token behind it, as with the two in another order.
+    /// 4001: a page offers the subprotocol `auth` and no token behind it, for example with the two in reverse order.
     NoTokenOffered,
-    /// 4008: kept breaking the rate limit.
+    /// 4008: the client kept sending over its rate limit.
     RateLimited,
-    /// 4009: too many sockets of one user.
+    /// 4009: the user has too many sockets.
     TooManySockets,
 }
 
 impl Close {
-    /// The number that goes over the wire.
+    /// The status code of the close frame.
     #[must_use]
     pub fn code(self) -> u16 {
         match self {
-            Self::Bye => 1000,
+            Self::Normal => 1000,
             Self::GoingAway(_) => 1001,
             Self::Protocol => 1002,
             Self::NotUtf8 => 1007,
@@ -47,11 +47,11 @@ impl Close {
         }
     }
 
-    /// The last frame of a connection.
+    /// The close frame.
     #[must_use]
     pub fn frame(self) -> Frame {
         let reason = match self {
-            Self::Bye => "",
+            Self::Normal => "",
             Self::GoingAway(wait) => return Frame::close(self.code(), &wait.as_millis().to_string()),
             Self::Protocol => "Not the WebSocket protocol",
             Self::NotUtf8 => "A frame must be UTF-8",

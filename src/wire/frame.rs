@@ -1,33 +1,33 @@
-//! A frame from a client: bytes to `{type, params, id}`. What `params` holds is read later, by the
-//! command that `type` names, so that an error in it can still say which request it belongs to.
+//! Parsing of requests: the text of a frame to `{type, params, id}`. The command that `type` names parses
+//! `params` later, so that an error in them can echo the type and the id of the request.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::error::{Code, Error};
 
-/// The `type` of an error where none could be read.
+/// The `type` of an error for a frame whose own type could not be read.
 pub const NO_TYPE: &str = "processor";
 
-/// `{"type": "privateMessage", "params": {...}, "id": 17}`
+/// A request: `{"type": "privateMessage", "params": {...}, "id": 17}`
 #[derive(Debug)]
 pub struct Request<'a> {
-    /// What is asked for.
+    /// The `type`, one of the table in `commands`.
     pub kind: String,
-    /// The parameters, unread. Left out is as good as `{}`.
+    /// The parameters as JSON text. None is the same as `{}`.
     pub params: Option<&'a RawValue>,
-    /// What the reply echoes: a string or a number, as it came.
+    /// The id that the reply echoes: a string or a number, as the client wrote it.
     pub id: Option<&'a RawValue>,
 }
 
-/// A frame that is no request, with what could be read of it.
+/// A frame that is not a request, with the parts that could be parsed.
 #[derive(Debug)]
 pub struct Malformed<'a> {
-    /// The request's type, else [`NO_TYPE`].
+    /// The `type`, or [`NO_TYPE`].
     pub kind: String,
-    /// What the error echoes.
+    /// The id that the error echoes.
     pub id: Option<&'a RawValue>,
-    /// What is wrong.
+    /// What the client is told.
     pub error: Error,
 }
 
@@ -41,10 +41,10 @@ struct Envelope<'a> {
     id: Option<&'a RawValue>,
 }
 
-/// Reads one frame.
+/// Parses the text of one frame.
 ///
 /// # Errors
-/// `bad_json` where it is not JSON, `bad_frame` where it is not an object with a `type`.
+/// `bad_json` if it is not JSON, `bad_frame` if it is not an object with a string `type`.
 pub fn parse(text: &str) -> Result<Request<'_>, Box<Malformed<'_>>> {
     let refuse = |code, message: &'static str| Malformed {
         kind: NO_TYPE.to_owned(),
@@ -55,18 +55,18 @@ pub fn parse(text: &str) -> Result<Request<'_>, Box<Malformed<'_>>> {
     let not_an_object = || refuse(Code::BadFrame, "The frame must be an object with type, params and id, each once");
 
     let whole: &RawValue = serde_json::from_str(text).map_err(|_| bad_json())?;
-    // Asked here because serde would take an array for a struct as well.
+    // serde would accept an array for a struct as well.
     if !whole.get().starts_with('{') {
         return Err(not_an_object().into());
     }
     let Envelope { kind, params, id } = serde_json::from_str(whole.get()).map_err(|_| not_an_object())?;
 
-    let id_is_good = id.is_none_or(|id| id.get().starts_with(|c: char| c == '"' || c == '-' || c.is_ascii_digit()));
-    let id = id.filter(|_| id_is_good);
+    let is_id_valid = id.is_none_or(|id| id.get().starts_with(|c: char| c == '"' || c == '-' || c.is_ascii_digit()));
+    let id = id.filter(|_| is_id_valid);
     let Some(kind) = kind.and_then(|kind| serde_json::from_str::<String>(kind.get()).ok()) else {
         return Err(Malformed { id, ..refuse(Code::BadFrame, "type must be a string") }.into());
     };
-    if !id_is_good {
+    if !is_id_valid {
         return Err(Malformed { kind, ..refuse(Code::BadFrame, "id must be a string or a number") }.into());
     }
     Ok(Request { kind, params, id })
@@ -78,7 +78,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn an_id_comes_back_as_it_came() {
+    fn parse_keeps_the_spelling_of_an_id() {
         for id in [r#""a\u0041""#, "17", "-0.50e3", "12345678901234567890123"] {
             let text = format!(r#"{{"type":"x","id":{id}}}"#);
             assert_eq!(parse(&text).expect("a request").id.expect("an id").get(), id);
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_told_apart() {
+    fn parse_distinguishes_bad_json_from_bad_frames() {
         let refused = |text| {
             let malformed = parse(text).expect_err("malformed");
             (malformed.kind, malformed.error.code())
@@ -102,12 +102,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn random_text_never_panics(text in any::<String>()) {
+        fn parse_never_panics(text in any::<String>()) {
             let _ = parse(&text);
         }
 
         #[test]
-        fn what_was_put_in_comes_out(kind in any::<String>(), id in any::<i64>(), param in any::<String>()) {
+        fn parse_returns_what_was_serialised(kind in any::<String>(), id in any::<i64>(), param in any::<String>()) {
             let text = serde_json::json!({ "type": kind, "id": id, "params": { "a": param } }).to_string();
             let request = parse(&text).expect("a request");
             prop_assert_eq!(request.kind, kind);

@@ -1,4 +1,5 @@
-//! What goes over the wire: bytes to requests, replies and pushes to bytes. No input panics here.
+//! The wire format: requests are parsed ([`frame`], [`params`]), replies, pushes and close frames are encoded
+//! ([`reply`], [`items`], [`close`]). No input panics here.
 
 pub mod close;
 pub mod frame;

@@ -1,30 +1,31 @@
-//! What goes to a client: envelopes, serialised once into bytes that any number of sockets share.
+//! Encoding of what the server sends: replies, pushes and errors in their envelopes, and WebSocket frames. A
+//! frame is encoded once; all sockets that it fans out to share its bytes.
 
 use bytes::Bytes;
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 
-use crate::error::{Answer, Code};
+use crate::error::{Code, ErrorResponse};
 
-/// One WebSocket frame, ready to be written: header and payload. A server's frames carry no mask,
-/// so one encoding serves every socket; a clone shares the bytes.
+/// An encoded WebSocket frame: header and payload. Frames of a server are not masked, so one encoding serves
+/// every socket. A clone shares the bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frame(Bytes);
 
 impl Frame {
-    /// The bytes to write.
+    /// The encoded bytes.
     #[must_use]
     pub fn bytes(&self) -> &Bytes {
         &self.0
     }
 
-    /// A frame that holds this text.
+    /// A text frame.
     #[must_use]
     pub fn of_text(text: &str) -> Self {
-        with_header(TEXT, text.as_bytes())
+        encode_frame(TEXT, text.as_bytes())
     }
 
-    /// The text in it, where it is a text frame.
+    /// The payload of a text frame.
     #[must_use]
     pub fn text(&self) -> Option<&str> {
         let header = match self.0.get(1)? {
@@ -41,37 +42,37 @@ impl Frame {
         Self(Bytes::from_static(&[PING, 0]))
     }
 
-    /// The answer to a ping with this payload (at most 125 bytes; the rest is left out).
+    /// A pong for a ping with this payload, of which at most 125 bytes are echoed.
     #[must_use]
     pub fn pong(payload: &[u8]) -> Self {
-        with_header(PONG, &payload[..payload.len().min(MAX_CONTROL_BYTES)])
+        encode_frame(PONG, &payload[..payload.len().min(MAX_CONTROL_BYTES)])
     }
 
-    /// The last frame of a connection: a close code and a short reason (at most 123 bytes).
+    /// A close frame: a status code and a reason, cut at 123 bytes.
     #[must_use]
     pub fn close(code: u16, reason: &str) -> Self {
         let mut payload = code.to_be_bytes().to_vec();
         payload.extend_from_slice(&reason.as_bytes()[..reason.len().min(MAX_CONTROL_BYTES - 2)]);
-        with_header(CLOSE, &payload)
+        encode_frame(CLOSE, &payload)
     }
 }
 
-/// First byte of a frame: final, and its opcode.
+// The first byte of a frame: the FIN bit and the opcode.
 const TEXT: u8 = 0x81;
 const CLOSE: u8 = 0x88;
 const PING: u8 = 0x89;
 const PONG: u8 = 0x8a;
 const MAX_CONTROL_BYTES: usize = 125;
-/// Room for the longest header of a server's frame.
-const HEADER_ROOM: usize = 10;
+/// The longest header of a frame without a masking key.
+const MAX_HEADER_BYTES: usize = 10;
 
-/// Most bytes that a frame may hold beyond its end.
-const MOST_SLACK: usize = 4096;
+/// The most bytes of unused capacity that a frame may keep.
+const MAX_SLACK_BYTES: usize = 4096;
 
-/// The bytes of a frame that begins `payload` at `HEADER_ROOM`.
-fn seal(first: u8, mut buffer: Vec<u8>) -> Frame {
-    let length = buffer.len() - HEADER_ROOM;
-    let mut header = [0; HEADER_ROOM];
+/// Writes the header in front of a payload that begins at `MAX_HEADER_BYTES` of the buffer.
+fn with_ws_header(first: u8, mut buffer: Vec<u8>) -> Frame {
+    let length = buffer.len() - MAX_HEADER_BYTES;
+    let mut header = [0; MAX_HEADER_BYTES];
     header[0] = first;
     let used = if let Ok(short) = u8::try_from(length)
         && short < 126
@@ -85,66 +86,66 @@ fn seal(first: u8, mut buffer: Vec<u8>) -> Frame {
     } else {
         header[1] = 127;
         header[2..].copy_from_slice(&(length as u64).to_be_bytes());
-        HEADER_ROOM
+        MAX_HEADER_BYTES
     };
-    // A large frame may wait long, and what it grew by beyond its end would wait with it.
-    if buffer.capacity() - buffer.len() > MOST_SLACK {
+    // A large frame may wait long in an outbox, and its unused capacity with it.
+    if buffer.capacity() - buffer.len() > MAX_SLACK_BYTES {
         buffer.shrink_to_fit();
     }
-    let start = HEADER_ROOM - used;
-    buffer[start..HEADER_ROOM].copy_from_slice(&header[..used]);
+    let start = MAX_HEADER_BYTES - used;
+    buffer[start..MAX_HEADER_BYTES].copy_from_slice(&header[..used]);
     Frame(Bytes::from(buffer).slice(start..))
 }
 
-fn with_header(first: u8, payload: &[u8]) -> Frame {
-    let mut buffer = vec![0; HEADER_ROOM];
+fn encode_frame(first: u8, payload: &[u8]) -> Frame {
+    let mut buffer = vec![0; MAX_HEADER_BYTES];
     buffer.extend_from_slice(payload);
-    seal(first, buffer)
+    with_ws_header(first, buffer)
 }
 
 fn text_frame(envelope: &impl Serialize) -> Frame {
     let mut buffer = Vec::with_capacity(256);
-    buffer.resize(HEADER_ROOM, 0);
+    buffer.resize(MAX_HEADER_BYTES, 0);
     serde_json::to_writer(&mut buffer, envelope).expect("an envelope has string keys, and a Vec takes every write");
-    seal(TEXT, buffer)
+    with_ws_header(TEXT, buffer)
 }
 
-/// What a reply or a push says: the `params` of its envelope. The first three are always there.
+/// The `params` of a reply or a push. The first three keys are always written, if need be as null.
 #[derive(Clone, Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Body {
-    /// A page of rows.
+    /// A page of rows, as a JSON array.
     pub data: Option<Box<RawValue>>,
-    /// A message's content, or a notice.
+    /// The content of a message, or a notice in English.
     pub message: Option<String>,
-    /// The current name of a message's sender.
+    /// The current name of the sender of a message.
     pub sender_name: Option<String>,
-    /// The one object that this is about.
+    /// The object that the frame is about.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub item: Option<Box<RawValue>>,
 }
 
 impl Body {
-    /// A reply that says no more than that it was done.
+    /// The body of a success without a result: all keys are null.
     #[must_use]
     pub fn done() -> Self {
         Self::default()
     }
 
-    /// A page of rows.
+    /// A body with a page of rows in `data`.
     #[must_use]
     pub fn rows<T: Serialize>(rows: &[T]) -> Self {
         Self { data: Some(raw(&rows)), ..Self::default() }
     }
 
-    /// One object.
+    /// A body with one object in `item`.
     #[must_use]
     pub fn item(item: &impl Serialize) -> Self {
         Self { item: Some(raw(item)), ..Self::default() }
     }
 }
 
-/// A value that becomes part of a body, or of an item in it.
+/// Serialises a value that becomes part of a body or of an item.
 ///
 /// # Panics
 /// Never: rows and items have string keys and finite numbers.
@@ -183,7 +184,7 @@ pub fn success(kind: &str, body: &Body, id: Option<&RawValue>) -> Frame {
     text_frame(&Success { kind, success: true, params: body, id })
 }
 
-/// A success that nobody asked for.
+/// A push: it has the envelope of a success, without an id.
 #[must_use]
 pub fn push(kind: &str, body: &Body) -> Frame {
     success(kind, body, None)
@@ -191,9 +192,9 @@ pub fn push(kind: &str, body: &Body) -> Frame {
 
 /// `{"error": true, "type": …, "message": …, "code": …, "retryAfterMs"?, "id"?}`
 #[must_use]
-pub fn failure(kind: &str, answer: &Answer, id: Option<&RawValue>) -> Frame {
-    let retry_after_ms = answer.retry_after.map(|wait| wait.as_millis().max(1));
-    text_frame(&Failure { error: true, kind, message: &answer.message, code: answer.code, retry_after_ms, id })
+pub fn failure(kind: &str, response: &ErrorResponse, id: Option<&RawValue>) -> Frame {
+    let retry_after_ms = response.retry_after.map(|wait| wait.as_millis().max(1));
+    text_frame(&Failure { error: true, kind, message: &response.message, code: response.code, retry_after_ms, id })
 }
 
 #[cfg(test)]
@@ -201,7 +202,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_header_says_the_length_of_its_payload() {
+    fn frame_header_has_the_length_of_the_payload() {
         for (length, header) in [(0, 2), (125, 2), (126, 4), (65_535, 4), (65_536, 10)] {
             let text = "x".repeat(length);
             let frame = Frame::of_text(&text);
@@ -211,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn a_close_frame_holds_its_code_and_reason() {
+    fn close_frame_holds_its_code_and_reason() {
         assert_eq!(Frame::close(4001, "no").bytes().as_ref(), [0x88, 4, 0x0f, 0xa1, b'n', b'o']);
     }
 }

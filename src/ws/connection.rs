@@ -1,5 +1,8 @@
-//! A connection's whole life: one task, one loop, one `select!`. It alone reads from its socket and
-//! answers on it; what others send it goes straight into the outbox.
+//! The task of one open socket: a loop around one `select!`. It alone reads the socket and writes to it; pushes
+//! for the socket wait in its outbox.
+//!
+//! Backpressure: the task stops reading while the pipeline is full or the client does not take its replies. The
+//! heartbeat (a ping every `ping_seconds`, the idle timeout) goes on meanwhile.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -9,10 +12,10 @@ use futures_util::future::{BoxFuture, FutureExt as _, ready};
 use serde_json::value::RawValue;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
-use super::deadline::Patience;
-use super::decoder::Message;
-use super::io::{Stream, Traffic};
-use super::pipeline::{Answered, InFlight, Pace};
+use super::deadline::RequestDeadline;
+use super::decoder::WsMessage;
+use super::io::{IoEvent, SocketIo};
+use super::pipeline::{Execution, Pipeline, Response};
 use crate::app::App;
 use crate::auth::tokens;
 use crate::commands::{Command, Context, Outcome, Pages};
@@ -25,201 +28,208 @@ use crate::wire::close::Close;
 use crate::wire::frame::{self, Request};
 use crate::wire::reply::{self, Frame};
 
-/// Longest wait for what is in flight when a connection ends. A server that goes away waits longer,
-/// because the sends it has taken will be committed.
-const FINISH_WITHIN: Duration = Duration::from_millis(500);
-const FINISH_WITHIN_AT_STOP: Duration = Duration::from_secs(3);
-/// What takes longer goes on without the connection: others are to hear of it.
-const FINISH_AFTERWARDS_WITHIN: Duration = Duration::from_secs(30);
+/// The longest wait for requests in flight when a connection ends.
+const DRAIN_TIMEOUT: Duration = Duration::from_millis(500);
+/// The same at a graceful shutdown: it is longer, because the sends that were accepted will be committed.
+const SHUTDOWN_DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
+/// The longest time for which a request runs on without its connection, so that others get its events.
+const DETACHED_TIMEOUT: Duration = Duration::from_secs(30);
+/// The longest sleep until a token expires. Timers reach no further than some years.
+const MAX_EXPIRY_SLEEP: Duration = Duration::from_hours(7 * 24);
 
 struct Connection {
     app: Arc<App>,
     socket: Arc<Socket>,
     pages: Arc<Pages>,
-    /// In which history of the database it was opened: in another one its user may be somebody else.
+    /// The history of the database in which the socket was opened: in another one its user id may belong to
+    /// somebody else.
     history: u64,
-    in_flight: InFlight,
-    rate: RequestRateLimiter,
-    ping_at: Instant,
-    patience: Patience,
+    pipeline: Pipeline,
+    rate_limiter: RequestRateLimiter,
+    next_ping_at: Instant,
+    deadline: RequestDeadline,
 }
 
-/// How a connection ends.
-enum End {
-    /// With a close frame.
+/// Why a connection ends.
+enum Disconnect {
+    /// The server closes it with a close frame.
     Close(Close),
-    /// The client is gone already.
-    Gone,
+    /// The client has closed it or cannot be reached.
+    ClientGone,
 }
 
-/// Serves a socket until it ends, and gives its connection back to be closed.
-pub(super) async fn run(app: Arc<App>, registration: Registration, mut stream: Stream) -> Stream {
+/// Serves a socket until it ends, and returns its TCP connection to be closed.
+pub(super) async fn run(app: Arc<App>, registration: Registration, mut io: SocketIo) -> SocketIo {
     let limits = &app.config.limits;
     let mut connection = Connection {
         socket: Arc::clone(registration.socket()),
         pages: Arc::default(),
         history: app.db.history(),
-        in_flight: InFlight::new(limits.max_in_flight),
-        rate: RequestRateLimiter::new(limits),
-        ping_at: Instant::now() + seconds(limits.ping_seconds),
-        patience: Patience::new(Instant::now()),
+        pipeline: Pipeline::new(limits.max_in_flight),
+        rate_limiter: RequestRateLimiter::new(limits),
+        next_ping_at: Instant::now() + seconds(limits.ping_seconds),
+        deadline: RequestDeadline::new(Instant::now()),
         app: Arc::clone(&app),
     };
-    let end = connection.serve(&mut stream).await;
-    connection.finish(&end).await;
-    if let End::Close(close) = end {
+    let disconnect = connection.serve(&mut io).await;
+    connection.drain(&disconnect).await;
+    if let Disconnect::Close(close) = disconnect {
         app.metrics.socket_closed(close.code());
-        stream.say_goodbye(&connection.socket.outbox, close).await;
+        io.close(&connection.socket.outbox, close).await;
     }
-    if !connection.in_flight.is_empty() {
-        tokio::spawn(async move { timeout(FINISH_AFTERWARDS_WITHIN, connection.answer_all()).await });
+    if !connection.pipeline.is_empty() {
+        tokio::spawn(async move { timeout(DETACHED_TIMEOUT, connection.answer_all()).await });
     }
-    stream
+    io
 }
 
 impl Connection {
-    async fn serve(&mut self, stream: &mut Stream) -> End {
-        let mut timed_for = self.socket.expires_at();
-        let mut timer = pin!(sleep_until(self.wakes_at(stream)));
+    async fn serve(&mut self, io: &mut SocketIo) -> Disconnect {
+        let mut timer_expires_at = self.socket.expires_at();
+        let mut timer = pin!(sleep_until(self.wake_at(io)));
         loop {
             if let Some(close) = self.socket.outbox.asked_to_close() {
-                return End::Close(close);
+                return Disconnect::Close(close);
             }
-            if self.reads() {
-                self.patience.resume();
+            if self.has_capacity() {
+                self.deadline.resume();
             }
-            if let Some(end) = self.hear(stream) {
-                return end;
+            if let Some(disconnect) = self.process_incoming(io) {
+                return disconnect;
             }
-            let reads = self.reads();
-            if !reads {
-                self.patience.hold();
-                stream.excuse();
-                if let Some(end) = self.answer_pings_ahead(stream) {
-                    return end;
+            let reads_messages = self.has_capacity();
+            if !reads_messages {
+                self.deadline.pause();
+                io.reset_idle();
+                if let Some(disconnect) = self.answer_pings_ahead(io) {
+                    return disconnect;
                 }
             }
-            // What is heard only puts it off; `authenticate` may bring it nearer.
-            if self.socket.expires_at() != timed_for {
-                timed_for = self.socket.expires_at();
-                timer.as_mut().reset(self.wakes_at(stream));
+            // Incoming bytes only postpone the timer, which finds that out by itself; `authenticate` may bring
+            // the expiry nearer.
+            if self.socket.expires_at() != timer_expires_at {
+                timer_expires_at = self.socket.expires_at();
+                timer.as_mut().reset(self.wake_at(io));
             }
             tokio::select! {
                 biased;
-                answered = self.in_flight.next(), if !self.in_flight.is_empty() => self.say(answered),
-                traffic = stream.traffic(&self.socket.outbox, reads) => if traffic == Traffic::Gone {
-                    return End::Gone;
+                response = self.pipeline.next(), if !self.pipeline.is_empty() => self.send_reply(response),
+                event = io.drive(&self.socket.outbox, reads_messages) => if event == IoEvent::Closed {
+                    return Disconnect::ClientGone;
                 },
                 () = &mut timer => {
-                    if let Some(end) = self.keep_time(stream) {
-                        return end;
+                    if let Some(disconnect) = self.on_timer(io) {
+                        return disconnect;
                     }
-                    timer.as_mut().reset(self.wakes_at(stream));
+                    timer.as_mut().reset(self.wake_at(io));
                 }
             }
         }
     }
 
-    /// Whether it takes on more.
-    fn reads(&self) -> bool {
-        self.in_flight.takes_more() && self.socket.outbox.has_room()
+    /// Whether another request may be reserved on: the pipeline and the outbox both have room.
+    fn has_capacity(&self) -> bool {
+        self.pipeline.has_capacity() && self.socket.outbox.has_room()
     }
 
-    /// Lets what was taken come to its end, and the client hear of it.
-    async fn finish(&mut self, end: &End) {
-        let at_stop = matches!(end, End::Close(Close::GoingAway(_)));
-        let patience = if at_stop { FINISH_WITHIN_AT_STOP } else { FINISH_WITHIN };
-        let _ = timeout(patience, self.answer_all()).await;
+    /// Waits for the requests in flight, so that the client gets their replies.
+    async fn drain(&mut self, disconnect: &Disconnect) {
+        let is_shutdown = matches!(disconnect, Disconnect::Close(Close::GoingAway(_)));
+        let limit = if is_shutdown { SHUTDOWN_DRAIN_TIMEOUT } else { DRAIN_TIMEOUT };
+        let _ = timeout(limit, self.answer_all()).await;
     }
 
-    /// A command that has changed something tells of it even where the one who asked is gone.
+    /// Runs the requests in flight to their end. Their events are published also if the client is gone.
     async fn answer_all(&mut self) {
-        while !self.in_flight.is_empty() {
-            let answered = self.in_flight.next().await;
-            self.say(answered);
+        while !self.pipeline.is_empty() {
+            let response = self.pipeline.next().await;
+            self.send_reply(response);
         }
     }
 
-    fn say(&self, answered: Answered) {
-        self.socket.outbox.reply(&answered.reply);
-        for event in answered.events {
+    /// Puts a reply into the outbox and publishes the events of its request.
+    fn send_reply(&self, response: Response) {
+        self.socket.outbox.reply(&response.reply);
+        for event in response.events {
             self.app.delivery.publish(&event);
         }
     }
 
-    /// Takes in what has come, as much as it may take on.
-    fn hear(&mut self, stream: &mut Stream) -> Option<End> {
-        while self.reads() {
-            let end = match stream.message() {
-                Ok(Some(Message::Text(text))) => self.request(text),
-                Ok(Some(control @ (Message::Ping(_) | Message::Pong))) => self.control_frame(&control),
-                Ok(Some(Message::Close)) => Some(End::Close(Close::Bye)),
-                Err(close) => Some(End::Close(close)),
+    /// Processes the messages that have arrived, as far as there is capacity.
+    fn process_incoming(&mut self, io: &mut SocketIo) -> Option<Disconnect> {
+        while self.has_capacity() {
+            let disconnect = match io.next_message() {
+                Ok(Some(WsMessage::Text(text))) => self.process_request(text),
+                Ok(Some(control @ (WsMessage::Ping(_) | WsMessage::Pong))) => self.process_control_frame(&control),
+                Ok(Some(WsMessage::Close)) => Some(Disconnect::Close(Close::Normal)),
+                Err(close) => Some(Disconnect::Close(close)),
                 Ok(None) => return None,
             };
-            if end.is_some() {
-                return end;
+            if disconnect.is_some() {
+                return disconnect;
             }
         }
         None
     }
 
-    /// Pings are answered whatever else waits: behind a request that takes long, a client with a keepalive
-    /// of its own would take the connection for dead.
-    fn answer_pings_ahead(&mut self, stream: &mut Stream) -> Option<End> {
-        while let Some(control) = stream.control_ahead() {
-            if let Some(end) = self.control_frame(&control) {
-                return Some(end);
+    /// Answers pings behind messages that wait for their turn. A client with a keepalive of its own would
+    /// otherwise take the connection for dead while a request takes long.
+    fn answer_pings_ahead(&mut self, io: &mut SocketIo) -> Option<Disconnect> {
+        while let Some(control) = io.next_control_ahead() {
+            if let Some(disconnect) = self.process_control_frame(&control) {
+                return Some(disconnect);
             }
         }
         None
     }
 
-    /// A ping or a pong costs as much as a request that is refused.
-    fn control_frame(&mut self, control: &Message<'_>) -> Option<End> {
-        if let Message::Ping(payload) = control {
+    /// Answers a ping. Control frames count towards the rate limit of the socket, like requests.
+    fn process_control_frame(&mut self, control: &WsMessage<'_>) -> Option<Disconnect> {
+        if let WsMessage::Ping(payload) = control {
             self.socket.outbox.pong(payload);
         }
-        matches!(self.rate.check(), RateVerdict::Disconnect).then_some(End::Close(Close::RateLimited))
+        let is_over_limit = matches!(self.rate_limiter.check(), RateVerdict::Disconnect);
+        is_over_limit.then_some(Disconnect::Close(Close::RateLimited))
     }
 
-    /// Takes a request in. Whatever is wrong with it is answered in its turn.
-    fn request(&mut self, text: &str) -> Option<End> {
+    /// Parses a request and dispatches it. A refusal is a reply too, and keeps the order of replies.
+    fn process_request(&mut self, text: &str) -> Option<Disconnect> {
         self.app.metrics.request();
-        let taken = Taken::of(&self.socket.share, text.len());
-        let verdict = self.rate.check();
+        let reserved = Taken::of(&self.socket.share, text.len());
+        let verdict = self.rate_limiter.check();
         let parsed = frame::parse(text);
         let (kind, id) = match &parsed {
             Ok(request) => (request.kind.as_str(), request.id),
             Err(malformed) => (malformed.kind.as_str(), malformed.id),
         };
         let refusal = match verdict {
-            RateVerdict::Disconnect => return Some(End::Close(Close::RateLimited)),
+            RateVerdict::Disconnect => return Some(Disconnect::Close(Close::RateLimited)),
             RateVerdict::RetryAfter(wait) => Some(failure(kind, Error::rate_limited(wait), id)),
             RateVerdict::Allow => None,
         };
         match (refusal, parsed) {
-            (Some(refusal), _) => self.answer_at_once(refusal, taken),
-            (None, Ok(request)) => self.carry_out(request, taken),
+            (Some(refusal), _) => self.refuse(refusal, reserved),
+            (None, Ok(request)) => self.dispatch(request, reserved),
             (None, Err(malformed)) => {
-                self.answer_at_once(failure(&malformed.kind, malformed.error, malformed.id), taken);
+                self.refuse(failure(&malformed.kind, malformed.error, malformed.id), reserved);
             }
         }
         None
     }
 
-    fn carry_out(&mut self, request: Request<'_>, taken: Taken) {
+    /// Starts the command of a request and puts it into the pipeline.
+    fn dispatch(&mut self, request: Request<'_>, reserved: Taken) {
         let command = match Command::parse(&request, &self.app.config.limits) {
             Ok(command) => command,
-            Err(error) => return self.answer_at_once(failure(&request.kind, error, request.id), taken),
+            Err(error) => return self.refuse(failure(&request.kind, error, request.id), reserved),
         };
         let now = Instant::now();
-        let due = self.patience.due(now);
-        if due <= now {
+        let deadline = self.deadline.deadline(now);
+        if deadline <= now {
             let error = Error::unavailable("it has waited too long behind other requests");
-            return self.answer_at_once(failure(&request.kind, error, request.id), taken);
+            return self.refuse(failure(&request.kind, error, request.id), reserved);
         }
-        let pace = if command.is_send() { Pace::Overlaps } else { Pace::Alone };
+        let execution = if command.is_send() { Execution::Concurrent } else { Execution::Exclusive };
         let context = Context {
             app: Arc::clone(&self.app),
             user: self.socket.user,
@@ -228,81 +238,83 @@ impl Connection {
             pages: Arc::clone(&self.pages),
         };
         let outcome = command.apply(context, Arc::clone(&self.socket));
-        let outcome = in_time(outcome, due, Arc::clone(&self.app));
+        let outcome = with_deadline(outcome, deadline, Arc::clone(&self.app));
         let Request { kind, id, .. } = request;
         let id = id.map(RawValue::to_owned);
         let share = Arc::clone(&self.socket.share);
-        let answer = async move {
+        let response = async move {
             let (mut reply, events) = match outcome.await {
                 Ok(outcome) => (reply::success(&kind, &outcome.reply, id.as_deref()), outcome.events),
                 Err(error) => (failure(&kind, error, id.as_deref()), Vec::new()),
             };
             let length = reply.bytes().len();
-            // A page can be asked for again; what was sent must not be.
-            if pace == Pace::Alone && length > ALWAYS && !share.has_room_for(length) {
+            // A page can be requested again; the receipt of a send is always written.
+            if execution == Execution::Exclusive && length > ALWAYS && !share.has_room_for(length) {
                 reply = failure(&kind, Error::overloaded(), id.as_deref());
             }
-            Answered { reply, events }
+            Response { reply, events }
         };
-        self.in_flight.push(answer.boxed(), pace, taken);
+        self.pipeline.push(response.boxed(), execution, reserved);
     }
 
-    /// Behind the replies that are still to come, because replies keep the order of requests.
-    fn answer_at_once(&mut self, reply: Frame, taken: Taken) {
-        let answered = Answered { reply, events: Vec::new() };
-        self.in_flight.push(ready(answered).boxed(), Pace::Overlaps, taken);
+    /// Puts a refusal into the pipeline, behind the replies that are still to come.
+    fn refuse(&mut self, reply: Frame, reserved: Taken) {
+        let response = Response { reply, events: Vec::new() };
+        self.pipeline.push(ready(response).boxed(), Execution::Concurrent, reserved);
     }
 
-    fn wakes_at(&self, stream: &Stream) -> Instant {
-        self.ping_at.min(self.idle_at(stream)).min(self.expires_at())
+    /// When the timer is due: the next ping, the idle timeout, or the expiry of the token.
+    fn wake_at(&self, io: &SocketIo) -> Instant {
+        self.next_ping_at.min(self.idle_timeout_at(io)).min(self.expires_at())
     }
 
-    fn idle_at(&self, stream: &Stream) -> Instant {
-        stream.silent_since() + seconds(self.app.config.limits.idle_seconds)
+    fn idle_timeout_at(&self, io: &SocketIo) -> Instant {
+        io.idle_since() + seconds(self.app.config.limits.idle_seconds)
     }
 
-    /// Asked anew each time: the clock may jump, and `authenticate` moves it.
+    /// When the token expires. It is computed each time: the system clock may jump, and `authenticate` brings
+    /// another token.
     fn expires_at(&self) -> Instant {
-        let left = u64::try_from(self.socket.expires_at() - tokens::now()).unwrap_or(0);
-        // No further than a timer reaches.
-        Instant::now() + Duration::from_secs(left.min(7 * 24 * 3600))
+        let remaining = u64::try_from(self.socket.expires_at() - tokens::now()).unwrap_or(0);
+        Instant::now() + Duration::from_secs(remaining).min(MAX_EXPIRY_SLEEP)
     }
 
-    fn keep_time(&mut self, stream: &Stream) -> Option<End> {
+    /// Disconnects a client whose token has expired or that is idle, and sends the heartbeat ping.
+    fn on_timer(&mut self, io: &SocketIo) -> Option<Disconnect> {
         let now = Instant::now();
         if self.socket.expires_at() <= tokens::now() {
-            return Some(End::Close(Close::Unauthorized));
+            return Some(Disconnect::Close(Close::Unauthorized));
         }
-        if now >= self.idle_at(stream) {
-            return Some(End::Close(Close::GoingAway(Duration::ZERO)));
+        if now >= self.idle_timeout_at(io) {
+            return Some(Disconnect::Close(Close::GoingAway(Duration::ZERO)));
         }
-        if now >= self.ping_at {
-            self.ping_at = now + seconds(self.app.config.limits.ping_seconds);
+        if now >= self.next_ping_at {
+            self.next_ping_at = now + seconds(self.app.config.limits.ping_seconds);
             self.socket.outbox.ping();
         }
         None
     }
 }
 
-/// The outcome of a command, or `overloaded` once it is due. It may come to its end nevertheless, and then
-/// others hear of it.
-async fn in_time(
+/// The outcome of a command, or `overloaded` after its deadline. A command that is late runs on for a while, and
+/// its events are published when it ends.
+async fn with_deadline(
     mut outcome: BoxFuture<'static, Result<Outcome, Error>>,
-    due: Instant,
+    deadline: Instant,
     app: Arc<App>,
 ) -> Result<Outcome, Error> {
-    timeout_at(due, &mut outcome).await.unwrap_or_else(|late| {
+    timeout_at(deadline, &mut outcome).await.unwrap_or_else(|elapsed| {
         tokio::spawn(async move {
-            if let Ok(Ok(outcome)) = timeout(FINISH_AFTERWARDS_WITHIN, outcome).await {
+            if let Ok(Ok(outcome)) = timeout(DETACHED_TIMEOUT, outcome).await {
                 outcome.events.iter().for_each(|event| app.delivery.publish(event));
             }
         });
-        Err(Error::unavailable(late))
+        Err(Error::unavailable(elapsed))
     })
 }
 
 fn failure(kind: &str, error: Error, id: Option<&RawValue>) -> Frame {
-    reply::failure(kind, &error.into_answer(), id)
+    reply::failure(kind, &error.log_and_convert(), id)
 }
 
 fn seconds(number: u32) -> Duration {

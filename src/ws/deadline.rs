@@ -1,56 +1,60 @@
-//! Until when a request is to be answered. A database that hangs refuses nothing, and behind a command
-//! that waits for it nothing is read: how long a client has waited already, nobody has seen.
+//! Deadlines of requests. A request is answered within [`REQUEST_TIMEOUT`] of its arrival, also while the
+//! database hangs.
+//!
+//! Behind a slow command the connection is not read, so later requests wait in the kernel's buffer where their
+//! arrival cannot be observed. After such a stall, requests that are read at once are taken to have arrived when
+//! the stall began.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Longest wait for an answer. Longer than a write may take.
-const ANSWER_WITHIN: Duration = Duration::from_secs(12);
-/// A connection that was not read for so long may have requests that have waited as long.
-const HELD_UP: Duration = Duration::from_secs(1);
-/// How long it takes to read those.
-const BACKLOG: Duration = Duration::from_millis(100);
+/// Time from the arrival of a request to its answer. It is longer than a write may take.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(12);
+/// After a pause in reading of at least this length, requests may have waited as long.
+const STALL_THRESHOLD: Duration = Duration::from_secs(1);
+/// Requests that are read within this time after a stall belong to its backlog.
+const BACKLOG_READ_TIME: Duration = Duration::from_millis(100);
 
-/// The patience of one connection.
-pub(super) struct Patience {
-    /// No request that is read now has come before this moment.
+/// Computes the deadlines for the requests of one connection.
+pub(super) struct RequestDeadline {
+    /// The earliest arrival of a request that is read now.
     arrived: Instant,
-    /// Since when nothing is read.
-    held_since: Option<Instant>,
-    /// What is read before this moment may have waited.
+    /// When reading was paused, if it is.
+    paused_at: Option<Instant>,
+    /// Until this moment, requests that are read belong to the backlog of a stall.
     backlog_until: Instant,
 }
 
-impl Patience {
+impl RequestDeadline {
     pub(super) fn new(now: Instant) -> Self {
-        Self { arrived: now, held_since: None, backlog_until: now }
+        Self { arrived: now, paused_at: None, backlog_until: now }
     }
 
-    /// Nothing is read from now on, if it was so far.
-    pub(super) fn hold(&mut self) {
-        self.held_since.get_or_insert_with(Instant::now);
+    /// Notes that the connection is not read from now on.
+    pub(super) fn pause(&mut self) {
+        self.paused_at.get_or_insert_with(Instant::now);
     }
 
-    /// It is read again.
+    /// Notes that the connection is read again.
     pub(super) fn resume(&mut self) {
-        if let Some(since) = self.held_since.take() {
-            self.resumed(since, Instant::now());
+        if let Some(paused_at) = self.paused_at.take() {
+            self.resumed(paused_at, Instant::now());
         }
     }
 
-    fn resumed(&mut self, since: Instant, now: Instant) {
-        if now - since >= HELD_UP {
-            self.backlog_until = now + BACKLOG;
+    fn resumed(&mut self, paused_at: Instant, now: Instant) {
+        if now - paused_at >= STALL_THRESHOLD {
+            self.backlog_until = now + BACKLOG_READ_TIME;
         }
     }
 
-    /// Until when a request that is read at `now` is to be answered; past where it has waited for too long.
-    pub(super) fn due(&mut self, now: Instant) -> Instant {
+    /// The deadline of a request that is read at `now`. It is in the past if the request has waited too long.
+    pub(super) fn deadline(&mut self, now: Instant) -> Instant {
         if now >= self.backlog_until {
             self.arrived = now;
         }
-        self.arrived + ANSWER_WITHIN
+        self.arrived + REQUEST_TIMEOUT
     }
 }
 
@@ -59,28 +63,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_comes_is_given_its_time() {
-        let begun = Instant::now();
-        let mut patience = Patience::new(begun);
-        let later = begun + Duration::from_secs(7);
-        assert_eq!(patience.due(later), later + ANSWER_WITHIN);
-        // One page after the other holds it up for a moment each.
-        patience.resumed(later, later + Duration::from_millis(20));
+    fn deadline_counts_from_arrival_after_short_pauses() {
+        let start = Instant::now();
+        let mut deadline = RequestDeadline::new(start);
+        let later = start + Duration::from_secs(7);
+        assert_eq!(deadline.deadline(later), later + REQUEST_TIMEOUT);
+        // Each page of a history pauses reading for a moment.
+        deadline.resumed(later, later + Duration::from_millis(20));
         let next = later + Duration::from_millis(21);
-        assert_eq!(patience.due(next), next + ANSWER_WITHIN);
+        assert_eq!(deadline.deadline(next), next + REQUEST_TIMEOUT);
     }
 
     #[test]
-    fn what_has_waited_behind_others_has_waited() {
-        let begun = Instant::now();
-        let mut patience = Patience::new(begun);
-        let at = |milliseconds| begun + Duration::from_millis(milliseconds);
-        assert_eq!(patience.due(at(0)), at(12_000), "it hangs");
-        patience.resumed(at(0), at(5_000));
-        assert_eq!(patience.due(at(5_001)), at(12_000), "it was sent meanwhile, and hangs as well");
-        patience.resumed(at(5_001), at(12_000));
-        assert_eq!(patience.due(at(12_001)), at(12_000), "this one has waited for too long");
-        assert_eq!(patience.due(at(12_050)), at(12_000));
-        assert_eq!(patience.due(at(12_200)), at(24_200), "and this one is new");
+    fn deadline_counts_from_the_beginning_of_a_stall() {
+        let start = Instant::now();
+        let mut deadline = RequestDeadline::new(start);
+        let at = |milliseconds| start + Duration::from_millis(milliseconds);
+        assert_eq!(deadline.deadline(at(0)), at(12_000), "the request that stalls");
+        deadline.resumed(at(0), at(5_000));
+        assert_eq!(deadline.deadline(at(5_001)), at(12_000), "a request of the backlog, which stalls as well");
+        deadline.resumed(at(5_001), at(12_000));
+        assert_eq!(deadline.deadline(at(12_001)), at(12_000), "a request of the backlog that has waited too long");
+        assert_eq!(deadline.deadline(at(12_050)), at(12_000));
+        assert_eq!(deadline.deadline(at(12_200)), at(24_200), "a new request");
     }
 }

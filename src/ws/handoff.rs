@@ -1,6 +1,7 @@
-//! From a request to a socket. An upgrade is answered by the application like any other request;
-//! where it lets somebody in, the connection is theirs from the answer on, and nothing of HTTP is
-//! kept for it.
+//! The handoff of an upgraded connection from HTTP to its socket task.
+//!
+//! actix-web answers an upgrade like any other request. If the answer opens a socket, the TCP connection leaves
+//! HTTP with it, and everything that HTTP held for the connection is freed (docs/decisions has the figures).
 
 use std::io;
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument as _;
 
 use super::connection;
-use super::io::Stream;
+use super::io::SocketIo;
 use crate::app::App;
 use crate::delivery::hub::Registration;
 use crate::delivery::outbox::Outbox;
@@ -23,68 +24,71 @@ use crate::limits::memory::Share;
 use crate::model::UserId;
 use crate::wire::close::Close;
 
-/// Enough for a close frame.
-const FAREWELL_BUDGET: usize = 1024;
+/// The size of an outbox that holds a close frame only.
+const CLOSE_OUTBOX_BYTES: usize = 1024;
 
-/// What the application has decided about an upgrade; its response carries it.
-pub(super) enum Decided {
+/// What the application has decided about an upgrade. The response carries it as an extension.
+pub(super) enum UpgradeDecision {
     /// The socket is opened.
     Serve(Arc<App>, Registration),
-    /// It is opened only to say why it is closed.
+    /// The socket is opened only to be closed with this code, because a page cannot read a status of HTTP.
     Close(Arc<App>, Close),
 }
 
-/// A socket that is served, on another thread.
+/// The task that serves a socket, on a runtime for sockets. Dropping it aborts the task.
 #[derive(Debug)]
-pub struct Served(AbortOnDropHandle<Stream>);
+pub struct SocketTask(AbortOnDropHandle<SocketIo>);
 
-impl Served {
-    /// Waits for its end and closes the connection, which is most of what an end costs.
-    pub async fn end(self) {
-        // Whatever broke it was said where it broke.
+impl SocketTask {
+    /// Waits for the end of the task and closes the TCP connection on the caller's thread: closing is most of
+    /// what the end of a socket costs.
+    pub async fn join(self) {
+        // A panic of the task was logged where it happened.
         drop(self.0.await);
     }
 }
 
-/// Writes the application's answer to an upgrade and, where it is yes, lets the socket talk on the runtime
-/// `talking`. On this thread thousands may be at the door, or leave, before a message has its turn.
+/// Writes the application's response to an upgrade and, if it opens a socket, starts the socket's task on
+/// `runtime`. The calling thread accepts connections, and thousands may arrive or leave at once; open sockets
+/// do not wait behind them.
 ///
 /// # Errors
 /// The client is gone before it could be answered.
-pub async fn take_over<B: MessageBody>(
+pub async fn hand_off<B: MessageBody>(
     mut response: Response<B>,
     mut connection: Framed<TcpStream, h1::Codec>,
-    talking: &Handle,
-) -> io::Result<Option<Served>> {
-    let Some(decided) = response.extensions_mut().remove::<Decided>() else {
-        return refuse(response, connection).await.map(|()| None);
+    runtime: &Handle,
+) -> io::Result<Option<SocketTask>> {
+    let Some(decision) = response.extensions_mut().remove::<UpgradeDecision>() else {
+        return send_plain_response(response, connection).await.map(|()| None);
     };
     connection.send((response.drop_body(), BodySize::None).into()).await?;
-    match decided {
-        Decided::Serve(app, registration) => {
+    match decision {
+        UpgradeDecision::Serve(app, registration) => {
             let span = tracing::info_span!("connection", user = %registration.socket().user);
-            let stream = bare(connection, &app, Arc::clone(&registration.socket().share)).moved_to(talking)?;
-            let talk = talking.spawn(connection::run(app, registration, stream).instrument(span));
-            Ok(Some(Served(AbortOnDropHandle::new(talk))))
+            let memory = Arc::clone(&registration.socket().share);
+            let io = into_socket_io(connection, &app, memory).move_to_runtime(runtime)?;
+            let task = runtime.spawn(connection::run(app, registration, io).instrument(span));
+            Ok(Some(SocketTask(AbortOnDropHandle::new(task))))
         }
-        Decided::Close(app, close) => {
+        UpgradeDecision::Close(app, close) => {
             app.metrics.socket_closed(close.code());
-            let share = Arc::new(app.pool.share());
-            let outbox = Outbox::new(UserId(0), FAREWELL_BUDGET, Arc::clone(&share));
-            bare(connection, &app, share).say_goodbye(&outbox, close).await;
+            let memory = Arc::new(app.pool.share());
+            let outbox = Outbox::new(UserId(0), CLOSE_OUTBOX_BYTES, Arc::clone(&memory));
+            into_socket_io(connection, &app, memory).close(&outbox, close).await;
             Ok(None)
         }
     }
 }
 
-/// The connection without what HTTP kept for it.
-fn bare(connection: Framed<TcpStream, h1::Codec>, app: &App, share: Arc<Share>) -> Stream {
+/// Takes the TCP connection, and the bytes that followed the request, out of what HTTP held for them.
+fn into_socket_io(connection: Framed<TcpStream, h1::Codec>, app: &App, memory: Arc<Share>) -> SocketIo {
     let parts = connection.into_parts();
-    Stream::new(parts.io, &parts.read_buf, app.config.limits.max_frame_bytes, share)
+    SocketIo::new(parts.io, &parts.read_buf, app.config.limits.max_frame_bytes, memory)
 }
 
-/// Anything but a socket is a plain answer, after which the connection ends.
-async fn refuse<B: MessageBody>(
+/// Writes a response that opens no socket, and closes the connection.
+async fn send_plain_response<B: MessageBody>(
     mut response: Response<B>,
     mut connection: Framed<TcpStream, h1::Codec>,
 ) -> io::Result<()> {

@@ -1,5 +1,6 @@
-//! The bytes of one socket, both ways. An idle one holds no buffer: what comes is read into the
-//! stack, and what goes is written straight out of the frames that all receivers share.
+//! Reading and writing the bytes of one socket. An idle socket holds no buffer: incoming bytes are read into a
+//! buffer on the stack, and outgoing frames are written with one vectored write from the bytes that all receivers
+//! share.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -17,204 +18,207 @@ use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 use tokio::time::{Instant, timeout};
 
-use super::decoder::{Incoming, Message};
+use super::decoder::{FrameDecoder, WsMessage};
 use crate::delivery::outbox::{BYTES_AT_ONCE, FRAMES_AT_ONCE, Outbox};
 use crate::limits::memory::{ALWAYS, Share, Taken};
 use crate::wire::close::Close;
 
-/// Most bytes that are read at once.
-const READ_AT_ONCE: usize = 8192;
-/// Most bytes that are read behind requests that wait for their turn, in search of pings. With one more read
-/// it is what everybody may take of the node's memory.
-const MAX_READ_AHEAD_BYTES: usize = ALWAYS - READ_AT_ONCE;
-/// Longest wait for a client that is told goodbye to take what was said before it.
-const FLUSH: Duration = Duration::from_secs(30);
-/// Longest wait for the client to agree that the connection is closed.
-const FAREWELL: Duration = Duration::from_secs(1);
+/// The most bytes of one read.
+const MAX_READ_BYTES: usize = 8192;
+/// The most bytes that are read ahead of requests that wait for their turn, in search of pings. With one more
+/// read this is the memory that is guaranteed to every socket.
+const MAX_READ_AHEAD_BYTES: usize = ALWAYS - MAX_READ_BYTES;
+/// The longest wait for a client to take what precedes the close frame.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(30);
+/// The longest wait for the client's close frame, after ours.
+const CLOSE_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// One socket's bytes.
-pub(super) struct Stream {
+/// The TCP connection of a socket, with its decoder and its unwritten frames.
+pub(super) struct SocketIo {
     tcp: TcpStream,
-    incoming: Incoming,
-    /// When the client was last heard of, by as little as one byte.
-    heard: Instant,
-    /// Since when a message is under way.
-    message_began: Option<Instant>,
-    /// What of it is here takes of the node's memory.
-    under_way: Taken,
-    share: Arc<Share>,
-    /// Waits for room in there.
-    room: Option<BoxFuture<'static, ()>>,
-    /// What was taken out of the outbox and is not written yet.
+    decoder: FrameDecoder,
+    /// When the last byte was read.
+    last_read_at: Instant,
+    /// When the first byte of an incomplete message was read.
+    message_began_at: Option<Instant>,
+    /// The memory of incomplete and unprocessed messages.
+    decoder_memory: Taken,
+    memory: Arc<Share>,
+    /// Completes when the memory budget has room again.
+    memory_available: Option<BoxFuture<'static, ()>>,
+    /// Frames that were taken out of the outbox and are not written yet.
     unwritten: VecDeque<Bytes>,
-    /// What of that is more than a batch, while the client does not take it: a large page.
-    unwritten_page: Taken,
+    /// The memory of unwritten frames beyond one batch, while a slow client does not take a large page.
+    unwritten_memory: Taken,
 }
 
 /// What has happened on a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Traffic {
-    /// Something has come, there is room for replies again, or the connection was asked to close.
-    Moved,
-    /// The client is gone.
-    Gone,
+pub(super) enum IoEvent {
+    /// Bytes were read, the outbox has room for replies again, or the connection is to be closed.
+    Progress,
+    /// The client has closed the connection or cannot be reached.
+    Closed,
 }
 
-impl Stream {
-    /// `begun` came behind the request for the upgrade; a message has at most `max_frame_bytes`.
-    pub(super) fn new(tcp: TcpStream, begun: &[u8], max_frame_bytes: usize, share: Arc<Share>) -> Self {
+impl SocketIo {
+    /// Serves `tcp`. `first_bytes` followed the request for the upgrade; a message has at most
+    /// `max_frame_bytes`; `memory` accounts for what the socket buffers.
+    pub(super) fn new(tcp: TcpStream, first_bytes: &[u8], max_frame_bytes: usize, memory: Arc<Share>) -> Self {
         Self {
             tcp,
-            incoming: Incoming::new(begun.to_vec(), max_frame_bytes),
-            heard: Instant::now(),
-            message_began: None,
-            under_way: Taken::of(&share, 0),
-            unwritten_page: Taken::of(&share, 0),
-            share,
-            room: None,
+            decoder: FrameDecoder::new(first_bytes.to_vec(), max_frame_bytes),
+            last_read_at: Instant::now(),
+            message_began_at: None,
+            decoder_memory: Taken::of(&memory, 0),
+            unwritten_memory: Taken::of(&memory, 0),
+            memory,
+            memory_available: None,
             unwritten: VecDeque::new(),
         }
     }
 
-    /// The same on another runtime, which wakes it from now on.
+    /// Registers the connection with the reactor of another runtime.
     ///
     /// # Errors
     /// The system refuses.
-    pub(super) fn moved_to(self, runtime: &Handle) -> io::Result<Self> {
+    pub(super) fn move_to_runtime(self, runtime: &Handle) -> io::Result<Self> {
         let tcp = self.tcp.into_std()?;
         let _runtime = runtime.enter();
         Ok(Self { tcp: TcpStream::from_std(tcp)?, ..self })
     }
 
-    /// Since when the client says nothing, or does not come to the end of a message.
-    pub(super) fn silent_since(&self) -> Instant {
-        self.message_began.map_or(self.heard, |began| began.min(self.heard))
+    /// When the idle timeout began: at the last byte, or at the first byte of an incomplete message.
+    pub(super) fn idle_since(&self) -> Instant {
+        self.message_began_at.map_or(self.last_read_at, |began_at| began_at.min(self.last_read_at))
     }
 
-    /// Nobody listens to the client: whatever it does not say is not its fault.
-    pub(super) fn excuse(&mut self) {
-        self.heard = Instant::now();
-        self.message_began = self.message_began.map(|_| self.heard);
+    /// Restarts the idle timeout: while the server does not read, the client is not idle.
+    pub(super) fn reset_idle(&mut self) {
+        self.last_read_at = Instant::now();
+        self.message_began_at = self.message_began_at.map(|_| self.last_read_at);
     }
 
-    /// The next message of those that have come.
+    /// The next complete message.
     ///
     /// # Errors
-    /// As [`Incoming::next`].
-    pub(super) fn message(&mut self) -> Result<Option<Message<'_>>, Close> {
-        let message = self.incoming.next()?;
-        if matches!(message, Some(Message::Text(_))) {
-            self.message_began = None;
+    /// As [`FrameDecoder::next`].
+    pub(super) fn next_message(&mut self) -> Result<Option<WsMessage<'_>>, Close> {
+        let message = self.decoder.next()?;
+        if matches!(message, Some(WsMessage::Text(_))) {
+            self.message_began_at = None;
         }
         Ok(message)
     }
 
     /// The next ping or pong behind messages that wait for their turn.
-    pub(super) fn control_ahead(&mut self) -> Option<Message<'_>> {
-        self.incoming.control_ahead()
+    pub(super) fn next_control_ahead(&mut self) -> Option<WsMessage<'_>> {
+        self.decoder.next_control_ahead()
     }
 
-    /// Writes what waits and waits for more: for messages where `takes_messages`, else for the pings behind
-    /// them, as far as there is room. Writes only once there is nothing to read, so that the replies to a
-    /// burst leave together. Dropping the future loses nothing.
-    pub(super) async fn traffic(&mut self, outbox: &Outbox, takes_messages: bool) -> Traffic {
-        self.note_under_way();
-        let reads = takes_messages || self.incoming.held() < MAX_READ_AHEAD_BYTES;
+    /// Drives reads and writes until something has happened. Reads messages if `reads_messages`, and otherwise
+    /// only as far ahead as pings are searched for (backpressure). Writes only when there is nothing to read, so
+    /// that the replies to a burst leave in one write. The future can be dropped without a loss.
+    pub(super) async fn drive(&mut self, outbox: &Outbox, reads_messages: bool) -> IoEvent {
+        self.account_decoder_memory();
+        let reads = reads_messages || self.decoder.buffered_bytes() < MAX_READ_AHEAD_BYTES;
         poll_fn(|context| {
             if reads
-                && self.poll_room(context).is_ready()
+                && self.poll_memory_available(context).is_ready()
                 && let Poll::Ready(read) = self.poll_read(context)
             {
-                return Poll::Ready(if matches!(read, Ok(true)) { Traffic::Moved } else { Traffic::Gone });
+                return Poll::Ready(if matches!(read, Ok(true)) { IoEvent::Progress } else { IoEvent::Closed });
             }
             let had_room = outbox.has_room();
             if let Poll::Ready(Err(_)) = self.poll_write(context, outbox) {
-                return Poll::Ready(Traffic::Gone);
+                return Poll::Ready(IoEvent::Closed);
             }
             outbox.watch(context);
-            let moved = outbox.asked_to_close().is_some() || !had_room && outbox.has_room();
-            if moved { Poll::Ready(Traffic::Moved) } else { Poll::Pending }
+            let has_progress = outbox.asked_to_close().is_some() || !had_room && outbox.has_room();
+            if has_progress { Poll::Ready(IoEvent::Progress) } else { Poll::Pending }
         })
         .await
     }
 
-    /// Writes what waits, the reason last, and waits a moment for the client's goodbye, so that the
-    /// close code is not lost with a reset connection.
-    pub(super) async fn say_goodbye(&mut self, outbox: &Outbox, close: Close) {
+    /// The close handshake: writes what the outbox holds and a close frame behind it, and waits for the client's
+    /// close frame, so that a reset connection does not lose the close code.
+    pub(super) async fn close(&mut self, outbox: &Outbox, close: Close) {
         outbox.finish(close);
-        let mut agreed = close == Close::Bye;
-        let mut readable = true;
+        let mut is_acknowledged = close == Close::Normal;
+        let mut is_readable = true;
         let flushed = poll_fn(|context| {
-            // A client that is still sending cannot read before it has got rid of that.
-            while readable && let Poll::Ready(read) = self.poll_read(context) {
-                readable = matches!(read, Ok(true));
-                agreed |= self.hears_goodbye(close);
+            // A client that is still sending may not read before all of it is taken.
+            while is_readable && let Poll::Ready(read) = self.poll_read(context) {
+                is_readable = matches!(read, Ok(true));
+                is_acknowledged |= self.decodes_close_frame(close);
             }
             self.poll_flush(context, outbox)
         });
-        if !matches!(timeout(FLUSH, flushed).await, Ok(Ok(()))) {
+        if !matches!(timeout(FLUSH_TIMEOUT, flushed).await, Ok(Ok(()))) {
             return;
         }
-        let goodbye = poll_fn(|context| {
-            while readable && !agreed {
-                readable = matches!(ready!(self.poll_read(context)), Ok(true));
-                agreed |= self.hears_goodbye(close);
+        let acknowledged = poll_fn(|context| {
+            while is_readable && !is_acknowledged {
+                is_readable = matches!(ready!(self.poll_read(context)), Ok(true));
+                is_acknowledged |= self.decodes_close_frame(close);
             }
             Poll::Ready(())
         });
-        let _ = timeout(FAREWELL, goodbye).await;
+        let _ = timeout(CLOSE_HANDSHAKE_TIMEOUT, acknowledged).await;
     }
 
-    /// Whether the client says goodbye in what has come, where that can be read at all.
-    fn hears_goodbye(&mut self, close: Close) -> bool {
+    /// Whether the received bytes hold the client's close frame. After an error of the protocol they cannot be
+    /// decoded and are discarded.
+    fn decodes_close_frame(&mut self, close: Close) -> bool {
         if matches!(close, Close::TooLarge | Close::NotUtf8 | Close::Protocol) {
-            self.incoming.forget();
+            self.decoder.clear();
             return false;
         }
         loop {
-            match self.incoming.next() {
-                Ok(Some(Message::Close)) => return true,
+            match self.decoder.next() {
+                Ok(Some(WsMessage::Close)) => return true,
                 Ok(Some(_)) => {}
                 Ok(None) => return false,
                 Err(_) => {
-                    self.incoming.forget();
+                    self.decoder.clear();
                     return false;
                 }
             }
         }
     }
 
-    /// Notes how much there is of a message whose end has not come.
-    fn note_under_way(&mut self) {
-        let held = self.incoming.held();
-        self.under_way.set(held);
-        self.message_began = if held == 0 { None } else { self.message_began.or_else(|| Some(Instant::now())) };
+    /// Accounts for the memory of incomplete and unprocessed messages.
+    fn account_decoder_memory(&mut self) {
+        let buffered = self.decoder.buffered_bytes();
+        self.decoder_memory.set(buffered);
+        self.message_began_at =
+            if buffered == 0 { None } else { self.message_began_at.or_else(|| Some(Instant::now())) };
     }
 
-    /// Ready while the socket may take more of the node's memory.
-    fn poll_room(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        while !self.share.has_room_for(0) {
-            // Not listened to, but it has to come to the end of its message.
-            self.heard = Instant::now();
-            let share = Arc::clone(&self.share);
-            let room = self.room.get_or_insert_with(|| async move { share.room().await }.boxed());
-            ready!(room.as_mut().poll(context));
-            self.room = None;
+    /// Ready while the memory budget allows the socket to buffer more.
+    fn poll_memory_available(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        while !self.memory.has_room_for(0) {
+            // The client is not idle, because it is not read; the time for a whole message still runs.
+            self.last_read_at = Instant::now();
+            let memory = Arc::clone(&self.memory);
+            let available = self.memory_available.get_or_insert_with(|| async move { memory.room().await }.boxed());
+            ready!(available.as_mut().poll(context));
+            self.memory_available = None;
         }
         Poll::Ready(())
     }
 
-    /// Reads what is there; false where the client has ended.
+    /// Reads what has arrived; false at the end of the stream.
     fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<io::Result<bool>> {
-        let mut room = [MaybeUninit::uninit(); READ_AT_ONCE];
-        let mut read = ReadBuf::uninit(&mut room);
+        let mut buffer = [MaybeUninit::uninit(); MAX_READ_BYTES];
+        let mut read = ReadBuf::uninit(&mut buffer);
         ready!(Pin::new(&mut self.tcp).poll_read(context, &mut read))?;
-        self.heard = Instant::now();
-        self.incoming.add(read.filled());
+        self.last_read_at = Instant::now();
+        self.decoder.push(read.filled());
         Poll::Ready(Ok(!read.filled().is_empty()))
     }
 
-    /// Writes as long as something waits and the client takes it. Never ready but with an error.
+    /// Writes what the outbox holds, as long as the client takes it. It is ready only with an error.
     fn poll_write(&mut self, context: &mut Context<'_>, outbox: &Outbox) -> Poll<io::Result<()>> {
         loop {
             if self.unwritten.is_empty() {
@@ -225,7 +229,7 @@ impl Stream {
         }
     }
 
-    /// Ready once all that waits is written.
+    /// Ready once everything in the outbox is written.
     fn poll_flush(&mut self, context: &mut Context<'_>, outbox: &Outbox) -> Poll<io::Result<()>> {
         loop {
             if self.unwritten.is_empty() && outbox.poll_take(context, &mut self.unwritten).is_pending() {
@@ -235,6 +239,7 @@ impl Stream {
         }
     }
 
+    /// Writes a batch of frames with one system call.
     fn poll_write_once(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut slices = [IoSlice::new(&[]); FRAMES_AT_ONCE];
         let mut count = 0;
@@ -244,7 +249,7 @@ impl Stream {
         }
         let Poll::Ready(written) = Pin::new(&mut self.tcp).poll_write_vectored(context, &slices[..count]) else {
             let waiting: usize = self.unwritten.iter().map(Bytes::len).sum();
-            self.unwritten_page.set(waiting.saturating_sub(BYTES_AT_ONCE));
+            self.unwritten_memory.set(waiting.saturating_sub(BYTES_AT_ONCE));
             return Poll::Pending;
         };
         let mut written = written?;
@@ -260,7 +265,7 @@ impl Stream {
             self.unwritten.pop_front();
         }
         if self.unwritten.is_empty() {
-            self.unwritten_page.set(0);
+            self.unwritten_memory.set(0);
         }
         Poll::Ready(Ok(()))
     }

@@ -1,4 +1,8 @@
-//! The socket: how one is opened, and its whole life.
+//! WebSocket connections: the upgrade, the handoff from HTTP, and the life of an open socket.
+//!
+//! [`upgrade`] authenticates the client and answers the handshake; [`hand_off`] takes the connection out of
+//! HTTP; `connection` serves it, with `decoder` and `io` for its bytes, `pipeline` for requests in flight and
+//! `deadline` for their time limits.
 
 mod connection;
 mod deadline;
@@ -8,5 +12,5 @@ mod io;
 mod pipeline;
 mod upgrade;
 
-pub use handoff::{Served, take_over};
+pub use handoff::{SocketTask, hand_off};
 pub use upgrade::upgrade;

@@ -1,12 +1,12 @@
-//! The requests of one socket that wait for their reply, in the order in which they came.
+//! The pipeline of one socket: its requests in flight, answered in the order in which they were sent.
 //!
-//! Only the first is polled. A send does its work elsewhere, so those behind it go on all the same;
-//! any other command begins when it is first polled, which is after everything before it, and
-//! nothing more is read until it is done. That is the whole of "a read that follows a send sees it".
+//! Only the first request is polled. A send does its work in the writer, so sends behind it make progress all
+//! the same. Any other command starts when it is first polled, which is after everything before it has finished,
+//! and no further request is read until it has finished. This is what makes a read that follows a send see it.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
-use std::task::ready;
+use std::task::{Poll, ready};
 
 use futures_util::future::BoxFuture;
 
@@ -14,55 +14,58 @@ use crate::delivery::Event;
 use crate::limits::memory::Taken;
 use crate::wire::reply::Frame;
 
-/// What came of a request.
-pub(super) struct Answered {
+/// What a request has resulted in.
+pub(super) struct Response {
     pub(super) reply: Frame,
     pub(super) events: Vec<Event>,
 }
 
-/// Whether others may follow a request before it is answered.
+/// Whether further requests may enter the pipeline before a request is answered.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Pace {
-    /// They may: it is a send, or answered already.
-    Overlaps,
-    /// They wait for it.
-    Alone,
+pub(super) enum Execution {
+    /// They may: the request is a send, or is answered already.
+    Concurrent,
+    /// They wait until the request is answered.
+    Exclusive,
 }
 
-pub(super) struct InFlight {
-    queue: VecDeque<(BoxFuture<'static, Answered>, Taken)>,
-    last: Pace,
-    max: usize,
+/// The requests in flight.
+pub(super) struct Pipeline {
+    queue: VecDeque<(BoxFuture<'static, Response>, Taken)>,
+    last: Execution,
+    max_in_flight: usize,
 }
 
-impl InFlight {
-    pub(super) fn new(max: usize) -> Self {
-        Self { queue: VecDeque::new(), last: Pace::Overlaps, max }
+impl Pipeline {
+    pub(super) fn new(max_in_flight: usize) -> Self {
+        Self { queue: VecDeque::new(), last: Execution::Concurrent, max_in_flight }
     }
 
-    /// Adds a request and what it takes of the node's memory until it is answered.
-    pub(super) fn push(&mut self, request: BoxFuture<'static, Answered>, pace: Pace, taken: Taken) {
-        self.queue.push_back((request, taken));
-        self.last = pace;
+    /// Appends a request, with the memory that is reserved for it until it is answered.
+    pub(super) fn push(&mut self, request: BoxFuture<'static, Response>, execution: Execution, reserved: Taken) {
+        self.queue.push_back((request, reserved));
+        self.last = execution;
     }
 
-    pub(super) fn takes_more(&self) -> bool {
-        self.queue.len() < self.max && (self.last == Pace::Overlaps || self.queue.is_empty())
+    /// Whether another request may enter.
+    pub(super) fn has_capacity(&self) -> bool {
+        self.queue.len() < self.max_in_flight && (self.last == Execution::Concurrent || self.queue.is_empty())
     }
 
     pub(super) fn is_empty(&self) -> bool {
         self.queue.is_empty()
     }
 
-    /// The next answer; waits for ever where there is none to come. Dropping the future loses nothing.
-    pub(super) async fn next(&mut self) -> Answered {
+    /// The next response. The future is pending for ever while the pipeline is empty, and can be dropped
+    /// without a loss.
+    pub(super) async fn next(&mut self) -> Response {
         poll_fn(|context| match self.queue.front_mut() {
             Some((first, _)) => {
-                let answered = ready!(first.as_mut().poll(context));
+                let response = ready!(first.as_mut().poll(context));
                 self.queue.pop_front();
-                answered.into()
+                Poll::Ready(response)
             }
-            None => std::task::Poll::Pending,
+            None => Poll::Pending,
         })
         .await
     }

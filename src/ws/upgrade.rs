@@ -1,12 +1,13 @@
-//! How a socket is opened: who is it, may they, and with which words they are told if not.
+//! The upgrade of an HTTP request to a WebSocket: origin, authentication, admission control, and the handshake
+//! of RFC 6455, which actix-ws answers.
 
-use actix_http::ws;
+use actix_http::ws::HandshakeError;
 use actix_web::http::header::{AUTHORIZATION, HOST, HeaderMap, ORIGIN, RETRY_AFTER, SEC_WEBSOCKET_PROTOCOL};
-use actix_web::web::Data;
+use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use serde_json::json;
 
-use super::handoff::Decided;
+use super::handoff::UpgradeDecision;
 use crate::app::App;
 use crate::auth::tokens;
 use crate::config::Config;
@@ -14,123 +15,125 @@ use crate::delivery::hub::Registration;
 use crate::error::{Code, Error};
 use crate::wire::close::Close;
 
-/// What a browser offers beside its token, and what the server answers.
+/// The subprotocol that a browser offers beside its token, because a page can set no header.
 const SUBPROTOCOL: &str = "auth";
 
-/// How the client showed its token, and so how it can hear a refusal: a page cannot see a 401.
-enum Shown<'a> {
-    /// In `Authorization`, or not at all.
+/// Where the client puts its token. It decides how a rejection is reported: a page cannot read a status of
+/// HTTP, but it can read a close code.
+enum TokenSource<'a> {
+    /// In `Authorization`, or nowhere.
     Header(Option<&'a str>),
-    /// In `Sec-WebSocket-Protocol`, after `auth`.
+    /// In `Sec-WebSocket-Protocol`, behind `auth`.
     Subprotocol(Option<&'a str>),
 }
 
-/// Why a socket is not opened.
-enum NotOpened {
-    /// Before it is one where the client can see that, else with 4001.
+/// Why an upgrade opens no socket.
+enum UpgradeRejection {
+    /// The token is missing or not valid. This is 401, or close code 4001 for a page.
     Unauthorized,
-    /// Right after it was opened.
+    /// The user has too many sockets, or the session has just ended: the handshake succeeds and this close
+    /// code follows.
     Close(Close),
-    /// Not now: they come too often, too many others come as well, or we cannot tell who it is.
+    /// A rate limit, admission control, or a database that is not available.
     Fault(Error),
 }
 
-/// `GET /` and `GET /ws`, with an upgrade.
-pub async fn upgrade(request: HttpRequest, app: Data<App>) -> HttpResponse {
-    // Before anything else: who asks for no socket needs no token for one.
-    if let Err(error) = ws::verify_handshake(request.head()) {
-        return not_a_handshake(error);
-    }
-    if !origin_may(request.headers(), &app.config) {
+/// Answers `GET /` and `GET /ws` with an upgrade.
+pub async fn upgrade(request: HttpRequest, payload: Payload, app: Data<App>) -> HttpResponse {
+    // The handshake comes first: a request that is none is answered as such, with or without a token. From its
+    // answer on the connection is not actix-ws's but ours, so the session and the stream are dropped.
+    let accepted = match actix_ws::handle_with_protocols(&request, payload, &[SUBPROTOCOL]) {
+        Ok((response, _session, _messages)) => response,
+        Err(error) => return handshake_failed(&error),
+    };
+    if !is_origin_allowed(request.headers(), &app.config) {
         return HttpResponse::Forbidden()
             .json(json!({ "message": "Pages of this origin may not connect", "code": "unauthorized" }));
     }
-    let shown = shown_token(request.headers());
-    let (token, is_page) = match shown {
-        Shown::Header(token) => (token, false),
-        Shown::Subprotocol(token) => (token, true),
+    let (token, is_page) = match token_source(request.headers()) {
+        TokenSource::Header(token) => (token, false),
+        TokenSource::Subprotocol(token) => (token, true),
     };
-    let refusal = match admit(&app, token).await {
-        Ok(registration) => return answer(&request, Decided::Serve(app.into_inner(), registration)),
-        Err(refusal) => refusal,
+    let rejection = match admit(&app, token).await {
+        Ok(registration) => return with_decision(accepted, UpgradeDecision::Serve(app.into_inner(), registration)),
+        Err(rejection) => rejection,
     };
-    let close = match refusal {
-        NotOpened::Unauthorized if !is_page => {
+    let close = match rejection {
+        UpgradeRejection::Unauthorized if !is_page => {
             return HttpResponse::Unauthorized().json(json!({ "message": "Not authorized" }));
         }
-        NotOpened::Unauthorized if token.is_none() => Close::NoTokenOffered,
-        NotOpened::Unauthorized => Close::Unauthorized,
-        NotOpened::Close(close) => close,
-        NotOpened::Fault(error) => {
-            let answer = error.into_answer();
+        UpgradeRejection::Unauthorized if token.is_none() => Close::NoTokenOffered,
+        UpgradeRejection::Unauthorized => Close::Unauthorized,
+        UpgradeRejection::Close(close) => close,
+        UpgradeRejection::Fault(error) => {
+            let error = error.log_and_convert();
             if !is_page {
-                let mut response = match answer.retry_after {
+                let mut response = match error.retry_after {
                     Some(wait) => {
                         HttpResponse::TooManyRequests().insert_header((RETRY_AFTER, wait.as_secs() + 1)).take()
                     }
                     None => HttpResponse::ServiceUnavailable(),
                 };
-                return response.json(json!({ "message": answer.message, "code": answer.code }));
+                return response.json(json!({ "message": error.message, "code": error.code }));
             }
             Close::Overloaded
         }
     };
-    answer(&request, Decided::Close(app.into_inner(), close))
+    with_decision(accepted, UpgradeDecision::Close(app.into_inner(), close))
 }
 
-/// A page's origin has to be its server's own, or one that the settings name. Programs have none.
-fn origin_may(headers: &HeaderMap, config: &Config) -> bool {
+/// Whether the origin of a page is the server's own, or one that the settings name. Other programs send none.
+fn is_origin_allowed(headers: &HeaderMap, config: &Config) -> bool {
     let Some(origin) = headers.get(ORIGIN) else { return true };
     let Ok(origin) = origin.to_str() else { return false };
-    let own = origin.split_once("://").map(|(_, host)| host);
-    let is_own = headers.get(HOST).and_then(|host| host.to_str().ok()).is_some_and(|host| own == Some(host));
+    let origin_host = origin.split_once("://").map(|(_, host)| host);
+    let is_own = headers.get(HOST).and_then(|host| host.to_str().ok()).is_some_and(|host| origin_host == Some(host));
     is_own || config.origins().any(|allowed| allowed == "*" || allowed.eq_ignore_ascii_case(origin))
 }
 
-fn shown_token(headers: &HeaderMap) -> Shown<'_> {
+fn token_source(headers: &HeaderMap) -> TokenSource<'_> {
     if let Some(value) = headers.get(AUTHORIZATION) {
-        return Shown::Header(value.to_str().ok().and_then(tokens::bearer));
+        return TokenSource::Header(value.to_str().ok().and_then(tokens::bearer));
     }
-    let mut offered = offered(headers);
-    if offered.any(|name| name == SUBPROTOCOL) { Shown::Subprotocol(offered.next()) } else { Shown::Header(None) }
+    let mut offered = offered_subprotocols(headers);
+    if offered.any(|name| name == SUBPROTOCOL) {
+        TokenSource::Subprotocol(offered.next())
+    } else {
+        TokenSource::Header(None)
+    }
 }
 
-/// The subprotocols that the client names.
-fn offered(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+fn offered_subprotocols(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     let values = headers.get_all(SEC_WEBSOCKET_PROTOCOL).filter_map(|value| value.to_str().ok());
     values.flat_map(|value| value.split(',')).map(str::trim)
 }
 
-async fn admit(app: &App, token: Option<&str>) -> Result<Registration, NotOpened> {
-    let claims = token.and_then(|token| app.tokens.read(token)).ok_or(NotOpened::Unauthorized)?;
-    // Nobody takes the turns of all the others, and no single token, which may be revoked, those of its user.
-    app.session_requests.count(claims.session()).map_err(NotOpened::Fault)?;
-    app.user_openings.count(claims.user()).map_err(NotOpened::Fault)?;
-    app.openings.turn().await.map_err(NotOpened::Fault)?;
-    // In the hub first: a session that ends while we ask reaches the socket.
+/// Authenticates the client, applies rate limits and admission control, and registers the socket.
+async fn admit(app: &App, token: Option<&str>) -> Result<Registration, UpgradeRejection> {
+    let claims = token.and_then(|token| app.tokens.read(token)).ok_or(UpgradeRejection::Unauthorized)?;
+    // The limit by session comes first: a single token, which may be revoked, cannot use up its user's limit.
+    app.session_requests.count(claims.session()).map_err(UpgradeRejection::Fault)?;
+    app.user_openings.count(claims.user()).map_err(UpgradeRejection::Fault)?;
+    app.openings.turn().await.map_err(UpgradeRejection::Fault)?;
+    // Registered before the session is looked up: a session that ends meanwhile closes the socket.
     let registration = app.delivery.register(claims.user(), claims.session(), claims.exp);
     match app.check_session(&claims).await {
-        Ok(_) => registration.confirm().map(|()| registration).map_err(NotOpened::Close),
-        Err(error) if error.code() == Code::Unauthorized => Err(NotOpened::Unauthorized),
-        Err(error) => Err(NotOpened::Fault(error)),
+        Ok(_) => registration.confirm().map(|()| registration).map_err(UpgradeRejection::Close),
+        Err(error) if error.code() == Code::Unauthorized => Err(UpgradeRejection::Unauthorized),
+        Err(error) => Err(UpgradeRejection::Fault(error)),
     }
 }
 
-fn not_a_handshake(error: ws::HandshakeError) -> HttpResponse {
-    let message = format!("This path is for WebSocket upgrades: {error}");
+fn handshake_failed(error: &actix_web::Error) -> HttpResponse {
+    let message = match error.as_error::<HandshakeError>() {
+        Some(error) => format!("This path is for WebSocket upgrades: {error}"),
+        None => "This path is for WebSocket upgrades".to_owned(),
+    };
     HttpResponse::BadRequest().json(json!({ "message": message, "code": Code::BadParams }))
 }
 
-/// Answers the handshake; what is to become of the connection goes with the answer.
-fn answer(request: &HttpRequest, decided: Decided) -> HttpResponse {
-    let mut response = match ws::handshake(request.head()) {
-        Ok(response) => response,
-        Err(error) => return not_a_handshake(error),
-    };
-    if offered(request.headers()).any(|name| name == SUBPROTOCOL) {
-        response.insert_header((SEC_WEBSOCKET_PROTOCOL, SUBPROTOCOL));
-    }
-    let mut response = response.finish();
-    response.extensions_mut().insert(decided);
-    response.map_into_boxed_body().into()
+/// The response to the handshake, with the decision on what becomes of the connection.
+fn with_decision(mut response: HttpResponse, decision: UpgradeDecision) -> HttpResponse {
+    response.extensions_mut().insert(decision);
+    response
 }

@@ -147,10 +147,10 @@ fn pong_and_ping_are_taken_where_nothing_else_waits_and_not_after_the_end() {
     outbox.pong(b"1");
     assert_eq!(take(&outbox).as_deref(), Some(Frame::pong(b"1").bytes().as_ref()));
     outbox.pong(b"2");
-    outbox.finish(Close::Bye);
+    outbox.finish(Close::Normal);
     outbox.pong(b"3");
     outbox.ping();
-    let last = [Frame::pong(b"2").bytes().as_ref(), Close::Bye.frame().bytes()].concat();
+    let last = [Frame::pong(b"2").bytes().as_ref(), Close::Normal.frame().bytes()].concat();
     assert_eq!(take_all(&outbox), last);
 }
 

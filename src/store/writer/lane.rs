@@ -117,17 +117,17 @@ impl Lane {
                 Unwritten { jobs: locked, alone: false }
             }
             Err(Failure::LockTimeout(error)) => {
-                drop(Error::from(error).into_answer());
+                drop(Error::from(error).log_and_convert());
                 Unwritten { jobs: batch, alone: true }
             }
             // PostgreSQL refused the batch and rolled it back as a whole; whoever is to blame for it
             // is alone in a batch of one.
             Err(Failure::Refused(error)) if batch.len() > 1 => {
-                drop(Error::from(error).into_answer());
+                drop(Error::from(error).log_and_convert());
                 self.write_one_by_one(kept, batch, waits).await
             }
             Err(failure) => {
-                let told = Error::from(failure).into_answer();
+                let told = Error::from(failure).log_and_convert();
                 for job in batch {
                     job.refuse(&Error::new(told.code, told.message.clone()));
                 }
