@@ -1,5 +1,8 @@
-//! The protocol's table of contents: what a client may ask for over a socket. A new frame is one
-//! variant with its type, one line in `apply`, one function and one test.
+//! The commands: what a client may request over a socket. The table below is the only list of frames; it makes
+//! the [`Command`] enum, parses parameters, dispatches, and feeds the documents of the interface.
+//!
+//! A new frame is a row here, its parameters and function in one of the files, a section in docs/frames.md and a
+//! test that begins with its name.
 
 pub mod chat_list;
 pub mod contacts;
@@ -18,6 +21,7 @@ pub mod session;
 pub mod sync;
 pub mod users;
 
+use std::future::ready;
 use std::sync::Arc;
 
 use futures_util::future::{BoxFuture, FutureExt as _};
@@ -39,38 +43,49 @@ use crate::wire::items::{
 };
 use crate::wire::params::{Description, Fields, FromFields};
 use crate::wire::reply::Body;
-use crate::wire::schema::{Frame, NamedSchema};
+use crate::wire::schema::{FrameSchema, NamedSchema};
 
-/// Makes the enum of the commands, the reading of their parameters, and what documents say of them.
-/// After the arrow stands what the reply holds: its `item`, and the `rows` in its `data`.
+/// Makes the enum of the commands, their parsing, their dispatch, and their description for the documents.
+/// A row is a frame type, the parameters, the call that runs the command, and the parts of its reply: an `item`,
+/// or `rows` in `data`. The first line names the arguments that calls may use.
 macro_rules! commands {
-    ($($(#[doc = $doc:literal])* $kind:literal => $variant:ident($params:ty) $(-> [$($part:ident $schema:ty),+])?,)*) => {
-        /// A request, read and checked.
+    (
+        |$params:ident, $context:ident, $socket:ident|
+        $($(#[doc = $doc:literal])*
+        $kind:literal => $variant:ident($type:ty) = $call:expr $(, [$($part:ident $schema:ty),+])?;)*
+    ) => {
+        /// A parsed request.
         #[derive(Debug)]
         pub enum Command {
-            $($(#[doc = $doc])* $variant($params),)*
+            $($(#[doc = $doc])* $variant($type),)*
         }
 
         impl Command {
-            /// Reads the parameters that the request's type calls for.
+            /// Parses the parameters of a request by its type.
             ///
             /// # Errors
             /// `unknown_type`, or `bad_params` with a sentence that names the field at fault.
             pub fn parse(request: &Request<'_>, limits: &Limits) -> Result<Self, Error> {
                 let fields = || Fields::of_params(request.params, limits);
                 Ok(match request.kind.as_str() {
-                    $($kind => Self::$variant(<$params>::from_fields(&fields()?)?),)*
+                    $($kind => Self::$variant(<$type>::from_fields(&fields()?)?),)*
                     _ => return Err(Error::new(Code::UnknownType, "There is no such type")),
                 })
             }
 
-            /// Every frame that a client may send, in the order of this table.
+            fn dispatch(self, $context: Context, $socket: Arc<Socket>) -> BoxFuture<'static, Result<Outcome, Error>> {
+                match self {
+                    $(Self::$variant($params) => $call.boxed(),)*
+                }
+            }
+
+            /// The description of every frame that a client may send, in the order of the table.
             #[must_use]
-            pub fn frames(limits: &Limits) -> Vec<Frame> {
-                vec![$(Frame {
+            pub fn frames(limits: &Limits) -> Vec<FrameSchema> {
+                vec![$(FrameSchema {
                     kind: $kind,
                     summary: concat!($($doc),*).trim_ascii(),
-                    params: Description::of::<$params>(limits).into_schema(),
+                    params: Description::of::<$type>(limits).into_schema(),
                     reply: vec![$($((stringify!($part), NamedSchema::of::<$schema>())),+)?],
                 }),*]
             }
@@ -79,129 +94,151 @@ macro_rules! commands {
 }
 
 commands! {
-    /// A fresh token for this socket.
-    "authenticate" => Authenticate(session::Authenticate),
-    /// Which extra pushes this socket gets.
-    "subscribe" => Subscribe(session::Subscribe) -> [item session::Subscription],
-    /// A page of my conversations, each with its newest message, as the first clients know it.
-    "listLastMessage" => ListLastMessage(chat_list::ListLastMessage) -> [rows chat_list::LastMessageRow],
-    /// A page of my conversations.
-    "listConversations" => ListConversations(chat_list::ListConversations) -> [rows ConversationItem],
-    /// Begins a conversation, shows it, and turns on its typing and presence for this socket.
-    "openConversation" => OpenConversation(conversations::OpenConversation) -> [item ConversationDetails, rows MessageItem],
-    /// Turns these off.
-    "closeConversation" => CloseConversation(conversations::CloseConversation),
+    |params, context, socket|
+    /// Replaces the token of this socket by a new one.
+    "authenticate" => Authenticate(session::Authenticate) = session::authenticate(params, context, socket);
+    /// Chooses the additional pushes that this socket gets.
+    "subscribe" => Subscribe(session::Subscribe) = session::subscribe(params, context, socket),
+        [item session::Subscription];
+    /// A page of my conversations with their newest messages, in the form of the first clients.
+    "listLastMessage" => ListLastMessage(chat_list::ListLastMessage) = chat_list::list_last_message(params, context),
+        [rows chat_list::LastMessageRow];
+    /// A page of my conversations, the one with the newest message first.
+    "listConversations" => ListConversations(chat_list::ListConversations)
+        = chat_list::list_conversations(params, context), [rows ConversationItem];
+    /// Opens a conversation on this socket: creates it if need be, and subscribes to its typing and presence.
+    "openConversation" => OpenConversation(conversations::OpenConversation)
+        = conversations::open(params, context, socket), [item ConversationDetails, rows MessageItem];
+    /// Ends the subscription of `openConversation`.
+    "closeConversation" => CloseConversation(conversations::CloseConversation)
+        = ready(Ok(conversations::close(&params, &context, &socket)));
     /// A conversation with its members.
-    "getConversation" => GetConversation(conversations::GetConversation) -> [item ConversationDetails],
-    /// Takes a conversation off my lists and clears it, for me alone.
-    "removeConversation" => RemoveConversation(conversations::RemoveConversation) -> [item RemovedItem],
-    /// Calls a conversation spam, for me alone.
-    "markSpam" => MarkSpam(conversations::MarkSpam) -> [item SpamItem],
-    /// A page of a dialog.
-    "getlatestMessageDialog" => GetLatestMessageDialog(history::GetLatestMessageDialog) -> [rows history::DialogRow],
-    /// A page of a group's messages.
-    "getlatestMessageGroup" => GetLatestMessageGroup(history::GetLatestMessageGroup) -> [rows history::GroupRow],
-    /// Makes a group.
-    "newGroup" => NewGroup(groups::NewGroup) -> [item GroupItem],
-    /// Adds somebody to a group.
-    "addUserInGroup" => AddUserInGroup(groups::UserOfGroup),
+    "getConversation" => GetConversation(conversations::GetConversation) = conversations::get(params, context),
+        [item ConversationDetails];
+    /// Removes a conversation from my lists and clears its history, for me only.
+    "removeConversation" => RemoveConversation(conversations::RemoveConversation)
+        = conversations::remove(params, context), [item RemovedItem];
+    /// Marks a conversation as spam, for me only, or takes the mark back.
+    "markSpam" => MarkSpam(conversations::MarkSpam) = conversations::mark_spam(params, context), [item SpamItem];
+    /// A page of the messages of a dialog, the newest first.
+    "getlatestMessageDialog" => GetLatestMessageDialog(history::GetLatestMessageDialog)
+        = history::dialog(params, context), [rows history::DialogRow];
+    /// A page of the messages of a group, the newest first.
+    "getlatestMessageGroup" => GetLatestMessageGroup(history::GetLatestMessageGroup)
+        = history::group(params, context), [rows history::GroupRow];
+    /// Creates a group.
+    "newGroup" => NewGroup(groups::NewGroup) = groups::new_group(params, context), [item GroupItem];
+    /// Adds a user to a group.
+    "addUserInGroup" => AddUserInGroup(groups::UserOfGroup) = groups::add_user(params, context);
     /// Leaves a group.
-    "leaveGroup" => LeaveGroup(groups::WholeGroup),
-    /// Takes somebody out of a group. Admins only.
-    "removeUserFromGroup" => RemoveUserFromGroup(groups::UserOfGroup),
-    /// Makes a member of a group one of its admins. Admins only.
-    "addGroupAdmin" => AddGroupAdmin(groups::UserOfGroup),
-    /// Makes an admin of a group a member like others. Admins only.
-    "removeGroupAdmin" => RemoveGroupAdmin(groups::UserOfGroup),
-    /// Gives a group another name. Admins only.
-    "renameGroup" => RenameGroup(groups::RenameGroup),
-    /// Ends a group for all who are in it. Admins only.
-    "dropGroup" => DropGroup(groups::WholeGroup),
-    /// A page of the people in a group, the longest-standing first.
-    "listGroupUsers" => ListGroupUsers(groups::ListGroupUsers) -> [rows groups::GroupUserRow],
-    /// Sends to a group.
-    "messageInGroup" => MessageInGroup(messages::MessageInGroup) -> [item ReceiptItem],
-    /// Sends to a person.
-    "privateMessage" => PrivateMessage(messages::PrivateMessage) -> [item ReceiptItem],
-    /// Sends into the conversation of another message, as a reply to it.
-    "replyMessage" => ReplyMessage(messages::ReplyMessage) -> [item ReceiptItem],
-    /// Gives my message another content.
-    "editMessage" => EditMessage(edits::EditMessage) -> [item MessageItem],
-    /// Takes the content of a message away.
-    "deleteMessage" => DeleteMessage(edits::DeleteMessage) -> [item MessageItem],
-    /// Says what I think of a message, or takes it back.
-    "reactToMessage" => ReactToMessage(edits::ReactToMessage) -> [item ReactionChange],
-    /// I have read up to here.
-    "readMessages" => ReadMessages(receipts::ReadMessages) -> [item receipts::OwnMarkerItem],
-    /// Messages have reached me up to here.
-    "deliveredMessages" => DeliveredMessages(receipts::DeliveredMessages) -> [item receipts::OwnMarkerItem],
-    /// I am writing, or have stopped.
-    "typing" => Typing(presence::Typing),
-    /// The app of this socket is in front, or in the background.
-    "setPresence" => SetPresence(presence::SetPresence),
-    /// Who of these people is here.
-    "getOnlineInfo" => GetOnlineInfo(presence::GetOnlineInfo) -> [rows OnlineInfo],
-    /// A page of everybody, in the order of sign-up.
-    "listUsers" => ListUsers(users::ListUsers) -> [rows PersonItem],
-    /// Somebody's names; my own where I name nobody.
-    "getUser" => GetUser(users::GetUser) -> [item PersonItem],
-    /// People with this in their name, or with this e-mail address.
-    "searchUsers" => SearchUsers(users::SearchUsers) -> [rows PersonItem],
-    /// Puts somebody on my list.
-    "addContact" => AddContact(contacts::AddContact),
-    /// Takes somebody from my list.
-    "removeContact" => RemoveContact(contacts::RemoveContact),
-    /// A page of my list.
-    "listContacts" => ListContacts(contacts::ListContacts) -> [rows ListedPersonItem],
-    /// Takes nothing from somebody any more.
-    "blockUser" => BlockUser(contacts::BlockUser),
-    /// Ends that.
-    "unblockUser" => UnblockUser(contacts::UnblockUser),
-    /// A page of those whom I have blocked.
-    "listBlocked" => ListBlocked(contacts::ListBlocked) -> [rows ListedPersonItem],
-    /// Lets somebody know something.
-    "sendNotification" => SendNotification(notifications::SendNotification) -> [item notifications::SentItem],
-    /// A page of what others let me know.
-    "listNotifications" => ListNotifications(notifications::ListNotifications) -> [rows NotificationItem],
-    /// Marks one of these as read, or all.
-    "readNotifications" => ReadNotifications(notifications::ReadNotifications) -> [item ReadItem],
-    /// Full text over the messages that I may read, newest first.
-    "searchMessages" => SearchMessages(search::SearchMessages) -> [item search::SearchItem, rows MessageItem],
-    /// What has changed in my conversations.
-    "sync" => Sync(sync::Sync) -> [item sync::SyncItem, rows sync::ChangeRow],
+    "leaveGroup" => LeaveGroup(groups::WholeGroup) = groups::leave(params, context);
+    /// Removes a user from a group. Admins only.
+    "removeUserFromGroup" => RemoveUserFromGroup(groups::UserOfGroup) = groups::remove_user(params, context);
+    /// Makes a member of a group an admin. Admins only.
+    "addGroupAdmin" => AddGroupAdmin(groups::UserOfGroup) = groups::add_admin(params, context);
+    /// Makes an admin of a group an ordinary member. Admins only.
+    "removeGroupAdmin" => RemoveGroupAdmin(groups::UserOfGroup) = groups::remove_admin(params, context);
+    /// Renames a group. Admins only.
+    "renameGroup" => RenameGroup(groups::RenameGroup) = groups::rename(params, context);
+    /// Ends a group for all of its members. Admins only.
+    "dropGroup" => DropGroup(groups::WholeGroup) = groups::end(params, context);
+    /// A page of the members of a group, those who joined first at its beginning.
+    "listGroupUsers" => ListGroupUsers(groups::ListGroupUsers) = groups::list_users(params, context),
+        [rows groups::GroupUserRow];
+    /// Sends a message to a group.
+    "messageInGroup" => MessageInGroup(messages::MessageInGroup) = messages::in_group(params, &context),
+        [item ReceiptItem];
+    /// Sends a message to a user.
+    "privateMessage" => PrivateMessage(messages::PrivateMessage) = messages::private(params, &context),
+        [item ReceiptItem];
+    /// Replies to a message, in its conversation.
+    "replyMessage" => ReplyMessage(messages::ReplyMessage) = messages::reply(params, context), [item ReceiptItem];
+    /// Changes the content of my message.
+    "editMessage" => EditMessage(edits::EditMessage) = edits::edit(params, context), [item MessageItem];
+    /// Deletes the content of a message.
+    "deleteMessage" => DeleteMessage(edits::DeleteMessage) = edits::delete(params, context), [item MessageItem];
+    /// Sets or removes my reaction to a message.
+    "reactToMessage" => ReactToMessage(edits::ReactToMessage) = edits::react(params, context), [item ReactionChange];
+    /// Moves my read marker forward.
+    "readMessages" => ReadMessages(receipts::ReadMessages) = receipts::read(params, context),
+        [item receipts::OwnMarkerItem];
+    /// Moves my delivery marker forward.
+    "deliveredMessages" => DeliveredMessages(receipts::DeliveredMessages) = receipts::delivered(params, context),
+        [item receipts::OwnMarkerItem];
+    /// Tells the others that I am typing, or have stopped.
+    "typing" => Typing(presence::Typing) = presence::typing(params, context);
+    /// Tells whether the app of this socket is in the foreground.
+    "setPresence" => SetPresence(presence::SetPresence) = ready(Ok(presence::set_presence(&params, &context, &socket)));
+    /// The presence of these users.
+    "getOnlineInfo" => GetOnlineInfo(presence::GetOnlineInfo) = presence::get_online_info(params, context),
+        [rows OnlineInfo];
+    /// A page of all users, in the order of sign-up.
+    "listUsers" => ListUsers(users::ListUsers) = users::list(params, context), [rows PersonItem];
+    /// A user by id, or myself.
+    "getUser" => GetUser(users::GetUser) = users::get(params, context), [item PersonItem];
+    /// Users by a part of their name, or by their e-mail address.
+    "searchUsers" => SearchUsers(users::SearchUsers) = users::search(params, context), [rows PersonItem];
+    /// Adds a user to my contacts.
+    "addContact" => AddContact(contacts::AddContact) = contacts::add(params, context);
+    /// Removes a user from my contacts.
+    "removeContact" => RemoveContact(contacts::RemoveContact) = contacts::remove(params, context);
+    /// A page of my contacts.
+    "listContacts" => ListContacts(contacts::ListContacts) = contacts::list(params, context),
+        [rows ListedPersonItem];
+    /// Blocks a user.
+    "blockUser" => BlockUser(contacts::BlockUser) = contacts::block(params, context);
+    /// Unblocks a user.
+    "unblockUser" => UnblockUser(contacts::UnblockUser) = contacts::unblock(params, context);
+    /// A page of the users that I have blocked.
+    "listBlocked" => ListBlocked(contacts::ListBlocked) = contacts::list_blocked(params, context),
+        [rows ListedPersonItem];
+    /// Sends a notification to a user.
+    "sendNotification" => SendNotification(notifications::SendNotification) = notifications::send(params, context),
+        [item notifications::SentItem];
+    /// A page of my notifications.
+    "listNotifications" => ListNotifications(notifications::ListNotifications) = notifications::list(params, context),
+        [rows NotificationItem];
+    /// Marks one of my notifications as read, or all of them.
+    "readNotifications" => ReadNotifications(notifications::ReadNotifications) = notifications::read(params, context),
+        [item ReadItem];
+    /// Full-text search in the messages that I may read, the newest first.
+    "searchMessages" => SearchMessages(search::SearchMessages) = search::messages(params, context),
+        [item search::SearchItem, rows MessageItem];
+    /// The changes of my conversations since a cursor.
+    "sync" => Sync(sync::Sync) = sync::sync(params, context), [item sync::SyncItem, rows sync::ChangeRow];
 }
 
-/// Who asks, and what it takes to answer.
+/// The caller of a command, and what commands need of the server.
 #[derive(Clone, Debug)]
 pub struct Context {
-    /// The server's parts.
+    /// The parts of the server.
     pub app: Arc<App>,
-    /// Who asks, as the token says.
+    /// The caller, as the token says.
     pub user: UserId,
-    /// Over which socket.
+    /// The socket of the request; [`SocketId::NONE`] for HTTP.
     pub socket: SocketId,
-    /// In which history of the database, see [`Db::history`](crate::store::Db::history).
+    /// The history of the database in which the caller was authenticated, see [`Db::history`](crate::store::Db::history).
     pub history: u64,
-    /// Where the lists that they page through go on.
+    /// Where the lists that the socket pages through continue.
     pub pages: Arc<Pages>,
 }
 
 impl Context {
-    /// Of a request over HTTP.
+    /// The context of a request over HTTP.
     #[must_use]
     pub fn without_socket(app: Arc<App>, user: UserId) -> Self {
         let history = app.db.history();
         Self { app, user, socket: SocketId::NONE, history, pages: Arc::default() }
     }
 
-    /// Who causes what comes of this.
+    /// The origin of the pushes that the command causes.
     #[must_use]
     pub fn origin(&self) -> Origin {
         Origin { user: self.user, socket: self.socket }
     }
 }
 
-/// How a conversation stands for one of its members, as they read it.
+/// A conversation as one of its members sees it.
 fn conversation_item<'a>(state: &'a ConversationState, newest: Option<&'a StoredMessage>) -> ConversationItem<'a> {
     let target = state.target();
     ConversationItem {
@@ -219,12 +256,12 @@ fn conversation_item<'a>(state: &'a ConversationState, newest: Option<&'a Stored
     }
 }
 
-/// What a command has to say. It speaks to nobody itself: the connection does.
+/// The result of a command. The connection sends the reply and publishes the events.
 #[derive(Debug)]
 pub struct Outcome {
-    /// To the one who asked.
+    /// The reply to the caller.
     pub reply: Body,
-    /// To others, in this order.
+    /// Events for others, in this order.
     pub events: Vec<Event>,
 }
 
@@ -235,7 +272,7 @@ impl From<Body> for Outcome {
 }
 
 impl Outcome {
-    /// An answer, and what others are pushed.
+    /// A reply, and pushes for others.
     #[must_use]
     pub fn with_pushes(reply: Body, pushes: impl IntoIterator<Item = Push>) -> Self {
         Self { reply, events: pushes.into_iter().map(Event::Push).collect() }
@@ -243,75 +280,24 @@ impl Outcome {
 }
 
 impl Command {
-    /// Carries the command out. A send is with the writer when this returns, so that sends keep
-    /// their order while none waits for the one before; anything else begins with the first poll.
+    /// Runs the command. A send is queued with the writer when this returns, so that sends keep their order and
+    /// none waits for the one before; any other command starts when the future is first polled.
     #[must_use]
     pub fn apply(self, context: Context, socket: Arc<Socket>) -> BoxFuture<'static, Result<Outcome, Error>> {
         if self.is_send() {
-            return self.begin(context, socket);
+            return self.dispatch(context, socket);
         }
         async move {
-            // Nobody takes all connections to the database with slow requests over many sockets.
+            // Limits the requests that a user runs at once over all sockets, so that slow ones cannot take every
+            // database connection.
             let _turn = context.app.turn(context.user, context.history).await?;
-            self.begin(context, socket).await
+            self.dispatch(context, socket).await
         }
         .boxed()
     }
 
-    fn begin(self, context: Context, socket: Arc<Socket>) -> BoxFuture<'static, Result<Outcome, Error>> {
-        match self {
-            Self::Authenticate(params) => session::authenticate(params, context, socket).boxed(),
-            Self::Subscribe(params) => session::subscribe(params, context, socket).boxed(),
-            Self::ListLastMessage(params) => chat_list::list_last_message(params, context).boxed(),
-            Self::ListConversations(params) => chat_list::list_conversations(params, context).boxed(),
-            Self::OpenConversation(params) => conversations::open(params, context, socket).boxed(),
-            Self::CloseConversation(params) => {
-                async move { Ok(conversations::close(&params, &context, &socket)) }.boxed()
-            }
-            Self::GetConversation(params) => conversations::get(params, context).boxed(),
-            Self::RemoveConversation(params) => conversations::remove(params, context).boxed(),
-            Self::MarkSpam(params) => conversations::mark_spam(params, context).boxed(),
-            Self::GetLatestMessageDialog(params) => history::dialog(params, context).boxed(),
-            Self::GetLatestMessageGroup(params) => history::group(params, context).boxed(),
-            Self::NewGroup(params) => groups::new_group(params, context).boxed(),
-            Self::AddUserInGroup(params) => groups::add_user(params, context).boxed(),
-            Self::LeaveGroup(params) => groups::leave(params, context).boxed(),
-            Self::RemoveUserFromGroup(params) => groups::remove_user(params, context).boxed(),
-            Self::AddGroupAdmin(params) => groups::add_admin(params, context).boxed(),
-            Self::RemoveGroupAdmin(params) => groups::remove_admin(params, context).boxed(),
-            Self::RenameGroup(params) => groups::rename(params, context).boxed(),
-            Self::DropGroup(params) => groups::end(params, context).boxed(),
-            Self::ListGroupUsers(params) => groups::list_users(params, context).boxed(),
-            Self::MessageInGroup(params) => messages::in_group(params, &context).boxed(),
-            Self::PrivateMessage(params) => messages::private(params, &context).boxed(),
-            Self::ReplyMessage(params) => messages::reply(params, context).boxed(),
-            Self::EditMessage(params) => edits::edit(params, context).boxed(),
-            Self::DeleteMessage(params) => edits::delete(params, context).boxed(),
-            Self::ReactToMessage(params) => edits::react(params, context).boxed(),
-            Self::ReadMessages(params) => receipts::read(params, context).boxed(),
-            Self::DeliveredMessages(params) => receipts::delivered(params, context).boxed(),
-            Self::Typing(params) => presence::typing(params, context).boxed(),
-            Self::SetPresence(params) => async move { Ok(presence::set_presence(&params, &context, &socket)) }.boxed(),
-            Self::GetOnlineInfo(params) => presence::get_online_info(params, context).boxed(),
-            Self::ListUsers(params) => users::list(params, context).boxed(),
-            Self::GetUser(params) => users::get(params, context).boxed(),
-            Self::SearchUsers(params) => users::search(params, context).boxed(),
-            Self::AddContact(params) => contacts::add(params, context).boxed(),
-            Self::RemoveContact(params) => contacts::remove(params, context).boxed(),
-            Self::ListContacts(params) => contacts::list(params, context).boxed(),
-            Self::BlockUser(params) => contacts::block(params, context).boxed(),
-            Self::UnblockUser(params) => contacts::unblock(params, context).boxed(),
-            Self::ListBlocked(params) => contacts::list_blocked(params, context).boxed(),
-            Self::SendNotification(params) => notifications::send(params, context).boxed(),
-            Self::ListNotifications(params) => notifications::list(params, context).boxed(),
-            Self::ReadNotifications(params) => notifications::read(params, context).boxed(),
-            Self::SearchMessages(params) => search::messages(params, context).boxed(),
-            Self::Sync(params) => sync::sync(params, context).boxed(),
-        }
-    }
-
-    /// Whether it may run beside other sends of the same socket. Anything else waits for what came
-    /// before it and is waited for by what comes after.
+    /// Whether the command may run concurrently with other sends of its socket. Any other command waits for
+    /// everything before it, and everything behind it waits for it.
     #[must_use]
     pub fn is_send(&self) -> bool {
         matches!(self, Self::MessageInGroup(_) | Self::PrivateMessage(_))

@@ -6,7 +6,7 @@ use crate::commands;
 use crate::config::Limits;
 use crate::error::Code;
 use crate::model::Topic;
-use crate::wire::schema::{Frame, NamedSchema};
+use crate::wire::schema::{FrameSchema, NamedSchema};
 
 /// The document; `hark asyncapi` prints it, and `openapi/asyncapi.json` is a copy.
 #[must_use]
@@ -30,7 +30,7 @@ struct Document {
 }
 
 impl Document {
-    fn request(&mut self, Frame { kind, summary, params, reply }: Frame) {
+    fn request(&mut self, FrameSchema { kind, summary, params, reply }: FrameSchema) {
         let needs_params = params.get("required").is_some() || params.get("oneOf").is_some();
         let required: &[&str] = if needs_params { &["type", "params"] } else { &["type"] };
         let request = json!({

@@ -5,7 +5,7 @@ use utoipa::ToSchema;
 
 /// A frame that a client may send.
 #[derive(Debug)]
-pub struct Frame {
+pub struct FrameSchema {
     /// Its `type`.
     pub kind: &'static str,
     /// What it does, in a sentence.

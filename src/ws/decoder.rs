@@ -96,7 +96,9 @@ impl FrameDecoder {
                 }
                 (CONTINUATION, Some(fragments)) => {
                     self.fragment_count += 1;
-                    if fragments.len() + header.payload_bytes > self.max_message_bytes || self.fragment_count > MAX_FRAGMENTS {
+                    if fragments.len() + header.payload_bytes > self.max_message_bytes
+                        || self.fragment_count > MAX_FRAGMENTS
+                    {
                         return Err(Close::TooLarge);
                     }
                     fragments.extend_from_slice(&self.bytes[begin..end]);
@@ -369,7 +371,8 @@ mod tests {
     #[test]
     fn decoder_rejects_too_many_fragments() {
         let fragment = |first| frame(first, b"", [0; 4]);
-        let most = [fragment(TEXT), fragment(CONTINUATION).repeat(1_022), fragment(FIN_BIT | PING), fragment(FIN_BIT)].concat();
+        let most = [fragment(TEXT), fragment(CONTINUATION).repeat(1_022), fragment(FIN_BIT | PING), fragment(FIN_BIT)]
+            .concat();
         assert_eq!(texts(std::iter::once(&most.repeat(3)[..])), Ok(vec![String::new(); 3]));
         let too_many = [fragment(TEXT), fragment(CONTINUATION).repeat(1_024)].concat();
         assert_eq!(texts(std::iter::once(&too_many[..])), Err(Close::TooLarge));
