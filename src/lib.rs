@@ -1,13 +1,13 @@
 //! Hark is a messenger server: one binary and PostgreSQL, plain JSON frames over a raw WebSocket.
 //!
-//! The story of one `privateMessage`, and the order in which to read: bytes arrive in
-//! `ws/connection`, [`wire::frame`] finds the type, [`commands`] read the parameters and carry it
-//! out, [`store::writer`] commits it in a batch with others. The reply goes back through
-//! `ws/connection`; the push goes through [`delivery`] to the receiver's outbox.
+//! Read the code along the way of one `privateMessage`: `ws/connection` receives the bytes, [`wire::frame`] parses
+//! the envelope, [`commands`] parse the parameters and run the command, [`store::writer`] commits the message in a
+//! batch with others. The reply goes back through `ws/connection`; the push goes through [`delivery`] to the
+//! outboxes of the receiver's sockets.
 //!
-//! Imports run one way: `main → server → http | ws → commands → app → store | delivery | auth →
-//! wire → model, error, config, telemetry`; names joined by `|` never import each other. A test
-//! holds this. ARCHITECTURE.md says why things are as they are.
+//! Imports run one way, and tests/it/architecture.rs holds that: `main → server → http | ws → commands → app →
+//! cluster → delivery | store | auth → wire | limits → model, error, config, telemetry`. Names joined by `|` do not
+//! import each other, and the store does not import the wire. ARCHITECTURE.md gives the reasons.
 
 pub mod app;
 pub mod auth;

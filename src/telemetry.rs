@@ -1,4 +1,4 @@
-//! What an operator sees: the log, and the metrics under their names.
+//! Telemetry: the log and the Prometheus metrics.
 
 use std::io::IsTerminal as _;
 use std::sync::Arc;
@@ -14,15 +14,14 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::LogFormat;
 
-/// Unless the filter asks for them: what the HTTP library says of broken requests, which clients could
-/// fill the log with, and of its threads.
-const QUIET: &str = "actix_http=off,actix_server=warn";
+/// The filter of libraries, which HARK_LOG can override: clients could fill the log with broken requests.
+const LIBRARY_FILTER: &str = "actix_http=off,actix_server=warn";
 
-/// Starts the log of this process, on standard error. Once a process.
+/// Starts the log of the process, on standard error. It can be called once.
 pub fn start_log(filter: &str, format: LogFormat) {
     let log = tracing_subscriber::fmt()
-        // Errors are logged whatever targets the filter names; a level in it takes their place.
-        .with_env_filter(EnvFilter::new(format!("error,{QUIET},{filter}")))
+        // Errors of every target are logged, unless the filter has a level of its own.
+        .with_env_filter(EnvFilter::new(format!("error,{LIBRARY_FILTER},{filter}")))
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
     match format {
@@ -31,7 +30,7 @@ pub fn start_log(filter: &str, format: LogFormat) {
     }
 }
 
-/// The counts of one server.
+/// The metrics of one server.
 #[derive(Clone, Debug)]
 pub struct Metrics {
     registry: Arc<Registry>,
@@ -53,20 +52,20 @@ impl Default for Metrics {
         let sockets = Gauge::default();
         registry.register("sockets", "Open sockets", sockets.clone());
         let request_memory = Gauge::default();
-        let help = "Bytes that requests and their replies take";
+        let help = "Bytes of memory in use by requests and their replies";
         registry.register_with_unit("request_memory", help, Unit::Bytes, request_memory.clone());
         let sockets_closed = Family::default();
-        registry.register("sockets_closed", "Sockets that the server closed, by close code", sockets_closed.clone());
+        registry.register("sockets_closed", "Sockets closed by the server, by close code", sockets_closed.clone());
         let requests = Counter::default();
         registry.register("requests", "Frames received on sockets", requests.clone());
         let messages_stored = Counter::default();
         registry.register("messages_stored", "Messages committed", messages_stored.clone());
         let batch_messages = Histogram::new(exponential_buckets(1.0, 2.0, 9));
-        registry.register("batch_messages", "Messages of one write transaction", batch_messages.clone());
+        registry.register("batch_messages", "Messages per write transaction", batch_messages.clone());
         let batch_seconds = Histogram::new(exponential_buckets(0.000_25, 2.0, 14));
-        registry.register_with_unit("batch", "Time of one write transaction", Unit::Seconds, batch_seconds.clone());
+        registry.register_with_unit("batch", "Duration of a write transaction", Unit::Seconds, batch_seconds.clone());
         let pushes = Counter::default();
-        registry.register("pushes", "Frames pushed to sockets of this node", pushes.clone());
+        registry.register("pushes", "Frames pushed to the sockets of this node (fan-out)", pushes.clone());
         let other_nodes = Gauge::default();
         registry.register("other_nodes", "Other nodes that this one hears", other_nodes.clone());
         let missed = Counter::default();
@@ -88,44 +87,44 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// A socket was opened.
+    /// Counts an opened socket.
     pub fn socket_opened(&self) {
         self.sockets.inc();
     }
 
-    /// A socket has ended.
+    /// Counts an ended socket.
     pub fn socket_ended(&self) {
         self.sockets.dec();
     }
 
-    /// Of the bytes that requests and their replies take.
+    /// The gauge of the memory in use by requests and their replies.
     #[must_use]
     pub fn request_memory(&self) -> Gauge {
         self.request_memory.clone()
     }
 
-    /// The server closed a socket with this code.
+    /// Counts a socket that the server closed, by close code.
     pub fn socket_closed(&self, code: u16) {
         self.sockets_closed.get_or_create(&[("code", code.to_string())]).inc();
     }
 
-    /// A frame came in.
-    pub fn request(&self) {
+    /// Counts a request of a socket.
+    pub fn request_received(&self) {
         self.requests.inc();
     }
 
-    /// A write transaction of so many messages took so long.
-    pub fn batch_written(&self, messages: usize, took: Duration) {
+    /// Records a write transaction.
+    pub fn batch_written(&self, messages: usize, duration: Duration) {
         self.batch_messages.observe(f64::from(u32::try_from(messages).unwrap_or(u32::MAX)));
-        self.batch_seconds.observe(took.as_secs_f64());
+        self.batch_seconds.observe(duration.as_secs_f64());
     }
 
-    /// So many messages are committed.
+    /// Counts committed messages.
     pub fn messages_stored(&self, messages: usize) {
         self.messages_stored.inc_by(messages as u64);
     }
 
-    /// So many frames went to sockets.
+    /// Counts pushed frames.
     pub fn pushed(&self, frames: usize) {
         self.pushes.inc_by(frames as u64);
     }
@@ -145,7 +144,7 @@ impl Metrics {
         self.missed.inc();
     }
 
-    /// All of it, in the text form that Prometheus reads.
+    /// The metrics in the text format of Prometheus.
     ///
     /// # Panics
     /// Never: a `String` takes every write.

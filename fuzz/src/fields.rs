@@ -1,4 +1,4 @@
-//! The fields of an HTTP body or of a query string, of every type that a field can have.
+//! Invariants of the fields of HTTP bodies and query strings, for every type of a field.
 
 use hark::error::{Code, Error};
 use hark::model::{
@@ -9,10 +9,10 @@ use hark::wire::params::{Fields, Param};
 
 use super::frames::{LIMITS, check_sentence};
 
-/// Reads a body, or a query string where it begins with a question mark.
+/// Parses a body, or a query string if it begins with a question mark.
 ///
 /// # Panics
-/// Where something does not hold that has to hold of every body.
+/// If an invariant does not hold.
 pub fn check(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     if let Some(query) = text.strip_prefix('?') {
@@ -29,7 +29,7 @@ pub fn check(bytes: &[u8]) {
     }
 }
 
-/// Asks for every field by every type that there is.
+/// Takes a field of every type.
 fn check_fields(fields: &Fields<'_>) {
     is_within::<Content>(fields, "content", |content| (1..=LIMITS.max_content_bytes).contains(&content.as_str().len()));
     is_within::<ClientMessageId>(fields, "clientMessageId", |id| (1..=64).contains(&id.as_str().chars().count()));
@@ -50,26 +50,26 @@ fn check_fields(fields: &Fields<'_>) {
     is_within::<ConversationFilter>(fields, "filter", |_| true);
     is_within::<Topics>(fields, "events", |_| true);
     is_within::<bool>(fields, "spam", |_| true);
-    let page = taken(fields.page());
+    let page = accepted(fields.page());
     assert!(page.is_none_or(|page| page.page >= 1 && (1..=LIMITS.max_page_rows).contains(&page.limit)));
-    taken(fields.history_page());
-    taken(fields.target());
-    taken(fields.optional_target());
-    taken(fields.seq("seq"));
+    accepted(fields.history_page());
+    accepted(fields.target());
+    accepted(fields.optional_target());
+    accepted(fields.seq("seq"));
 }
 
 fn is_within<T: Param>(fields: &Fields<'_>, name: &str, holds: impl Fn(&T) -> bool) {
-    let value: Option<T> = taken(fields.optional(name)).flatten();
+    let value: Option<T> = accepted(fields.optional(name)).flatten();
     assert!(value.as_ref().is_none_or(holds), "{name} is out of its range");
-    let required: Option<T> = taken(fields.required(name));
-    assert!(required.is_some() == value.is_some(), "{name} is there, and is not");
-    let nullable: Option<Option<T>> = taken(fields.nullable(name)).flatten();
-    assert!(value.is_none() || matches!(nullable, Some(Some(_))), "{name} is there, and is not");
+    let required: Option<T> = accepted(fields.required(name));
+    assert!(required.is_some() == value.is_some(), "{name}: required and optional disagree");
+    let nullable: Option<Option<T>> = accepted(fields.nullable(name)).flatten();
+    assert!(value.is_none() || matches!(nullable, Some(Some(_))), "{name}: required and optional disagree");
 }
 
-/// What was asked for, or none where it was refused in a good sentence.
-fn taken<T>(asked: Result<T, Error>) -> Option<T> {
-    asked
+/// The value, or None if it was refused with a valid error.
+fn accepted<T>(result: Result<T, Error>) -> Option<T> {
+    result
         .map_err(|error| {
             assert_eq!(error.code(), Code::BadParams, "{error}");
             check_sentence(&error);

@@ -1,4 +1,4 @@
-//! A frame of a client: bytes to a request, a request to a command.
+//! Invariants of frames: from bytes to a request, from a request to a command.
 
 use std::sync::LazyLock;
 
@@ -11,16 +11,16 @@ use hark::wire::reply::{self, Frame};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-/// The limits that a server has unless it is told otherwise.
+/// The default limits of a server.
 pub static LIMITS: LazyLock<Limits> = LazyLock::new(|| Cli::parse_from(["hark"]).config.limits);
 
-/// Longest sentence that a client is told.
-const LONGEST_SENTENCE: usize = 300;
-/// What an error adds to what the client sent, at most: `type` and `id` are echoed, never more than once.
-const LONGEST_ERROR: usize = LONGEST_SENTENCE + 200;
+/// The longest error sentence.
+const MAX_SENTENCE_BYTES: usize = 300;
+/// The most bytes by which an error is longer than its request: `type` and `id` are echoed once each.
+const MAX_ERROR_OVERHEAD_BYTES: usize = MAX_SENTENCE_BYTES + 200;
 
-/// Words of the inside, which no sentence for a client has.
-const INSIDE: [&str; 14] = [
+/// Internal terms, which no error sentence contains.
+const INTERNAL_TERMS: [&str; 14] = [
     "line 1",
     "column",
     "expected",
@@ -37,14 +37,14 @@ const INSIDE: [&str; 14] = [
     "panick",
 ];
 
-/// Reads a frame as a connection does, and answers it where it is to be refused.
+/// Parses a frame as a connection does, and encodes the error if it is refused.
 ///
 /// # Panics
-/// Where something does not hold that has to hold of every frame.
+/// If an invariant does not hold.
 pub fn check(bytes: &[u8]) {
-    // Refused with 1007 before anybody reads it.
+    // Other bytes are refused with close code 1007 before they are parsed.
     let Ok(text) = std::str::from_utf8(bytes) else { return };
-    // Another reader of JSON, which has a limit on depth and on numbers that ours has not.
+    // A second parser, which limits depth and numbers where raw values do not.
     let value: Option<Value> = serde_json::from_str(text).ok();
     match frame::parse(text) {
         Ok(request) => {
@@ -64,26 +64,26 @@ pub fn check(bytes: &[u8]) {
     }
 }
 
-/// What was read is what is there.
+/// The parsed parts are slices of the text, and agree with a second parser.
 fn check_request(text: &str, request: &Request<'_>, value: Option<&Value>) {
     for part in [request.params, request.id].into_iter().flatten() {
-        assert!(is_inside(text, part.get()), "{} was written anew", part.get());
+        assert!(is_slice_of(text, part.get()), "{} is a copy", part.get());
     }
     let Some(value) = value else { return };
     assert_eq!(value["type"].as_str(), Some(request.kind.as_str()));
-    // Null is as good as left out.
+    // Null is the same as missing.
     let id = &value["id"];
     assert_eq!(request.id.is_some(), !id.is_null());
     assert!(id.is_null() || id.is_string() || id.is_number(), "{id}");
 }
 
-/// Whether one text is, byte for byte and in the same place, a part of another.
-fn is_inside(whole: &str, part: &str) -> bool {
+/// Whether a text is a slice of another.
+fn is_slice_of(whole: &str, part: &str) -> bool {
     let (whole, part) = (whole.as_bytes().as_ptr_range(), part.as_bytes().as_ptr_range());
     whole.start <= part.start && part.end <= whole.end
 }
 
-/// A command is the same however its frame was spaced and ordered, and whatever else stands in it.
+/// A command does not depend on spaces, on the order of keys, or on unknown keys.
 fn check_command(request: &Request<'_>, command: &Command) {
     let sends = ["privateMessage", "messageInGroup"];
     assert_eq!(command.is_send(), sends.contains(&request.kind.as_str()));
@@ -112,27 +112,27 @@ fn names_a_field(sentence: &str) -> bool {
     (field == "params" || !name.is_empty() && name.chars().all(|c| c.is_ascii_alphabetic())) && !rest.is_empty()
 }
 
-/// A sentence that a client is told says nothing of our inside, and nothing of the client's bytes.
+/// An error sentence has no internal terms, and nothing of the client's bytes but names of fields.
 pub fn check_sentence(error: &Error) {
     let sentence = error.to_string();
-    assert!((1..=LONGEST_SENTENCE).contains(&sentence.len()), "{} bytes: {sentence}", sentence.len());
+    assert!((1..=MAX_SENTENCE_BYTES).contains(&sentence.len()), "{} bytes: {sentence}", sentence.len());
     assert!(sentence.bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{sentence:?}");
-    let inside = INSIDE.iter().find(|word| sentence.contains(**word));
+    let inside = INTERNAL_TERMS.iter().find(|word| sentence.contains(**word));
     assert!(inside.is_none(), "{inside:?} in {sentence}");
 }
 
-/// An error is JSON with the type, the code and the sentence, and echoes the id as it came.
+/// An error frame has the type, the code and the sentence, and echoes the id byte for byte.
 fn check_answer(text: &str, kind: &str, error: Error, id: Option<&RawValue>) {
     check_sentence(&error);
-    assert!(kind == NO_TYPE || text.len() >= kind.len(), "the type is not the client's: {kind}");
+    assert!(kind == NO_TYPE || text.len() >= kind.len(), "not the type of the request: {kind}");
     let (code, sentence) = (error.code(), error.to_string());
-    let frame = reply::failure(kind, &error.into_answer(), id);
+    let frame = reply::failure(kind, &error.log_and_convert(), id);
     let answer = payload(&frame);
-    assert!(answer.len() <= text.len() + LONGEST_ERROR, "{} bytes of {}", answer.len(), text.len());
+    assert!(answer.len() <= text.len() + MAX_ERROR_OVERHEAD_BYTES, "{} bytes of {}", answer.len(), text.len());
     if let Some(id) = id {
         assert!(answer.ends_with(&format!(",\"id\":{}}}", id.get())), "{answer}");
     }
-    // A number that no f64 holds and half of a UTF-16 pair are JSON, but beyond this reader.
+    // This parser refuses numbers beyond f64 and lone surrogates, which are JSON.
     let is_readable = id.is_none_or(|id| serde_json::from_str::<Value>(id.get()).is_ok());
     let Ok(answer) = serde_json::from_str::<Value>(answer) else { return assert!(!is_readable, "{answer}") };
     assert_eq!(answer["error"], true);
@@ -143,7 +143,7 @@ fn check_answer(text: &str, kind: &str, error: Error, id: Option<&RawValue>) {
     assert_eq!(fields, 4 + usize::from(id.is_some()), "{answer}");
 }
 
-/// The text of a frame of ours, past its header.
+/// The payload of an encoded text frame.
 fn payload(frame: &Frame) -> &str {
     let bytes = frame.bytes();
     let header = match bytes[1] {
@@ -151,5 +151,5 @@ fn payload(frame: &Frame) -> &str {
         127 => 10,
         _ => 2,
     };
-    std::str::from_utf8(&bytes[header..]).expect("our frames are UTF-8")
+    std::str::from_utf8(&bytes[header..]).expect("text frames are UTF-8")
 }

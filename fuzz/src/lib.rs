@@ -1,5 +1,5 @@
-//! What holds of everything that reads bytes of a client, whatever the bytes are. The targets of
-//! libFuzzer call these functions, and so do tests of the main crate, over the corpus.
+//! Invariants of every parser of client input, for any bytes. The targets of libFuzzer check them, and tests of
+//! the server check them over the corpus.
 
 pub mod fields;
 pub mod frames;

@@ -1,4 +1,4 @@
-//! The fields of an HTTP body or of a query string.
+//! The fields of HTTP bodies and query strings.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| hark_fuzz::fields::check(bytes));

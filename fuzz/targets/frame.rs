@@ -1,4 +1,4 @@
-//! A frame: what holds of every request, and what reading one costs.
+//! Frames: the invariants of every request, and the memory that parsing one takes.
 #![no_main]
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -10,29 +10,30 @@ use hark::wire::frame;
 use hark_fuzz::frames::{self, LIMITS};
 use libfuzzer_sys::fuzz_target;
 
-/// Most bytes that reading a frame takes for each byte of it: an empty field (`"":0,`) becomes an
-/// entry of a table that is at most half empty.
-const COST_OF_A_BYTE: usize = 64;
-const COST_OF_A_FRAME: usize = 4096;
+/// The most bytes of memory for each byte of a frame: an empty field (`"":0,`) becomes an entry of a hash table
+/// that is at least half full.
+const MAX_MEMORY_PER_BYTE: usize = 64;
+/// The most bytes of memory besides.
+const MAX_MEMORY_PER_FRAME: usize = 4096;
 
-/// The system's allocator, and how much of it is in use.
+/// The system allocator, with a count of the bytes in use.
 struct Metered;
 
 static IN_USE: AtomicUsize = AtomicUsize::new(0);
-static MOST: AtomicUsize = AtomicUsize::new(0);
+static PEAK: AtomicUsize = AtomicUsize::new(0);
 
-// SAFETY: every call goes to the system's allocator as it came.
+// SAFETY: every call is passed to the system allocator unchanged.
 unsafe impl GlobalAlloc for Metered {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let in_use = IN_USE.fetch_add(layout.size(), Relaxed) + layout.size();
-        MOST.fetch_max(in_use, Relaxed);
-        // SAFETY: as the caller vouches.
+        PEAK.fetch_max(in_use, Relaxed);
+        // SAFETY: the caller upholds the contract.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
         IN_USE.fetch_sub(layout.size(), Relaxed);
-        // SAFETY: as the caller vouches.
+        // SAFETY: the caller upholds the contract.
         unsafe { System.dealloc(pointer, layout) }
     }
 }
@@ -42,13 +43,13 @@ static ALLOCATOR: Metered = Metered;
 
 fuzz_target!(|bytes: &[u8]| {
     if let Ok(text) = std::str::from_utf8(bytes) {
-        // Made once, and not by this frame.
+        // Initialised before the measurement.
         LazyLock::force(&LIMITS);
         let before = IN_USE.load(Relaxed);
-        MOST.store(before, Relaxed);
+        PEAK.store(before, Relaxed);
         drop(frame::parse(text).map(|request| Command::parse(&request, &LIMITS)));
-        let cost = MOST.load(Relaxed) - before;
-        assert!(cost <= COST_OF_A_BYTE * text.len() + COST_OF_A_FRAME, "{cost} bytes for {}", text.len());
+        let memory = PEAK.load(Relaxed) - before;
+        assert!(memory <= MAX_MEMORY_PER_BYTE * text.len() + MAX_MEMORY_PER_FRAME, "{memory} bytes for {}", text.len());
     }
     frames::check(bytes);
 });

@@ -1,5 +1,5 @@
-//! The texts that have a form of their own: cursors, and the words of messages and queries. Both are
-//! private in the server, so their files are taken in here.
+//! Cursors of `sync`, and the tokens of messages and queries. Both modules are private in the server, so their
+//! files are included here.
 #![no_main]
 
 use hark::model;
@@ -11,11 +11,11 @@ use libfuzzer_sys::fuzz_target;
 #[path = "../../src/store/sync/cursor.rs"]
 mod cursor;
 #[allow(dead_code, reason = "the server uses all of it")]
-#[path = "../../src/store/search/words.rs"]
-mod words;
+#[path = "../../src/store/search/tokens.rs"]
+mod tokens;
 
-/// A `tsvector` holds a megabyte.
-const LONGEST_VECTOR: usize = 1 << 20;
+/// The most bytes of a `tsvector`.
+const MAX_VECTOR_BYTES: usize = 1 << 20;
 
 fuzz_target!(|text: &str| {
     if let Ok(cursor) = Cursor::parse(text.to_owned(), &LIMITS)
@@ -23,9 +23,9 @@ fuzz_target!(|text: &str| {
     {
         assert_eq!(known.to_string(), text);
     }
-    let found = words::Words::of(text);
+    let found = tokens::Words::of(text);
     assert!(found.are_in(text), "a text has its own words");
-    assert!(found.vector().len() < LONGEST_VECTOR);
+    assert!(found.vector().len() < MAX_VECTOR_BYTES);
     assert!(!found.is_empty() || found.vector().is_empty());
     assert!(found.query().ends_with(" | '!')"));
 });

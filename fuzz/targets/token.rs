@@ -1,4 +1,4 @@
-//! What stands in `Authorization`, and the tokens in it.
+//! `Authorization` headers and the tokens in them.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| hark_fuzz::tokens::check(bytes));

@@ -1,5 +1,5 @@
-//! The WebSocket layer: however the bytes of a client are cut, the same messages come out of them and
-//! the same end, and none is over the limit.
+//! The WebSocket decoder: however the bytes are split, it returns the same messages and the same close code, and
+//! no message is over the limit.
 #![no_main]
 
 use hark::wire;
@@ -7,24 +7,24 @@ use hark::wire::close::Close;
 use libfuzzer_sys::fuzz_target;
 
 #[allow(dead_code, reason = "the server uses all of it")]
-#[path = "../../src/ws/incoming.rs"]
-mod incoming;
+#[path = "../../src/ws/decoder.rs"]
+mod decoder;
 
-use incoming::{Incoming, Message};
+use decoder::{FrameDecoder, WsMessage};
 
-/// Small, so that inputs of a few bytes come to it.
+/// A small limit, so that short inputs reach it.
 const MAX_FRAME_BYTES: usize = 200;
 
-/// What came out of a connection, and how it ended, if it did.
-fn hear<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> (Vec<String>, Option<Close>) {
-    let mut incoming = Incoming::new(Vec::new(), MAX_FRAME_BYTES);
+/// The messages of a connection, and its close code if it was closed.
+fn decode<'a>(chunks: impl Iterator<Item = &'a [u8]>) -> (Vec<String>, Option<Close>) {
+    let mut decoder = FrameDecoder::new(Vec::new(), MAX_FRAME_BYTES);
     let mut messages = Vec::new();
-    for piece in pieces {
-        incoming.add(piece);
+    for chunk in chunks {
+        decoder.push(chunk);
         loop {
-            match incoming.next() {
+            match decoder.next() {
                 Ok(Some(message)) => {
-                    if let Message::Text(text) = message {
+                    if let WsMessage::Text(text) = message {
                         assert!(text.len() <= MAX_FRAME_BYTES, "{} bytes", text.len());
                     }
                     messages.push(format!("{message:?}"));
@@ -33,13 +33,13 @@ fn hear<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> (Vec<String>, Option<Clos
                 Err(close) => return (messages, Some(close)),
             }
         }
-        assert!(incoming.held() <= piece.len() + 2 * (MAX_FRAME_BYTES + 14), "{} bytes are held", incoming.held());
+        assert!(decoder.buffered_bytes() <= chunk.len() + 2 * (MAX_FRAME_BYTES + 14), "{} bytes are buffered", decoder.buffered_bytes());
     }
     (messages, None)
 }
 
 fuzz_target!(|input: &[u8]| {
-    // The first byte says how the others are cut.
-    let Some((cut, bytes)) = input.split_first() else { return };
-    assert_eq!(hear(bytes.chunks(usize::from(*cut).max(1))), hear(std::iter::once(bytes)));
+    // The first byte is the size of the chunks.
+    let Some((chunk_bytes, bytes)) = input.split_first() else { return };
+    assert_eq!(decode(bytes.chunks(usize::from(*chunk_bytes).max(1))), decode(std::iter::once(bytes)));
 });

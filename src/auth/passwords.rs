@@ -60,7 +60,7 @@ impl Passwords {
     /// # Errors
     /// Where the system has no random numbers, or no threads.
     pub fn new() -> Result<Self, Error> {
-        let nobody = Password::claimed("nobody has this password".to_owned());
+        let nobody = Password::to_verify("nobody has this password".to_owned());
         let nobody = hash(&nobody, &mut Memory::new()).map_err(internal)?;
         let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
         let number = (cores - 1).max(1);

@@ -6,7 +6,7 @@ use super::{Context, Outcome};
 use crate::delivery::socket::Socket;
 use crate::delivery::{Audience, Event, Push, WhenSlow};
 use crate::error::{Code, Error};
-use crate::model::{HistoryPage, Start, Target};
+use crate::model::{HistoryPage, HistoryStart, Target};
 use crate::store::conversations::{self, Extent};
 use crate::store::conversations::{history, settings};
 use crate::store::messages;
@@ -101,7 +101,7 @@ pub(super) async fn open(params: OpenConversation, context: Context, socket: Arc
     };
     let shown = async {
         let details = details(extent, &context).await?;
-        let newest = history::page(db, extent, HistoryPage { limit, start: Start::Page(1) }).await?;
+        let newest = history::page(db, extent, HistoryPage { limit, start: HistoryStart::Page(1) }).await?;
         Ok((details, newest))
     };
     let (details, newest) = shown.await.inspect_err(|error: &Error| {

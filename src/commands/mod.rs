@@ -41,7 +41,7 @@ use crate::wire::items::{
     ConversationDetails, ConversationItem, GroupItem, ListedPersonItem, MessageItem, NotificationItem, OnlineInfo,
     PersonItem, ReactionChange, ReadItem, ReceiptItem, RemovedItem, SpamItem,
 };
-use crate::wire::params::{Description, Fields, FromFields};
+use crate::wire::params::{Fields, FromFields, ParamsSchema};
 use crate::wire::reply::Body;
 use crate::wire::schema::{FrameSchema, NamedSchema};
 
@@ -85,7 +85,7 @@ macro_rules! commands {
                 vec![$(FrameSchema {
                     kind: $kind,
                     summary: concat!($($doc),*).trim_ascii(),
-                    params: Description::of::<$type>(limits).into_schema(),
+                    params: ParamsSchema::of::<$type>(limits).into_schema(),
                     reply: vec![$($((stringify!($part), NamedSchema::of::<$schema>())),+)?],
                 }),*]
             }

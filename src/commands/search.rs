@@ -5,7 +5,7 @@ use utoipa::ToSchema;
 
 use super::{Context, Outcome};
 use crate::error::Error;
-use crate::model::{ListStart, MessageId, Page, Place, SearchQuery, Target};
+use crate::model::{ListPosition, ListStart, MessageId, Page, SearchQuery, Target};
 use crate::store::messages::StoredMessage;
 use crate::store::{conversations, search};
 use crate::wire::params::{Fields, FromFields};
@@ -81,7 +81,7 @@ pub async fn find(params: SearchMessages, context: Context) -> Result<(Vec<Store
         None => None,
     };
     let list = format!("search {target:?} {}", query.as_str());
-    let place = |id: MessageId| Place { at: 0, id: id.0 };
+    let place = |id: MessageId| ListPosition { at: 0, id: id.0 };
     let start = match before {
         Some(before) => ListStart { below: Some(place(before)), skipped: 0 },
         None => context.pages.start(&list, page),

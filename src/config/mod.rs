@@ -1,5 +1,5 @@
-//! Every setting: one documented field each, as a flag and as an environment variable.
-//! Nothing else in the crate reads the environment.
+//! The settings: one documented field each, as a flag and as an environment variable. Nothing else in the crate
+//! reads the environment.
 
 mod unknown;
 mod values;
@@ -21,7 +21,7 @@ use self::values::{listen_address, log_filter, origin, within};
     after_help = "Without a command, hark serves. Every flag can be given as the environment variable beside it."
 )]
 pub struct Cli {
-    /// What to do; serves when left out.
+    /// The command; without one, hark serves.
     #[command(subcommand)]
     pub command: Option<Command>,
     /// The settings.
@@ -29,7 +29,7 @@ pub struct Cli {
     pub config: Config,
 }
 
-/// What `hark` can do besides serving.
+/// The commands of `hark`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
 pub enum Command {
     /// Serve until Ctrl-C or SIGTERM (the default)
@@ -108,7 +108,7 @@ pub struct Config {
     pub limits: Limits,
 }
 
-/// What callers may ask for, and how much of it.
+/// The limits of requests, and of what clients may take.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Limits")]
 pub struct Limits {
@@ -256,26 +256,26 @@ pub enum LogFormat {
     Json,
 }
 
-/// Shortest secret that may sign tokens: as long as the hash it keys.
+/// The shortest secret that may sign tokens: as long as the output of the hash, as HS256 requires.
 pub const MIN_SECRET_BYTES: usize = 32;
 
-/// What a frame needs beside the content of its message: keys, ids, and the sender's own id for it.
+/// The room that a frame needs besides the content of its message: keys, ids, the client message id.
 const ENVELOPE_BYTES: usize = 2048;
 
 impl Config {
-    /// How many writers there are: fuller batches cost less, so more than one where there are cores for them.
+    /// The number of writers. Fuller batches cost less, so there is one for two cores, up to 4.
     #[must_use]
     pub fn writers(&self) -> u16 {
         let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
         self.writers.unwrap_or(u16::try_from(cores / 2).unwrap_or(u16::MAX).clamp(1, 4))
     }
 
-    /// The origins that are let in, besides the server's own.
+    /// The allowed origins, besides the server's own.
     pub fn origins(&self) -> impl Iterator<Item = &str> {
         self.allowed_origins.iter().map(String::as_str).filter(|origin| !origin.is_empty())
     }
 
-    /// What no single setting shows by itself.
+    /// Checks settings against each other.
     ///
     /// # Errors
     /// A sentence that names the setting at fault.
@@ -297,7 +297,7 @@ impl Config {
             return Err("DATABASE_URL must begin with postgres:// or postgresql://".to_owned());
         }
         let limits = &self.limits;
-        // A receiver may be further behind than one message, and never by less.
+        // One message of the largest size must fit.
         for (name, bytes) in
             [("HARK_OUTBOX_BYTES", limits.outbox_bytes), ("HARK_REQUEST_MEMORY_BYTES", limits.request_memory_bytes)]
         {

@@ -1,4 +1,4 @@
-//! How the values of settings are read: each is held to what makes sense, and refused with a sentence.
+//! Parsers of the values of settings. Each refuses values that make no sense, with a sentence.
 
 use std::error::Error;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -7,7 +7,7 @@ use std::ops::RangeInclusive;
 use clap::builder::RangedU64ValueParser;
 use tracing_subscriber::filter::LevelFilter;
 
-/// A whole number in a range, bounds included. The help and the README say the same range.
+/// An integer in an inclusive range. The help and the README document the same range.
 pub(super) fn within<T>(range: RangeInclusive<u64>) -> RangedU64ValueParser<T>
 where
     T: TryFrom<u64, Error: Error + Send + Sync + 'static> + Clone + Send + Sync + 'static,
@@ -25,7 +25,7 @@ pub(super) fn listen_address(text: &str) -> Result<SocketAddr, String> {
 /// An origin as browsers send it: scheme, host and port, nothing after them.
 pub(super) fn origin(text: &str) -> Result<String, String> {
     let text = text.trim();
-    // Nothing is no origin: how a file of settings leaves it out.
+    // An empty value means none, as in an env file.
     if text == "*" || text.is_empty() || is_origin(text) {
         Ok(text.to_ascii_lowercase())
     } else {
@@ -49,10 +49,10 @@ fn is_origin(text: &str) -> bool {
         && port.is_none_or(|port| port.parse::<u16>().is_ok())
 }
 
-/// Levels, and targets with one each, separated by commas. The library would take a word that is no level for
-/// a target, and log nothing but that.
+/// Levels, and targets with a level, separated by commas. The library would take an unknown level for a target, and
+/// log nothing else.
 pub(super) fn log_filter(text: &str) -> Result<String, String> {
-    // The library takes numbers too, which nobody can read.
+    // The library accepts numbers as levels too, which are not readable.
     let is_name = |word: &str| !word.is_empty() && word.chars().all(|c| c.is_ascii_alphabetic());
     let is_level = |word: &str| is_name(word) && word.parse::<LevelFilter>().is_ok();
     let is_target = |word: &str| {

@@ -17,7 +17,7 @@ use crate::auth::hash_queue::Requester;
 use crate::delivery::Event;
 use crate::error::{Code, Error};
 use crate::limits::rate_limit::Network;
-use crate::model::{Email, Password, PersonName, SessionId, SessionKey, Timestamp, TypedUsername, UserId, Username};
+use crate::model::{Email, LoginUsername, Password, PersonName, SessionId, SessionKey, Timestamp, UserId, Username};
 use crate::store::users::sessions::{self, Origin, Session};
 use crate::store::users::{self, Credentials, NewUser, SignInName, User};
 use crate::wire::params::{Fields, FromFields, Param};
@@ -78,7 +78,7 @@ pub(super) struct LogIn {
     #[schema(value_type = Option<String>, example = "patrick@example.org")]
     email: Option<Email>,
     #[schema(value_type = Option<String>, example = "patrick")]
-    username: Option<TypedUsername>,
+    username: Option<LoginUsername>,
     #[schema(value_type = String, example = "correct horse")]
     password: String,
 }
@@ -203,7 +203,7 @@ pub(super) async fn open_session(app: &App, client: Client, claimed: LogIn) -> R
         app.known_places.contains(found.user.id, &network) || has_signed_in_from(&network, &found.session_addresses)
     });
     let from = Requester { network, is_known };
-    let matches = app.passwords.verify(Password::claimed(password), hash, &from).await?;
+    let matches = app.passwords.verify(Password::to_verify(password), hash, &from).await?;
     let Some(Credentials { user, password_hash: hash, .. }) = found.filter(|_| matches) else { return Ok(None) };
     let expires_at = app.tokens.expiry();
     let origin = Origin { user_agent: client.user_agent, address: Some(client.address.to_string()) };

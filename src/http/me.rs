@@ -183,7 +183,7 @@ pub(super) async fn replace_password(
     let old_hash = users::password_hash(&app.db, me.user).await?.ok_or_else(Error::unauthorized)?;
     // Whoever has a good token has signed in before.
     let from = Requester { network: client.address.into(), is_known: true };
-    if !app.passwords.verify(Password::claimed(change.old_password), Some(&old_hash), &from).await? {
+    if !app.passwords.verify(Password::to_verify(change.old_password), Some(&old_hash), &from).await? {
         return Ok(false);
     }
     let new_hash = app.passwords.hash(change.new_password, &from).await?;

@@ -1,16 +1,16 @@
-//! Pages of lists and of histories.
+//! Pagination of lists and histories.
 
 use super::{MAX_ID, Seq};
 
-/// Which of my conversations a list holds.
+/// Which conversations a chat list holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum ConversationFilter {
-    /// All but spam and what I removed.
+    /// All but spam and removed ones.
     #[default]
     All,
-    /// Those of `All` with something unread.
+    /// Those of `All` with unread messages.
     Unread,
-    /// Spam alone.
+    /// Only spam.
     Spam,
     /// The groups of `All`.
     Groups,
@@ -19,10 +19,10 @@ pub enum ConversationFilter {
 }
 
 impl ConversationFilter {
-    /// All of them, in the order of the protocol.
+    /// All filters, in the order of the reference.
     pub const ALL: [Self; 5] = [Self::All, Self::Unread, Self::Spam, Self::Groups, Self::Dialogs];
 
-    /// As it goes over the wire.
+    /// The spelling on the wire.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -38,63 +38,63 @@ impl ConversationFilter {
 /// A page of a list: `limit` rows, `page` from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Page {
-    /// Rows, 1 to the limit.
+    /// The number of rows, from 1 to `max_page_rows` of the settings.
     pub limit: i64,
-    /// Number of the page, from 1.
+    /// The number of the page, from 1.
     pub page: i64,
 }
 
 impl Page {
-    /// Rows of the pages before this one.
+    /// The number of rows on the pages before this one.
     #[must_use]
     pub fn offset(self) -> i64 {
         (self.page - 1).saturating_mul(self.limit).min(MAX_ID)
     }
 }
 
-/// The place of a row in a list that moves while it is read.
+/// The position of a row in a list whose rows may move while a client pages through it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
-    /// When it came there, in microseconds since 1970; 0 in lists that go by id alone.
+pub struct ListPosition {
+    /// The time that the list is sorted by, in microseconds since 1970; 0 in a list sorted by id.
     pub at: i64,
-    /// Its id, which decides between rows of one moment.
+    /// The id, which decides between rows with the same time.
     pub id: i64,
 }
 
-/// Where a page of a list that moves while it is read begins.
+/// Where a page of a list begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ListStart {
-    /// Below this row, as the list is read.
-    pub below: Option<Place>,
-    /// After so many rows.
+    /// After this row, in the order of the list.
+    pub below: Option<ListPosition>,
+    /// After this many further rows.
     pub skipped: i64,
 }
 
-/// Where a page begins of a list whose rows move to its top while somebody pages through it.
+/// Where a page begins in a list whose rows move to the top while a client pages through it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MovingStart {
-    /// Where it begins, but for the rows that have moved.
+pub struct MovingListStart {
+    /// The beginning, apart from rows that have moved.
     pub start: ListStart,
-    /// Rows above this one have moved since the first page was read.
-    pub moved_above: Option<Place>,
-    /// The rows that have been read, by their ids.
+    /// Rows before this position have moved since the first page was read.
+    pub moved_above: Option<ListPosition>,
+    /// The ids of the rows on earlier pages.
     pub shown: Vec<i64>,
 }
 
 /// Where a page of a history begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Start {
-    /// The page of this number, from 1, counted from the newest message.
+pub enum HistoryStart {
+    /// At a page number, from 1, counted from the newest message.
     Page(i64),
-    /// Below this `seq`, which stays put while messages arrive.
+    /// Below this `seq`, which does not move when messages arrive.
     Before(Seq),
 }
 
 /// A page of a history, newest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HistoryPage {
-    /// Rows, 1 to the limit.
+    /// The number of rows, from 1 to `max_page_rows` of the settings.
     pub limit: i64,
-    /// Where it begins.
-    pub start: Start,
+    /// The beginning.
+    pub start: HistoryStart,
 }

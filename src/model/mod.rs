@@ -1,4 +1,5 @@
-//! The words of the field. A value of one of these types was checked once and is trusted after.
+//! The domain types: ids, texts, names, pages. A value of one of these types was validated when it was parsed, and
+//! is not validated again.
 
 mod lists;
 mod names;
@@ -11,15 +12,15 @@ use std::fmt;
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Serialize, Serializer};
 
-pub use self::lists::{ConversationFilter, HistoryPage, ListStart, MovingStart, Page, Place, Start};
-pub use self::names::{TypedUsername, Username, username_key, username_look};
+pub use self::lists::{ConversationFilter, HistoryPage, HistoryStart, ListPosition, ListStart, MovingListStart, Page};
+pub use self::names::{LoginUsername, Username, username_key, username_skeleton};
 pub use self::texts::{
     ClientMessageId, Content, Cursor, Email, GroupName, NotificationData, NotificationKind, Password, PersonName,
     Reaction, SearchQuery, UserQuery,
 };
 pub use self::topics::{Topic, Topics};
 
-/// Why a value was refused: the rest of a sentence that begins with the field's name, such as
+/// Why a value is not valid: the rest of a sentence that begins with the name of the field, such as
 /// `must be 1 to 64 characters`.
 pub type Refusal = Cow<'static, str>;
 
@@ -45,37 +46,37 @@ macro_rules! ids {
 }
 
 ids! {
-    /// A person with an account, or who had one.
+    /// A user, whose account may be deleted.
     UserId
     /// A group, which is a conversation with a name and any number of members.
     GroupId
     /// A dialog or a group.
     ConversationId
-    /// A message, anywhere.
+    /// A message; ids are unique over all conversations.
     MessageId
-    /// What somebody let somebody know.
+    /// A notification from one user to another.
     NotificationId
-    /// One place where a user is signed in; see [`SessionKey`].
+    /// A session: one place where a user is signed in; see [`SessionKey`].
     SessionId
 }
 
-/// A session among all that there are in any history of the database. After a restore its number may be
-/// given again, to somebody else; the nonce is not.
+/// Identifies a session in every history of the database. After a restore its id may be assigned again, to
+/// another user; the nonce is not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct SessionKey {
-    /// Its number; a token's `sid`.
+    /// The id; `sid` in the claims of a token.
     pub id: SessionId,
-    /// Drawn at random when it was opened; a token's `nonce`.
+    /// A random number, drawn when the session was created; `nonce` in the claims of a token.
     pub nonce: i64,
 }
 
-/// Ids are integers that every JSON reader holds exactly: 1 to 2^53 - 1.
+/// The largest id: every JSON reader holds the integers up to 2^53 - 1 exactly.
 pub const MAX_ID: i64 = (1 << 53) - 1;
 
-/// Place of a message in its conversation: 1, 2, 3 … without a gap.
+/// The sequence number of a message in its conversation: 1, 2, 3 … without a gap.
 pub type Seq = i64;
 
-/// A moment in UTC; written as RFC 3339 with milliseconds.
+/// A time in UTC; serialised as RFC 3339 with milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Timestamp(pub DateTime<Utc>);
 
@@ -97,10 +98,10 @@ impl Serialize for Timestamp {
     }
 }
 
-/// To whom a message goes, as its sender names it.
+/// A conversation as one of its members names it: by the other user, or by the group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Target {
-    /// The dialog with this user; oneself for notes.
+    /// The dialog with this user; with oneself it is one's notes.
     User(UserId),
     /// A group.
     Group(GroupId),
@@ -126,21 +127,21 @@ impl Target {
     }
 }
 
-/// Who caused something, and on which of their sockets.
+/// The user and the socket that caused a push.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Origin {
-    /// Who.
+    /// The user.
     pub user: UserId,
-    /// Where; over HTTP it is no socket's.
+    /// The socket; [`SocketId::NONE`] for a request over HTTP.
     pub socket: SocketId,
 }
 
-/// A socket, among all that there ever were on any node.
+/// Identifies a socket over all nodes and restarts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct SocketId(pub u64);
 
 impl SocketId {
-    /// What came over no socket.
+    /// The origin is a request over HTTP.
     pub const NONE: Self = Self(0);
 }
 

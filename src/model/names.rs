@@ -1,5 +1,5 @@
-//! What people and groups are called: usernames, of which no two may look the same, and the names that
-//! are only shown. By the rules of Unicode Technical Standard 39.
+//! Names of users and groups: usernames, of which no two may be confusable (Unicode Technical Standard 39), and
+//! display names.
 
 use unicode_normalization::UnicodeNormalization as _;
 use unicode_normalization::char::is_combining_mark;
@@ -9,21 +9,21 @@ use super::Refusal;
 use super::texts::chars_within;
 use crate::config::Limits;
 
-/// Most characters of a username.
+/// The most characters of a username.
 const MAX_USERNAME_CHARS: usize = 64;
-/// Most marks above and below one letter; no language needs more.
+/// The most combining marks of one letter; no language needs more.
 const MAX_MARKS: usize = 4;
 
-/// A name to sign in with: 1 to 64 characters, no space and no @. ASCII, or letters, marks and digits of
-/// one script, or of those that Chinese, Japanese and Korean are written in together with Latin.
-/// Normalised (NFKC): full-width letters and other variants are the letters that they stand for.
+/// A username to sign in with: 1 to 64 characters, no space and no @. It is ASCII, or letters, marks and digits of
+/// one script, or of the scripts in which Chinese, Japanese and Korean are written together with Latin. It is
+/// normalised (NFKC), so full-width letters and other variants become the letters that they stand for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Username(String);
 
 impl Username {
     /// # Errors
-    /// Empty, over 64 characters, with a space, a control character or an @, or made of what looks like
-    /// something else: characters that cannot be seen, symbols, letters of several scripts.
+    /// Empty, over 64 characters, with a space, a control character or an @, or deceptive: invisible characters,
+    /// symbols, letters of several scripts.
     #[expect(clippy::needless_pass_by_value, reason = "every text is parsed alike, and most of them keep it")]
     pub fn parse(text: String, _: &Limits) -> Result<Self, Refusal> {
         chars_within(&text, 1, MAX_USERNAME_CHARS)?;
@@ -35,7 +35,7 @@ impl Username {
         if text.chars().chain(name.chars()).any(is_invisible) {
             return Err("must not contain characters that cannot be seen".into());
         }
-        // Marks of ASCII say nothing about a script, and old names have them.
+        // Punctuation of ASCII belongs to no script, and usernames of before these rules have it.
         let letters: String = name.chars().filter(|c| !c.is_ascii() || c.is_ascii_alphanumeric()).collect();
         if letters.chars().any(|c| !c.identifier_allowed()) {
             return Err("must be made of letters, digits and marks of ASCII".into());
@@ -49,31 +49,31 @@ impl Username {
         Ok(Self(name))
     }
 
-    /// The name, normalised.
+    /// The normalised name.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// What is the same of two names that differ in letter case alone, or look the same in lower case.
+    /// The key that is equal for names which differ only in letter case, or are confusable in lower case.
     #[must_use]
     pub fn key(&self) -> String {
         username_key(&self.0)
     }
 
-    /// What is the same of two names that look the same as they are shown.
+    /// The skeleton of UTS 39, which is equal for names that are confusable as displayed.
     #[must_use]
-    pub fn look(&self) -> String {
-        username_look(&self.0)
+    pub fn skeleton(&self) -> String {
+        username_skeleton(&self.0)
     }
 }
 
-/// A username as somebody types it to sign in: whoever signed up before today's rules has one that they
-/// would refuse.
+/// A username as it is typed to sign in. It is checked less: accounts of before the rules of [`Username`] may have
+/// one that these refuse.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct TypedUsername(String);
+pub struct LoginUsername(String);
 
-impl TypedUsername {
+impl LoginUsername {
     /// # Errors
     /// Empty, over 64 characters, or with a space, a control character or an @.
     pub fn parse(text: String, _: &Limits) -> Result<Self, Refusal> {
@@ -91,11 +91,11 @@ impl TypedUsername {
     }
 }
 
-/// See [`Username::key`]; of any text, as names of before the rules are too.
+/// See [`Username::key`]; for any text, because stored names may be older than the rules.
 #[must_use]
 pub fn username_key(text: &str) -> String {
     let lower: String = text.nfkc().flat_map(char::to_lowercase).map(|c| if c == 'ς' { 'σ' } else { c }).collect();
-    // A dot above a letter that has one is not seen; lower case writes the Turkish İ with it.
+    // A dot above i or j is not visible; the lower case of the Turkish İ has one.
     let mut key = String::with_capacity(lower.len());
     for c in lower.nfd() {
         if c != '\u{307}' || !key.ends_with(['i', 'j']) {
@@ -105,14 +105,15 @@ pub fn username_key(text: &str) -> String {
     skeleton(&key).collect()
 }
 
-/// See [`Username::look`].
+/// See [`Username::skeleton`].
 #[must_use]
-pub fn username_look(text: &str) -> String {
+pub fn username_skeleton(text: &str) -> String {
     let name: String = text.nfkc().collect();
     skeleton(&name).collect()
 }
 
-/// More marks in a row than any language has, the same one twice, or one without a letter before it.
+/// Whether there are more combining marks in a row than any language has, the same one twice, or one without a
+/// letter before it.
 fn has_odd_marks(name: &str) -> bool {
     let mut marks: Vec<char> = Vec::new();
     let mut has_letter = false;
@@ -128,21 +129,22 @@ fn has_odd_marks(name: &str) -> bool {
     false
 }
 
-/// Shown as nothing at all, or only changes how others are shown. (UTS 39 takes the former away.)
+/// Whether a character is displayed as nothing, or only changes how others are displayed. (The skeleton of UTS 39
+/// leaves out the former.)
 pub(super) fn is_invisible(c: char) -> bool {
     skeleton(c.encode_utf8(&mut [0; 4])).next().is_none() || is_bidi_control(c) || c == '\u{2800}'
 }
 
-/// Embeddings, overrides and isolates: they reorder what is shown, to the end of the line and beyond the name.
+/// Embeddings, overrides and isolates: they reorder the text to the end of the line, beyond the name.
 fn is_bidi_control(c: char) -> bool {
     matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// Whether a name that is only shown may be: it is stored as it was sent, whatever its script.
+/// Checks a display name. It is stored as it was sent, in any script.
 ///
 /// # Errors
-/// With control characters, or such that reorder the text around it, or with nothing to be seen.
-pub(super) fn can_be_shown(name: &str) -> Result<(), Refusal> {
+/// With control characters, with bidirectional controls, or without a visible character.
+pub(super) fn check_display_name(name: &str) -> Result<(), Refusal> {
     if name.chars().any(|c| c.is_control() || is_bidi_control(c)) {
         return Err("must not contain control characters".into());
     }
@@ -169,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn username_of_any_script_is_taken() {
+    fn username_accepts_any_script() {
         for name in [
             "ann",
             "Patrick0",
@@ -200,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn username_that_looks_like_another_has_the_same_key() {
+    fn username_key_is_equal_for_confusable_names() {
         let pairs = [
             ("ann", "ANN"),
             ("ann", "ａｎｎ"),
@@ -215,13 +217,13 @@ mod tests {
         for (one, other) in pairs {
             assert_eq!(named(one).key(), named(other).key(), "{one} {other}");
         }
-        assert_eq!(named("paul").look(), named("pauI").look());
+        assert_eq!(named("paul").skeleton(), named("pauI").skeleton());
         assert_ne!(named("paul").key(), named("ann").key());
-        assert_ne!(named("ian").look(), named("lan").look());
+        assert_ne!(named("ian").skeleton(), named("lan").skeleton());
     }
 
     #[test]
-    fn username_that_is_made_to_deceive_is_refused() {
+    fn username_refuses_deceptive_names() {
         for name in [
             "ann\u{200b}",
             "a\u{200d}nn",
@@ -249,29 +251,29 @@ mod tests {
     }
 
     #[test]
-    fn can_be_shown_asks_for_something_to_be_seen() {
+    fn check_display_name_requires_a_visible_character() {
         for name in ["Ann", " padded ", "🐧 Пётр 中文", "👨‍👩‍👧", "O'Hara", "می‌خواهم", "1"]
         {
-            assert!(can_be_shown(name).is_ok(), "{name}");
+            assert!(check_display_name(name).is_ok(), "{name}");
         }
         for name in ["\u{3164}", " \u{200b} ", "\u{2800}", "\u{301}", "a\u{202e}b", "a\nb", "\u{2066}a", "\u{ad}"] {
-            assert!(can_be_shown(name).is_err(), "{name:?}");
+            assert!(check_display_name(name).is_err(), "{name:?}");
         }
     }
 
     proptest! {
         #[test]
-        fn username_is_the_same_after_it_was_normalised(text in "\\PC{1,20}") {
+        fn username_is_unchanged_by_a_second_normalisation(text in "\\PC{1,20}") {
             if let Ok(name) = parse(&text) {
                 prop_assert_eq!(parse(name.as_str()).expect("a name that was taken"), name.clone());
                 prop_assert_eq!(username_key(&text), name.key());
-                prop_assert_eq!(username_look(&text), name.look());
-                prop_assert!(!name.key().is_empty() && !name.look().is_empty());
+                prop_assert_eq!(username_skeleton(&text), name.skeleton());
+                prop_assert!(!name.key().is_empty() && !name.skeleton().is_empty());
             }
         }
 
         #[test]
-        fn username_of_ascii_is_taken_as_it_always_was(text in "[!-?A-~]{1,64}") {
+        fn username_accepts_all_printable_ascii_but_at(text in "[!-?A-~]{1,64}") {
             let name = named(&text);
             prop_assert_eq!(name.as_str(), text);
         }

@@ -1,11 +1,11 @@
-//! Texts that somebody gave, each checked once.
+//! Texts from clients, each validated when it is parsed.
 
 use std::fmt;
 
 use serde_json::Value;
 
 use super::Refusal;
-use super::names::{can_be_shown, is_invisible};
+use super::names::{check_display_name, is_invisible};
 use crate::config::Limits;
 
 macro_rules! texts {
@@ -15,13 +15,13 @@ macro_rules! texts {
         pub struct $name(String);
 
         impl $name {
-            /// The text as it was given.
+            /// The text as it was sent.
             #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0
             }
 
-            /// The text as it was given.
+            /// The text as it was sent.
             #[must_use]
             pub fn into_string(self) -> String {
                 self.0
@@ -31,28 +31,27 @@ macro_rules! texts {
 }
 
 texts! {
-    /// What a message says: 1 byte to the limit, as it was sent.
+    /// The content of a message: 1 byte to `max_content_bytes` of the settings, unchanged.
     Content
-    /// A group's name: 1 character to the limit.
+    /// The name of a group: 1 character to `max_group_name_chars` of the settings.
     GroupName
-    /// The sender's own name for a message, so that a repeat is known: 1 to 64 characters.
+    /// The idempotency key of a send, chosen by the sender: 1 to 64 characters.
     ClientMessageId
-    /// An e-mail address, as far as a server can tell: something @ something, up to 254 bytes.
+    /// An e-mail address: something @ something, up to 254 bytes. Whether mail arrives there is not checked.
     Email
-    /// A first or last name: up to 100 characters. Empty means none.
+    /// A first or last name: up to 100 characters. An empty one is the same as none.
     PersonName
-    /// Part of a name, or a whole e-mail address: 1 to 254 characters.
+    /// A search for users, by a part of a name or a whole e-mail address: 1 to 254 characters.
     UserQuery
-    /// Words to look for in messages: 1 to 254 characters.
+    /// A full-text search in messages: 1 to 254 characters.
     SearchQuery
-    /// What somebody thinks of a message: 1 to 32 characters, mostly an emoji.
+    /// A reaction to a message, usually an emoji: 1 to 32 characters.
     Reaction
-    /// What a notification is about: a word of 1 to 32 letters, digits, `_` or `-`.
+    /// The kind of a notification: a word of 1 to 32 letters, digits, `_` or `-`.
     NotificationKind
-    /// What goes with a notification: any JSON up to 4096 bytes, as it was sent.
+    /// The data of a notification: any JSON up to 4096 bytes, unchanged.
     NotificationData
-    /// Where a client's knowledge ends, for `sync`; up to 16,384 characters: it lists the
-    /// transactions that were under way.
+    /// A cursor of `sync`: up to 16,384 characters, because it lists the transactions that were in progress.
     Cursor
 }
 
@@ -61,7 +60,7 @@ fn no_nul(text: &str) -> Result<(), Refusal> {
     if text.contains('\0') { Err("must not contain U+0000".into()) } else { Ok(()) }
 }
 
-/// Characters are Unicode scalar values, as people who read the limits would count them.
+/// Checks a length in characters, which are Unicode scalar values.
 pub(super) fn chars_within(text: &str, min: usize, max: usize) -> Result<(), Refusal> {
     no_nul(text)?;
     if (min..=max).contains(&text.chars().count()) {
@@ -91,7 +90,7 @@ impl GroupName {
     /// Empty or empty-looking, over the limit, or with control characters.
     pub fn parse(text: String, limits: &Limits) -> Result<Self, Refusal> {
         chars_within(&text, 1, limits.max_group_name_chars)?;
-        can_be_shown(&text)?;
+        check_display_name(&text)?;
         Ok(Self(text))
     }
 }
@@ -112,7 +111,7 @@ impl Email {
         let halves = text
             .split_once('@')
             .is_some_and(|(local, domain)| !local.is_empty() && !domain.is_empty() && !domain.contains('@'));
-        // What is before the @ is the name of who has no other.
+        // The part before the @ is the display name of a user without another.
         let clean = !text.chars().any(|c| c.is_whitespace() || c.is_control() || is_invisible(c));
         if halves && clean && text.len() <= 254 {
             Ok(Self(text))
@@ -127,9 +126,9 @@ impl PersonName {
     /// Over 100 characters, with a control character, or with characters of which none can be seen.
     pub fn parse(text: String, _: &Limits) -> Result<Self, Refusal> {
         chars_within(&text, 0, 100)?;
-        // Spaces alone are no name, as nothing is.
+        // A name of spaces is the same as none.
         if !text.chars().all(|c| c == ' ') {
-            can_be_shown(&text)?;
+            check_display_name(&text)?;
         }
         Ok(Self(text))
     }
@@ -169,11 +168,11 @@ impl Reaction {
 }
 
 impl NotificationKind {
-    /// The kind of what the server says of a new message. No client may say so.
+    /// The kind of the notification that the server sends for a new message. Clients cannot use it.
     pub const MESSAGE: &'static str = "message";
 
     /// # Errors
-    /// No word, over 32 characters, or [`Self::MESSAGE`].
+    /// Not a word, over 32 characters, or [`Self::MESSAGE`].
     pub fn parse(text: String, _: &Limits) -> Result<Self, Refusal> {
         let is_word = text.chars().all(|c| c.is_alphanumeric() || c == '_' || c == '-');
         if !is_word || !(1..=32).contains(&text.chars().count()) {
@@ -187,16 +186,16 @@ impl NotificationKind {
 }
 
 impl NotificationData {
-    /// Most bytes of it.
+    /// The most bytes.
     pub const MAX_BYTES: usize = 4096;
 
     /// # Errors
-    /// Over the limit, deeper than readers of JSON go, or with a text in it that none of ours may be.
+    /// Over the limit, nested more than 128 levels deep, or with a string that PostgreSQL cannot store.
     pub fn parse(json: String) -> Result<Self, Refusal> {
         if json.len() > Self::MAX_BYTES {
             return Err(format!("must be JSON of at most {} bytes", Self::MAX_BYTES).into());
         }
-        // A lone surrogate is no text either; serde_json goes 128 levels deep.
+        // serde_json refuses lone surrogates, and more than 128 levels.
         let value: Value =
             serde_json::from_str(&json).map_err(|_| "must be JSON of at most 128 levels, without lone surrogates")?;
         if has_nul(&value) { Err("must not contain U+0000".into()) } else { Ok(Self(json)) }
@@ -213,11 +212,11 @@ fn has_nul(value: &Value) -> bool {
 }
 
 impl Cursor {
-    /// Most characters of it: two lists of some hundred transactions.
+    /// The most characters: enough for two lists of some hundred transactions.
     pub const MAX_CHARS: usize = 16_384;
 
     /// # Errors
-    /// Empty or over 16,384 characters; whether it is one of ours is for the store to say.
+    /// Empty or over 16,384 characters. The store decides whether it is a cursor at all.
     pub fn parse(text: String, _: &Limits) -> Result<Self, Refusal> {
         chars_within(&text, 1, Self::MAX_CHARS)?;
         Ok(Self(text))
@@ -229,10 +228,10 @@ impl Cursor {
 pub struct Password(String);
 
 impl Password {
-    /// A new password, held to the limits.
+    /// A new password.
     ///
     /// # Errors
-    /// Shorter or longer than the limits, in characters.
+    /// Shorter or longer than the settings allow, in characters.
     pub fn parse(text: String, limits: &Limits) -> Result<Self, Refusal> {
         let (min, max) = (limits.min_password_chars, limits.max_password_chars);
         if (min..=max).contains(&text.chars().count()) {
@@ -242,9 +241,9 @@ impl Password {
         }
     }
 
-    /// A password that somebody says is theirs: right or wrong is for the hash to say.
+    /// A password to be verified, of any length: older ones may be outside of today's limits.
     #[must_use]
-    pub fn claimed(text: String) -> Self {
+    pub fn to_verify(text: String) -> Self {
         Self(text)
     }
 

@@ -1,30 +1,30 @@
-//! What a socket asks to be told.
+//! Topics: groups of optional pushes. The wire calls them the `events` of `subscribe`.
 
 use serde::{Deserialize, Serialize};
 
-/// What a socket may ask to be told besides the pushes that every client knows.
+/// A group of pushes that a socket gets only after it has subscribed to them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Topic {
-    /// Who has read, and whom messages have reached.
+    /// Read and delivery markers of others.
     Receipts,
-    /// Who is writing in a conversation that is open here.
+    /// Typing indicators, for conversations that are open on the socket.
     Typing,
-    /// Who comes and goes.
+    /// Presence of contacts, and of dialogs that are open on the socket.
     Presence,
-    /// Admins, names, removals and ends of groups.
+    /// Changes of groups: admins, names, removals, ends.
     Groups,
-    /// Who has me as a contact now.
+    /// Users who have added me as a contact.
     Contacts,
     /// Edits, deletions and reactions.
     Messages,
-    /// Notifications, and word of messages in conversations that are not open here.
+    /// Notifications, also of messages in conversations that are not open on the socket.
     Notifications,
-    /// What my other sockets do.
+    /// What the other sockets of the same user do.
     Own,
 }
 
 impl Topic {
-    /// All of them, in the order of the protocol.
+    /// All topics, in the order of the reference.
     pub const ALL: [Self; 8] = [
         Self::Receipts,
         Self::Typing,
@@ -36,7 +36,7 @@ impl Topic {
         Self::Own,
     ];
 
-    /// As it goes over the wire.
+    /// The spelling on the wire.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -57,25 +57,25 @@ impl Topic {
 pub struct Topics(u8);
 
 impl Topics {
-    /// The set in one byte.
+    /// The set as a bit mask.
     #[must_use]
     pub fn bits(self) -> u8 {
         self.0
     }
 
-    /// The set that [`Self::bits`] gave.
+    /// The set of a bit mask from [`Self::bits`].
     #[must_use]
     pub fn from_bits(bits: u8) -> Self {
         Self(bits)
     }
 
-    /// Whether a topic is in it.
+    /// Whether the set contains a topic.
     #[must_use]
     pub fn has(self, topic: Topic) -> bool {
         self.0 & (1 << topic as u8) != 0
     }
 
-    /// The topics in it.
+    /// The topics of the set.
     pub fn iter(self) -> impl Iterator<Item = Topic> {
         Topic::ALL.into_iter().filter(move |topic| self.has(*topic))
     }

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 
 use super::{Db, not_oneself, users};
 use crate::error::Error;
-use crate::model::{ListStart, Place, Timestamp, UserId};
+use crate::model::{ListPosition, ListStart, Timestamp, UserId};
 use crate::wire::items::{ListedPersonItem, PersonItem};
 
 /// What became of adding a contact.
@@ -199,13 +199,13 @@ pub(super) async fn delete_portion(tx: &mut sqlx::PgConnection, user: UserId, ro
 
 /// Where somebody stands on such a list.
 #[must_use]
-pub fn place(listed: &ListedPersonItem) -> Place {
-    Place { at: listed.added_at.0.timestamp_micros(), id: listed.person.id.0 }
+pub fn place(listed: &ListedPersonItem) -> ListPosition {
+    ListPosition { at: listed.added_at.0.timestamp_micros(), id: listed.person.id.0 }
 }
 
 /// The row that a page comes after; before all others where it comes after none.
 fn after(start: ListStart) -> (DateTime<Utc>, i64) {
-    let Place { at, id } = start.below.unwrap_or(Place { at: 0, id: 0 });
+    let ListPosition { at, id } = start.below.unwrap_or(ListPosition { at: 0, id: 0 });
     (DateTime::from_timestamp_micros(at).unwrap_or_default(), id)
 }
 

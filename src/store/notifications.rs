@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use super::{Db, not_oneself};
 use crate::config::Limits;
 use crate::error::{Code, Error};
-use crate::model::{ListStart, NotificationData, NotificationId, NotificationKind, Place, Timestamp, UserId};
+use crate::model::{ListPosition, ListStart, NotificationData, NotificationId, NotificationKind, Timestamp, UserId};
 use crate::wire::items::NotificationItem;
 
 /// A notification as it is stored.
@@ -178,8 +178,8 @@ pub async fn list(db: &Db, user: UserId, limit: i64, start: ListStart) -> Result
 
 /// Where a notification stands in the list.
 #[must_use]
-pub fn place(notification: &Notification) -> Place {
-    Place { at: 0, id: notification.id.0 }
+pub fn place(notification: &Notification) -> ListPosition {
+    ListPosition { at: 0, id: notification.id.0 }
 }
 
 /// Marks one of somebody's notifications as read; the first time counts.

@@ -1,4 +1,4 @@
-//! What documents say of frames: schemas made from the types that the code reads and writes.
+//! Schemas of frames for the documents of the interface, made from the types that the code parses and serialises.
 
 use serde_json::Value as Schema;
 use utoipa::ToSchema;

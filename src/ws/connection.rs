@@ -194,7 +194,7 @@ impl Connection {
 
     /// Parses a request and dispatches it. A refusal is a reply too, and keeps the order of replies.
     fn process_request(&mut self, text: &str) -> Option<Disconnect> {
-        self.app.metrics.request();
+        self.app.metrics.request_received();
         let reserved = Taken::of(&self.socket.share, text.len());
         let verdict = self.rate_limiter.check();
         let parsed = frame::parse(text);

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 
 use super::Db;
 use crate::error::Error;
-use crate::model::{ConversationFilter, MovingStart, Place, Timestamp, UserId};
+use crate::model::{ConversationFilter, ListPosition, MovingListStart, Timestamp, UserId};
 use crate::store::conversations::{ConversationState, select_states};
 
 /// Which conversations a list holds.
@@ -25,10 +25,10 @@ pub async fn page(
     asker: UserId,
     wanted: Wanted,
     limit: i64,
-    start: &MovingStart,
+    start: &MovingListStart,
 ) -> Result<Vec<ConversationState>, Error> {
     use ConversationFilter::{Dialogs, Groups, Spam, Unread};
-    let moment = |place: Option<Place>| place.and_then(|place| DateTime::from_timestamp_micros(place.at));
+    let moment = |place: Option<ListPosition>| place.and_then(|place| DateTime::from_timestamp_micros(place.at));
     let (below, moved_above) = (start.start.below, start.moved_above);
     // Two stretches of the list: what is below the page before, and what has moved to the top since
     // the first one. Dialogs come out of two indexes in the order of the list and stop at the end of
@@ -104,8 +104,8 @@ pub async fn page(
 
 /// Where a conversation stands in the list.
 #[must_use]
-pub fn place(state: &ConversationState) -> Place {
+pub fn place(state: &ConversationState) -> ListPosition {
     let Timestamp(at): Timestamp = state.moved_at;
     let at: DateTime<Utc> = at;
-    Place { at: at.timestamp_micros(), id: state.id.0 }
+    ListPosition { at: at.timestamp_micros(), id: state.id.0 }
 }

@@ -3,7 +3,7 @@
 
 use super::Db;
 use crate::error::Error;
-use crate::model::{HistoryPage, Seq, Start};
+use crate::model::{HistoryPage, HistoryStart, Seq};
 use crate::store::conversations::Extent;
 use crate::store::messages::{StoredMessage, select_messages};
 
@@ -29,8 +29,8 @@ pub async fn page(db: &Db, conversation: Extent, page: HistoryPage) -> Result<Ve
 fn below(last_seq: Seq, page: HistoryPage) -> Seq {
     match page.start {
         // What came after the look at who may read is not for who was let in then.
-        Start::Before(seq) => seq.min(last_seq + 1),
-        Start::Page(number) => (last_seq + 1).saturating_sub((number - 1).saturating_mul(page.limit)),
+        HistoryStart::Before(seq) => seq.min(last_seq + 1),
+        HistoryStart::Page(number) => (last_seq + 1).saturating_sub((number - 1).saturating_mul(page.limit)),
     }
 }
 
@@ -44,7 +44,7 @@ mod tests {
         fn pages_tile_a_history_without_gap_or_overlap(last_seq in 0_i64..500, limit in 1_i64..100) {
             let mut seen = Vec::new();
             for number in 1..=(last_seq / limit + 2) {
-                let end = below(last_seq, HistoryPage { limit, start: Start::Page(number) });
+                let end = below(last_seq, HistoryPage { limit, start: HistoryStart::Page(number) });
                 seen.extend(((end - limit).max(1)..end).rev());
             }
             prop_assert_eq!(seen, (1..=last_seq).rev().collect::<Vec<_>>());
@@ -52,7 +52,7 @@ mod tests {
 
         #[test]
         fn no_page_number_overflows(number in 1..=crate::model::MAX_ID, limit in 1_i64..=10_000) {
-            let end = below(crate::model::MAX_ID, HistoryPage { limit, start: Start::Page(number) });
+            let end = below(crate::model::MAX_ID, HistoryPage { limit, start: HistoryStart::Page(number) });
             prop_assert!(end <= crate::model::MAX_ID + 1);
         }
     }

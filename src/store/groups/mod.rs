@@ -14,7 +14,7 @@ use self::places::FoundUser;
 use super::Db;
 use crate::config::Limits;
 use crate::error::Error;
-use crate::model::{ConversationId, GroupId, GroupName, ListStart, Place, Timestamp, UserId};
+use crate::model::{ConversationId, GroupId, GroupName, ListPosition, ListStart, Timestamp, UserId};
 
 /// Members of a group at one moment, that of a commit.
 pub type MemberIds = Arc<[UserId]>;
@@ -152,8 +152,8 @@ pub async fn users(db: &Db, group: ConversationId, limit: i64, start: ListStart)
 
 /// Where somebody stands in the list of the people in a group.
 #[must_use]
-pub fn place(user: &GroupUser) -> Place {
+pub fn place(user: &GroupUser) -> ListPosition {
     let Timestamp(joined_at): Timestamp = user.joined_at;
     let joined_at: DateTime<Utc> = joined_at;
-    Place { at: joined_at.timestamp_micros(), id: user.id.0 }
+    ListPosition { at: joined_at.timestamp_micros(), id: user.id.0 }
 }

@@ -9,7 +9,7 @@ use sqlx::PgConnection;
 
 use super::Db;
 use crate::error::{Code, Error};
-use crate::model::{Email, GroupId, Page, Timestamp, TypedUsername, UserId, UserQuery, Username, username_key};
+use crate::model::{Email, GroupId, LoginUsername, Page, Timestamp, UserId, UserQuery, Username, username_key};
 use crate::wire::items::PersonItem;
 
 /// A person, as they see themselves. Others see neither `email` nor times.
@@ -80,7 +80,7 @@ pub enum SignInName {
     /// By e-mail address.
     Email(Email),
     /// By username, as it was typed: names of before today's rules sign in too.
-    Username(TypedUsername),
+    Username(LoginUsername),
 }
 
 /// Stores a person.
@@ -99,7 +99,7 @@ pub async fn create(db: &Db, user: &NewUser) -> Result<User, Error> {
         user.last_name,
         user.password_hash,
         user.username.as_ref().map(Username::key),
-        user.username.as_ref().map(Username::look)
+        user.username.as_ref().map(Username::skeleton)
     )
     .fetch_one(&db.pool)
     .await
@@ -135,7 +135,7 @@ pub async fn update(db: &Db, id: UserId, changes: &Changes) -> Result<Option<Use
         changes.last_name.is_some(),
         changes.last_name.clone().flatten(),
         username.flatten().map(Username::key),
-        username.flatten().map(Username::look),
+        username.flatten().map(Username::skeleton),
     )
     .fetch_optional(&db.pool)
     .await

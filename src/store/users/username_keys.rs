@@ -4,7 +4,7 @@ use sqlx::PgConnection;
 
 use super::Db;
 use crate::error::Error;
-use crate::model::{username_key, username_look};
+use crate::model::{username_key, username_skeleton};
 use crate::store::users::{exact_key, legacy_key};
 
 /// Rows that are read at a time.
@@ -31,7 +31,7 @@ impl Db {
                 return Ok(());
             }
             for row in rows {
-                let (key, look) = (username_key(&row.username), username_look(&row.username));
+                let (key, look) = (username_key(&row.username), username_skeleton(&row.username));
                 let is_filled = set(&mut connection, row.id, &key, Some(&look)).await?
                     || set(&mut connection, row.id, &legacy_key(&row.username), None).await?;
                 // Names that differ in case alone were two where the locale of the database did not know their letters.

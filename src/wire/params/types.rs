@@ -1,4 +1,4 @@
-//! What the fields of requests can be: how each type is read, and what its schema says of it.
+//! The types of fields: how each is parsed, and its JSON Schema.
 
 use serde_json::value::RawValue;
 use serde_json::{Value as Schema, json};
@@ -6,9 +6,9 @@ use serde_json::{Value as Schema, json};
 use super::{Param, Value};
 use crate::config::Limits;
 use crate::model::{
-    ClientMessageId, Content, ConversationFilter, Cursor, Email, GroupId, GroupName, MAX_ID, MessageId,
+    ClientMessageId, Content, ConversationFilter, Cursor, Email, GroupId, GroupName, LoginUsername, MAX_ID, MessageId,
     NotificationData, NotificationId, NotificationKind, Password, PersonName, Reaction, Refusal, SearchQuery, Topic,
-    Topics, TypedUsername, UserId, UserQuery, Username,
+    Topics, UserId, UserQuery, Username,
 };
 
 macro_rules! text_params {
@@ -37,7 +37,7 @@ text_params! {
     ClientMessageId: |_limits| { "minLength": 1, "maxLength": 64, "example": "a1" }
     Email: |_limits| { "maxLength": 254, "example": "patrick@example.org" }
     Username: |_limits| { "minLength": 1, "maxLength": 64, "example": "patrick" }
-    TypedUsername: |_limits| { "minLength": 1, "maxLength": 64, "example": "patrick" }
+    LoginUsername: |_limits| { "minLength": 1, "maxLength": 64, "example": "patrick" }
     PersonName: |_limits| { "maxLength": 100, "example": "Patrick" }
     Password: |limits| {
         "minLength": (limits.min_password_chars),
@@ -103,7 +103,7 @@ impl Param for ConversationFilter {
     }
 }
 
-/// A list of names, or one name; `all` stands for all of them.
+/// A list of names or one name; `all` stands for all topics.
 impl Param for Topics {
     fn parse(value: Value<'_>, _: &Limits) -> Result<Self, Refusal> {
         const ALL: &str = "all";
@@ -143,7 +143,7 @@ impl Param for NotificationData {
     }
 }
 
-/// Most users that one request may name.
+/// The most users that one request may name.
 pub const MAX_USERS_IN_A_LIST: usize = 1_000;
 
 impl Param for Vec<UserId> {
