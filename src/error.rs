@@ -71,11 +71,62 @@ impl Code {
     ];
 }
 
+/// A field of a request that an error is about. Its prefix in a sentence depends on the interface, see
+/// [`ErrorResponse::sentence`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Field {
+    /// `cursor` of `sync`.
+    Cursor,
+    /// `email` of an account.
+    Email,
+    /// `groupId`.
+    GroupId,
+    /// `id` in the path of a user.
+    Id,
+    /// `messageId`.
+    MessageId,
+    /// `notificationId`.
+    NotificationId,
+    /// `receiverId`, the other side of a dialog.
+    ReceiverId,
+    /// `replyTo` of a message sent over HTTP.
+    ReplyTo,
+    /// `userId`.
+    UserId,
+    /// `userIds`, a list of them.
+    UserIds,
+    /// `username` of an account.
+    Username,
+}
+
+impl Field {
+    /// The key that clients write.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Cursor => "cursor",
+            Self::Email => "email",
+            Self::GroupId => "groupId",
+            Self::Id => "id",
+            Self::MessageId => "messageId",
+            Self::NotificationId => "notificationId",
+            Self::ReceiverId => "receiverId",
+            Self::ReplyTo => "replyTo",
+            Self::UserId => "userId",
+            Self::UserIds => "userIds",
+            Self::Username => "username",
+        }
+    }
+}
+
 /// A refusal or a fault, on its way to the caller.
 #[derive(Debug, thiserror::Error)]
-#[error("{message}")]
+#[error("{}{message}", field.map_or("", Field::name))]
 pub struct Error {
     code: Code,
+    /// The field that the sentence begins with.
+    field: Option<Field>,
+    /// The sentence, or what follows the name of the field.
     message: Cow<'static, str>,
     retry_after: Option<Duration>,
     #[source]
@@ -87,16 +138,34 @@ pub struct Error {
 pub struct ErrorResponse {
     /// The code, for programs.
     pub code: Code,
-    /// One English sentence for a person.
-    pub message: Cow<'static, str>,
+    field: Option<Field>,
+    message: Cow<'static, str>,
     /// The time to wait before a retry, if it is known.
     pub retry_after: Option<Duration>,
 }
 
+impl ErrorResponse {
+    /// One English sentence for a person. `prefix` is what a request puts before the names of its fields:
+    /// `params.` in a frame, nothing in a body or a query string.
+    #[must_use]
+    pub fn sentence(&self, prefix: &str) -> Cow<'_, str> {
+        match self.field {
+            Some(field) => format!("{prefix}{}{}", field.name(), self.message).into(),
+            None => self.message.as_ref().into(),
+        }
+    }
+}
+
 impl Error {
-    /// A refusal: a code, and a sentence that names the field at fault.
+    /// A refusal: a code and a sentence.
     pub fn new(code: Code, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { code, message: message.into(), retry_after: None, cause: None }
+        Self { code, field: None, message: message.into(), retry_after: None, cause: None }
+    }
+
+    /// A refusal whose sentence begins with the name of a field; `rest` follows the name at once, such as
+    /// `: there is no such user` or ` must be somebody else`.
+    pub fn of_field(code: Code, field: Field, rest: impl Into<Cow<'static, str>>) -> Self {
+        Self { field: Some(field), ..Self::new(code, rest) }
     }
 
     /// A parameter is missing or out of its range.
@@ -111,20 +180,20 @@ impl Error {
 
     /// The user that `field` names does not exist.
     #[must_use]
-    pub fn no_such_user(field: &str) -> Self {
-        Self::not_found(format!("{field}: there is no such user"))
+    pub fn no_such_user(field: Field) -> Self {
+        Self::of_field(Code::NotFound, field, ": there is no such user")
     }
 
     /// The group does not exist, or has ended.
     #[must_use]
     pub fn no_such_group() -> Self {
-        Self::not_found("params.groupId: there is no such group")
+        Self::of_field(Code::NotFound, Field::GroupId, ": there is no such group")
     }
 
     /// The message does not exist, or the caller may not know of it.
     #[must_use]
     pub fn no_such_message() -> Self {
-        Self::not_found("params.messageId: there is no such message")
+        Self::of_field(Code::NotFound, Field::MessageId, ": there is no such message")
     }
 
     /// A member asked for what only admins may do.
@@ -142,7 +211,7 @@ impl Error {
     /// Users cannot do this to themselves.
     #[must_use]
     pub fn oneself() -> Self {
-        Self::new(Code::Oneself, "params.userId must be somebody else")
+        Self::of_field(Code::Oneself, Field::UserId, " must be somebody else")
     }
 
     /// The caller is not a member of the group.
@@ -168,6 +237,13 @@ impl Error {
     #[must_use]
     pub fn overloaded() -> Self {
         Self::new(Code::Overloaded, "The server is overloaded; try again later")
+    }
+
+    /// The same refusal for another caller, without the cause.
+    #[must_use]
+    pub fn for_another(&self) -> Self {
+        let Self { code, field, message, retry_after, cause: _ } = self;
+        Self { code: *code, field: *field, message: message.clone(), retry_after: *retry_after, cause: None }
     }
 
     /// Sets the time to wait before a retry.
@@ -205,7 +281,7 @@ impl Error {
     /// cause is logged once.
     #[must_use]
     pub fn log_and_convert(self) -> ErrorResponse {
-        let Self { code, mut message, retry_after, cause } = self;
+        let Self { code, field, mut message, retry_after, cause } = self;
         if let Some(cause) = cause {
             let request_id = format!("{:016x}", rand::random::<u64>());
             tracing::error!(request_id, cause = chain(cause.as_ref()), "{message}");
@@ -213,7 +289,7 @@ impl Error {
                 message = format!("{message}; the log knows more under request id {request_id}").into();
             }
         }
-        ErrorResponse { code, message, retry_after }
+        ErrorResponse { code, field, message, retry_after }
     }
 }
 
@@ -229,4 +305,17 @@ fn chain(error: &(dyn std::error::Error + 'static)) -> String {
         cause = next.source();
     }
     line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sentence_puts_the_prefix_before_a_field_and_nothing_else() {
+        let of_field = Error::no_such_user(Field::UserId).log_and_convert();
+        assert_eq!(of_field.sentence("params."), "params.userId: there is no such user");
+        assert_eq!(of_field.sentence(""), "userId: there is no such user");
+        assert_eq!(Error::overloaded().log_and_convert().sentence("params."), Error::overloaded().to_string());
+    }
 }

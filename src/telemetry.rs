@@ -14,7 +14,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::LogFormat;
 
-/// The filter of libraries, which HARK_LOG can override: clients could fill the log with broken requests.
+/// The filter of libraries, which `HARK_LOG` can override: clients could fill the log with broken requests.
 const LIBRARY_FILTER: &str = "actix_http=off,actix_server=warn";
 
 /// Starts the log of the process, on standard error. It can be called once.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Context, Outcome};
 use crate::delivery::socket::Socket;
 use crate::delivery::{Audience, Event, Push, WhenSlow};
-use crate::error::{Code, Error};
+use crate::error::{Code, Error, Field};
 use crate::model::{HistoryPage, HistoryStart, Target};
 use crate::store::conversations::{self, Extent};
 use crate::store::conversations::{history, settings};
@@ -153,7 +153,7 @@ async fn existing(target: Target, context: &Context) -> Result<Extent, Error> {
 }
 
 fn none_yet() -> Error {
-    Error::not_found("params.receiverId: there is no conversation with this user yet")
+    Error::of_field(Code::NotFound, Field::ReceiverId, ": there is no conversation with this user yet")
 }
 
 async fn details(extent: Extent, context: &Context) -> Result<Body, Error> {

@@ -1,7 +1,7 @@
 //! Who there is.
 
 use super::{Context, Outcome};
-use crate::error::Error;
+use crate::error::{Error, Field};
 use crate::model::{GroupId, Page, Target, UserId, UserQuery};
 use crate::store::{conversations, users};
 use crate::wire::items::PersonItem;
@@ -58,7 +58,7 @@ pub(super) async fn list(params: ListUsers, context: Context) -> Result<Outcome,
 
 pub(super) async fn get(params: GetUser, context: Context) -> Result<Outcome, Error> {
     let user = users::find(&context.app.db, params.user_id.unwrap_or(context.user)).await?;
-    let user = user.ok_or_else(|| Error::no_such_user("params.userId"))?;
+    let user = user.ok_or_else(|| Error::no_such_user(Field::UserId))?;
     Ok(Body::item(&user.seen_by(context.user)).into())
 }
 

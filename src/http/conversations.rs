@@ -16,7 +16,7 @@ use crate::app::{App, Identity};
 use crate::commands::chat_list::{self, ListConversations};
 use crate::commands::conversations::{self, GetConversation};
 use crate::commands::{Context, history, messages};
-use crate::error::Error;
+use crate::error::{Code, Error, Field};
 use crate::model::{ClientMessageId, Content, GroupId, HistoryPage, MAX_ID, MessageId, Target, UserId};
 use crate::store::messages::{StoredMessage, target};
 use crate::wire::items::{ConversationDetails, ConversationItem, MessageItem, ReceiptItem};
@@ -177,7 +177,9 @@ pub(super) async fn send(app: Data<App>, asked: Asked<In<Body<NewMessage>>>) -> 
     if let Some(message) = reply_to
         && target(&app.db, me.user, message).await? != to
     {
-        return Err(Error::not_found("replyTo: there is no such message in this conversation").into());
+        return Err(
+            Error::of_field(Code::NotFound, Field::ReplyTo, ": there is no such message in this conversation").into()
+        );
     }
     let body = carried_out(app, messages::send(to, content, client_message_id, reply_to, &context)).await?;
     Ok(HttpResponse::Created().json(body.item))

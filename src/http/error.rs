@@ -12,6 +12,9 @@ use crate::error::{Code, Error, ErrorResponse};
 #[derive(Debug)]
 pub(super) struct HttpError(ErrorResponse);
 
+/// Fields of a query string or a body have no `params` around them.
+const FIELD_PREFIX: &str = "";
+
 /// Every error's body.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct ErrorBody<'a> {
@@ -25,18 +28,13 @@ pub(super) struct ErrorBody<'a> {
 
 impl From<Error> for HttpError {
     fn from(error: Error) -> Self {
-        let mut answer = error.log_and_convert();
-        // Fields of a query string or a body have no `params` around them.
-        if let Some(message) = answer.message.strip_prefix("params.") {
-            answer.message = message.to_owned().into();
-        }
-        Self(answer)
+        Self(error.log_and_convert())
     }
 }
 
 impl std::fmt::Display for HttpError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0.message)
+        f.write_str(&self.0.sentence(FIELD_PREFIX))
     }
 }
 
@@ -61,7 +59,7 @@ impl ResponseError for HttpError {
             // In whole seconds, and never too early.
             response.insert_header((RETRY_AFTER, (wait.as_secs() + 1).to_string()));
         }
-        respond(response, &self.0.message, self.0.code)
+        respond(response, &self.0.sentence(FIELD_PREFIX), self.0.code)
     }
 }
 

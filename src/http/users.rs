@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 use super::error::{ErrorBody, HttpError};
 use super::extract::{Asked, QueryString, SignedIn};
 use crate::app::{App, Identity};
-use crate::error::Error;
+use crate::error::{Error, Field};
 use crate::model::{Page, UserId, UserQuery};
 use crate::store::users;
 use crate::wire::items::PersonItem;
@@ -64,7 +64,7 @@ pub(super) async fn find(app: &App, me: Identity, wanted: Wanted) -> Result<Vec<
     (status = 404, body = ErrorBody, description = "There is none"),
 ))]
 pub(super) async fn read(app: Data<App>, me: SignedIn, id: Path<String>) -> Result<Json<PersonItem>, HttpError> {
-    let nobody = || Error::no_such_user("id");
+    let nobody = || Error::no_such_user(Field::Id);
     let id = id.parse().map_err(|_| nobody())?;
     let user = users::find(&app.db, UserId(id)).await?.ok_or_else(nobody)?;
     Ok(Json(user.seen_by(me.0.user)))

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 
 use super::{Db, not_oneself, users};
-use crate::error::Error;
+use crate::error::{Error, Field};
 use crate::model::{ListPosition, ListStart, Timestamp, UserId};
 use crate::wire::items::{ListedPersonItem, PersonItem};
 
@@ -35,7 +35,7 @@ pub struct Blocked {
 /// `not_found` where there is no such user, `self` for oneself, `unauthorized` where `user` is gone.
 pub async fn add(db: &Db, user: UserId, contact: UserId) -> Result<Added, Error> {
     let mut tx = db.pool.begin().await?;
-    let [by_name, name] = users::lock_pair(&mut tx, user, contact, "params.userId").await?;
+    let [by_name, name] = users::lock_pair(&mut tx, user, contact, Field::UserId).await?;
     let added = sqlx::query!(
         r#"with added as (
                insert into contacts (user_id, contact_id) values ($1, $2)
@@ -98,7 +98,7 @@ pub async fn list(db: &Db, user: UserId, limit: i64, start: ListStart) -> Result
 /// `not_found` where there is no such user, `self` for oneself, `unauthorized` where `user` is gone.
 pub async fn block(db: &Db, user: UserId, blocked: UserId) -> Result<Blocked, Error> {
     let mut tx = db.pool.begin().await?;
-    let [_, name] = users::lock_pair(&mut tx, user, blocked, "params.userId").await?;
+    let [_, name] = users::lock_pair(&mut tx, user, blocked, Field::UserId).await?;
     let added = sqlx::query!(
         "insert into blocks (user_id, blocked_id) values ($1, $2) on conflict do nothing",
         user.0,

@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 
 use super::{Db, not_oneself};
 use crate::config::Limits;
-use crate::error::{Code, Error};
+use crate::error::{Code, Error, Field};
 use crate::model::{ListPosition, ListStart, NotificationData, NotificationId, NotificationKind, Timestamp, UserId};
 use crate::wire::items::NotificationItem;
 
@@ -118,14 +118,14 @@ pub async fn send(
     .fetch_optional(&mut *tx)
     .await
     .map_err(not_oneself)?
-    .ok_or_else(|| Error::no_such_user("params.userId"))?;
+    .ok_or_else(|| Error::no_such_user(Field::UserId))?;
     if row.is_blocked {
         return Err(Error::blocked());
     }
     let (Some(id), Some(created_at)) = (row.id, row.created_at) else {
         let most = limits.max_unread_notifications_from_one;
-        let full = format!("params.userId: this user has {most} notifications of yours to read first");
-        return Err(Error::new(Code::Conflict, full));
+        let full = format!(": this user has {most} notifications of yours to read first");
+        return Err(Error::of_field(Code::Conflict, Field::UserId, full));
     };
     if limits.max_notifications_per_user > 0 {
         sqlx::query!(
@@ -204,7 +204,7 @@ pub async fn read(db: &Db, user: UserId, id: NotificationId) -> Result<WasRead, 
     )
     .fetch_optional(&db.pool)
     .await?
-    .ok_or_else(|| Error::not_found("params.notificationId: there is no such notification"))
+    .ok_or_else(|| Error::of_field(Code::NotFound, Field::NotificationId, ": there is no such notification"))
 }
 
 /// Marks all of somebody's notifications as read; those that were read stay as they are. The same work

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::Db;
-use crate::error::Error;
+use crate::error::{Error, Field};
 use crate::model::{Target, Timestamp, UserId};
 
 /// Whom somebody's coming and going is told to, and whom never; both in the order of their ids.
@@ -119,7 +119,7 @@ pub async fn may_be_seen(db: &Db, user: UserId, target: Target) -> Result<(), Er
             match blocked.fetch_optional(&db.pool).await? {
                 Some(false) => Ok(()),
                 Some(true) => Err(Error::blocked()),
-                None => Err(Error::no_such_user("params.receiverId")),
+                None => Err(Error::no_such_user(Field::ReceiverId)),
             }
         }
         Target::Group(_) => super::conversations::find(db, user, target).await.map(drop),

@@ -194,7 +194,14 @@ pub fn push(kind: &str, body: &Body) -> Frame {
 #[must_use]
 pub fn failure(kind: &str, response: &ErrorResponse, id: Option<&RawValue>) -> Frame {
     let retry_after_ms = response.retry_after.map(|wait| wait.as_millis().max(1));
-    text_frame(&Failure { error: true, kind, message: &response.message, code: response.code, retry_after_ms, id })
+    text_frame(&Failure {
+        error: true,
+        kind,
+        message: &response.sentence("params."),
+        code: response.code,
+        retry_after_ms,
+        id,
+    })
 }
 
 #[cfg(test)]

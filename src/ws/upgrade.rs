@@ -74,7 +74,7 @@ pub async fn upgrade(request: HttpRequest, payload: Payload, app: Data<App>) -> 
                     }
                     None => HttpResponse::ServiceUnavailable(),
                 };
-                return response.json(json!({ "message": error.message, "code": error.code }));
+                return response.json(json!({ "message": error.sentence(""), "code": error.code }));
             }
             Close::Overloaded
         }

@@ -6,7 +6,7 @@ pub mod receipts;
 pub mod settings;
 
 use super::Db;
-use crate::error::Error;
+use crate::error::{Error, Field};
 use crate::model::{ConversationId, GroupId, MessageId, Seq, Target, Timestamp, UserId};
 
 /// A conversation and how far it goes for one of its members.
@@ -113,7 +113,7 @@ async fn dialog(db: &Db, asker: UserId, other: UserId) -> Result<Option<Extent>,
     )
     .fetch_optional(&db.pool)
     .await?
-    .ok_or_else(|| Error::no_such_user("params.receiverId"))?;
+    .ok_or_else(|| Error::no_such_user(Field::ReceiverId))?;
     let (Some(id), Some(last_seq), Some(cleared_seq)) = (row.id, row.last_seq, row.cleared_seq) else {
         return Ok(None);
     };

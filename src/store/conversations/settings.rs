@@ -1,7 +1,7 @@
 //! What one member wants of a conversation, for themselves alone: to begin it, to be rid of it, to
 //! call it spam.
 
-use crate::error::Error;
+use crate::error::{Error, Field};
 use crate::model::{ConversationId, Seq, UserId};
 use crate::store::conversations::Extent;
 use crate::store::{Db, users};
@@ -13,7 +13,7 @@ use crate::store::{Db, users};
 /// `unauthorized` where the one who asks is gone.
 pub async fn begin_dialog(db: &Db, asker: UserId, other: UserId) -> Result<(), Error> {
     let mut tx = db.pool.begin().await?;
-    users::lock_pair(&mut tx, asker, other, "params.receiverId").await?;
+    users::lock_pair(&mut tx, asker, other, Field::ReceiverId).await?;
     let is_blocked = sqlx::query_scalar!(
         r#"select exists (select from blocks where user_id = $2 and blocked_id = $1) as "is_blocked!""#,
         asker.0,

@@ -4,7 +4,7 @@ use sqlx::PgConnection;
 
 use super::Db;
 use super::members::{self, LockedGroup, MemberChange, Noted};
-use crate::error::{Code, Error};
+use crate::error::{Code, Error, Field};
 use crate::model::{GroupId, GroupName, UserId};
 
 /// Takes a user out of a group, as an admin may.
@@ -101,7 +101,11 @@ pub async fn end(db: &Db, group: GroupId, by: UserId) -> Result<MemberChange, Er
 }
 
 fn last_admin() -> Error {
-    Error::new(Code::Conflict, "params.userId is the last admin of this group; make somebody else an admin first")
+    Error::of_field(
+        Code::Conflict,
+        Field::UserId,
+        " is the last admin of this group; make somebody else an admin first",
+    )
 }
 
 /// A group that is locked for one of its admins, and how somebody stands in it.
@@ -147,9 +151,9 @@ async fn administer(
         Some(false) => return Err(Error::not_admin()),
         Some(true) => {}
     }
-    let user_name = found.user_name.ok_or_else(|| Error::no_such_user("params.userId"))?;
+    let user_name = found.user_name.ok_or_else(|| Error::no_such_user(Field::UserId))?;
     let is_admin = found
         .is_admin
-        .ok_or_else(|| Error::new(Code::NotAMember, "params.userId: this user is not a member of the group"))?;
+        .ok_or_else(|| Error::of_field(Code::NotAMember, Field::UserId, ": this user is not a member of the group"))?;
     Ok(Administered { locked, user_name, is_admin, has_other_admins: found.has_other_admins })
 }

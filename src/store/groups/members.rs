@@ -9,7 +9,7 @@ use sqlx::PgConnection;
 
 use super::places;
 use crate::config::Limits;
-use crate::error::{Code, Error};
+use crate::error::{Code, Error, Field};
 use crate::model::{ConversationId, GroupId, UserId};
 use crate::store::Db;
 use crate::store::groups::MemberIds;
@@ -75,11 +75,11 @@ pub async fn add(
     let found = places::lock(&mut tx, &[user.0]).await?.pop();
     let locked = lock(&mut tx, group).await?;
     let by_name = member_name(&mut tx, locked.id, by).await?.ok_or_else(Error::not_a_member)?;
-    let user_name = found.ok_or_else(|| Error::no_such_user("params.userId"))?.name;
+    let user_name = found.ok_or_else(|| Error::no_such_user(Field::UserId))?.name;
     if member_name(&mut tx, locked.id, user).await?.is_some() {
         return Err(Error::new(Code::AlreadyAMember, "User is already a member of this group"));
     }
-    places::check(&mut tx, by, &[user.0], "params.userId", limits).await?;
+    places::check(&mut tx, by, &[user.0], Field::UserId, limits).await?;
     // The time is that of the lock and not that of the transaction, so that the list of a group only
     // ever grows at its end.
     sqlx::query!(
@@ -94,7 +94,7 @@ pub async fn add(
     .await?;
     note(&mut tx, [Noted::of(locked.id, "addUserInGroup", user)]).await?;
     let members = changed(&mut tx, locked.id).await?;
-    places::check_size(members.len(), "params.groupId", limits)?;
+    places::check_size(members.len(), Field::GroupId, limits)?;
     tx.commit().await?;
     Ok((locked.change(user, user_name, members), by_name))
 }

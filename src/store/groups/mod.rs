@@ -13,7 +13,7 @@ use sqlx::PgConnection;
 use self::places::FoundUser;
 use super::Db;
 use crate::config::Limits;
-use crate::error::Error;
+use crate::error::{Code, Error, Field};
 use crate::model::{ConversationId, GroupId, GroupName, ListPosition, ListStart, Timestamp, UserId};
 
 /// Members of a group at one moment, that of a commit.
@@ -52,7 +52,7 @@ pub struct GroupUser {
 }
 
 /// The field that names the people of a new group.
-const FIELD: &str = "params.userIds";
+const FIELD: Field = Field::UserIds;
 
 /// Makes a group with its creator as its first admin.
 ///
@@ -119,7 +119,7 @@ async fn check_everybody(
     let creators_place = found.iter().position(|user| user.id == creator.0).ok_or_else(Error::unauthorized)?;
     let creator_name = found.remove(creators_place).name;
     if let Some(missing) = wanted.iter().find(|id| found.binary_search_by_key(*id, |user| user.id).is_err()) {
-        return Err(Error::not_found(format!("{FIELD}: there is no user {missing}")));
+        return Err(Error::of_field(Code::NotFound, FIELD, format!(": there is no user {missing}")));
     }
     places::check_own(&mut *connection, creator, limits).await?;
     places::check(connection, creator, wanted, FIELD, limits).await?;

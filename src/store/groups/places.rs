@@ -4,7 +4,7 @@
 use sqlx::PgConnection;
 
 use crate::config::Limits;
-use crate::error::{Code, Error};
+use crate::error::{Code, Error, Field};
 use crate::model::UserId;
 
 /// Somebody whose account is there. While their row is locked it stays, and nobody else puts them into a group.
@@ -76,7 +76,7 @@ pub(in crate::store) async fn check(
     connection: &mut PgConnection,
     by: UserId,
     users: &[i64],
-    field: &str,
+    field: Field,
     limits: &Limits,
 ) -> Result<(), Error> {
     let or_any = |limit: i64| if limit == 0 { i64::MAX } else { limit };
@@ -103,8 +103,8 @@ pub(in crate::store) async fn check(
     .await?;
     for user in &found {
         if user.is_blocked {
-            let named = format!("{field}: user {} does not take anything from you", user.id);
-            return Err(if users.len() == 1 { Error::blocked() } else { Error::new(Code::Blocked, named) });
+            let named = format!(": user {} does not take anything from you", user.id);
+            return Err(if users.len() == 1 { Error::blocked() } else { Error::of_field(Code::Blocked, field, named) });
         }
         if user.groups >= in_all {
             return Err(full(field, user.id, "is in as many groups as one may be in"));
@@ -151,18 +151,18 @@ pub(in crate::store) async fn check(
     Ok(())
 }
 
-fn full(field: &str, user: i64, why: &str) -> Error {
-    Error::new(Code::Conflict, format!("{field}: user {user} {why}"))
+fn full(field: Field, user: i64, why: &str) -> Error {
+    Error::of_field(Code::Conflict, field, format!(": user {user} {why}"))
 }
 
 /// Whether a group may have so many members.
 ///
 /// # Errors
 /// `conflict` where these are too many.
-pub(in crate::store) fn check_size(members: usize, field: &str, limits: &Limits) -> Result<(), Error> {
+pub(in crate::store) fn check_size(members: usize, field: Field, limits: &Limits) -> Result<(), Error> {
     let most = limits.max_group_members;
     if most > 0 && members > most {
-        return Err(Error::new(Code::Conflict, format!("{field}: a group has at most {most} members")));
+        return Err(Error::of_field(Code::Conflict, field, format!(": a group has at most {most} members")));
     }
     Ok(())
 }

@@ -4,7 +4,7 @@
 use sqlx::PgConnection;
 
 use super::Db;
-use crate::error::{Code, Error};
+use crate::error::{Code, Error, Field};
 use crate::model::{Content, ConversationId, MessageId, Reaction, Seq, Timestamp, UserId};
 use crate::store::groups::MemberIds;
 use crate::store::messages::{StoredMessage, select_messages};
@@ -181,7 +181,11 @@ impl Found {
     }
 
     fn still_there(&self) -> Result<&Self, Error> {
-        if self.is_deleted { Err(Error::not_found("params.messageId: the message was deleted")) } else { Ok(self) }
+        if self.is_deleted {
+            Err(Error::of_field(Code::NotFound, Field::MessageId, ": the message was deleted"))
+        } else {
+            Ok(self)
+        }
     }
 
     /// Who is blocked does not get a word through by changing what is there.

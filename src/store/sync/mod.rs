@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use self::cursor::{Known, Pending, Position, Snapshot};
 use super::Db;
 use super::messages::{self, StoredMessage};
-use crate::error::Error;
+use crate::error::{Code, Error, Field};
 use crate::model::{Cursor, GroupId, MessageId, Seq, Target, Timestamp, UserId};
 
 /// A page of what has changed.
@@ -93,9 +93,10 @@ pub enum Change {
 /// `bad_params` where the cursor is none of ours.
 pub async fn changes(db: &Db, asker: UserId, cursor: Option<&Cursor>, limit: i64) -> Result<Page, Error> {
     let known = match cursor {
-        Some(cursor) => {
-            Some(Known::parse(cursor).ok_or_else(|| Error::bad_params("params.cursor is not one of ours"))?)
-        }
+        Some(cursor) => Some(
+            Known::parse(cursor)
+                .ok_or_else(|| Error::of_field(Code::BadParams, Field::Cursor, " is not one of ours"))?,
+        ),
         None => None,
     };
     let here = Here::look(db, known.as_ref()).await?;

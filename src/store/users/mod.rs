@@ -8,7 +8,7 @@ mod username_keys;
 use sqlx::PgConnection;
 
 use super::Db;
-use crate::error::{Code, Error};
+use crate::error::{Code, Error, Field};
 use crate::model::{Email, GroupId, LoginUsername, Page, Timestamp, UserId, UserQuery, Username, username_key};
 use crate::wire::items::PersonItem;
 
@@ -145,8 +145,10 @@ pub async fn update(db: &Db, id: UserId, changes: &Changes) -> Result<Option<Use
 /// The constraints are the judge; this is their verdict in words.
 fn taken(error: sqlx::Error) -> Error {
     match error.as_database_error().and_then(|error| error.constraint()) {
-        Some("users_email_key") => Error::new(Code::Conflict, "email is taken"),
-        Some("users_username_key" | "users_username_look") => Error::new(Code::Conflict, "username is taken"),
+        Some("users_email_key") => Error::of_field(Code::Conflict, Field::Email, " is taken"),
+        Some("users_username_key" | "users_username_look") => {
+            Error::of_field(Code::Conflict, Field::Username, " is taken")
+        }
         Some("users_have_an_identity") => Error::bad_params("email or username must stay"),
         _ => error.into(),
     }
@@ -235,7 +237,7 @@ pub(in crate::store) async fn lock_pair(
     connection: &mut PgConnection,
     asker: UserId,
     other: UserId,
-    field: &str,
+    field: Field,
 ) -> Result<[String; 2], Error> {
     let locked = sqlx::query!(
         "select id, name from users where id = any($1) and deleted_at is null order by id for share",

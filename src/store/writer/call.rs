@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use super::super::groups::member_cache::MemberList;
 use super::{ConversationKey, Draft, Receipt};
-use crate::error::Error;
+use crate::error::{Error, Field};
 use crate::model::{ClientMessageId, ConversationId, Seq, Target, Timestamp, UserId};
 use crate::store::database::availability::{self, is_unavailable};
 use crate::store::{Db, TRUSTED_IDLE};
@@ -209,7 +209,7 @@ impl Row {
     pub(super) fn receipt(&self, draft: &Draft) -> Result<Receipt, Error> {
         match self.outcome.as_str() {
             "unauthorized" => return Err(Error::unauthorized()),
-            "no_such_user" => return Err(Error::no_such_user("params.receiverId")),
+            "no_such_user" => return Err(Error::no_such_user(Field::ReceiverId)),
             "no_such_group" => return Err(Error::no_such_group()),
             "not_a_member" => return Err(Error::not_a_member()),
             "blocked" => return Err(Error::blocked()),

@@ -129,7 +129,7 @@ impl Lane {
             Err(failure) => {
                 let told = Error::from(failure).log_and_convert();
                 for job in batch {
-                    job.refuse(&Error::new(told.code, told.message.clone()));
+                    job.refuse(&Error::new(told.code, told.sentence("").into_owned()));
                 }
                 Unwritten::default()
             }

@@ -138,7 +138,7 @@ type Done = oneshot::Sender<Result<Receipt, Error>>;
 impl Job {
     /// Tells the sender that nothing was stored, and why.
     fn refuse(self, error: &Error) {
-        let refusal = || Err(Error::new(error.code(), error.to_string()));
+        let refusal = || Err(error.for_another());
         // A sender who is gone needs no answer.
         let _ = self.done.send(refusal());
         for (_, done) in self.repeats {
