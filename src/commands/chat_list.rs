@@ -109,10 +109,10 @@ type Newest = HashMap<MessageId, StoredMessage>;
 async fn page(wanted: Wanted, page: Page, context: &Context) -> Result<(Vec<ConversationState>, Newest), Error> {
     let db = &context.app.db;
     let list = format!("{wanted:?}");
-    let start = context.pages.start_moving(&list, page);
+    let start = context.paging.start_of_moving(&list, page);
     let states = chat_list::page(db, context.user, wanted, page.limit, &start).await?;
     let places: Vec<_> = states.iter().map(chat_list::place).collect();
-    context.pages.end_moving(&list, page, start, &places);
+    context.paging.record_moving(&list, page, start, &places);
     let newest: Vec<MessageId> = states.iter().filter_map(|state| state.last_message_id).collect();
     let messages = messages::load(db, &newest).await?;
     Ok((states, messages.into_iter().map(|message| (message.id, message)).collect()))

@@ -110,9 +110,9 @@ pub(super) async fn remove(params: RemoveContact, context: Context) -> Result<Ou
 pub(super) async fn list(params: ListContacts, context: Context) -> Result<Outcome, Error> {
     const LIST: &str = "contacts";
     let ListContacts { page } = params;
-    let start = context.pages.start(LIST, page);
+    let start = context.paging.start_of(LIST, page);
     let rows = contacts::list(&context.app.db, context.user, page.limit, start).await?;
-    context.pages.end(LIST, page, rows.last().map(contacts::place));
+    context.paging.record(LIST, page, rows.last().map(contacts::place));
     Ok(Body::rows(&rows).into())
 }
 
@@ -133,9 +133,9 @@ pub(super) async fn unblock(params: UnblockUser, context: Context) -> Result<Out
 pub(super) async fn list_blocked(params: ListBlocked, context: Context) -> Result<Outcome, Error> {
     const LIST: &str = "blocked";
     let ListBlocked { page } = params;
-    let start = context.pages.start(LIST, page);
+    let start = context.paging.start_of(LIST, page);
     let rows = contacts::list_blocked(&context.app.db, context.user, page.limit, start).await?;
-    context.pages.end(LIST, page, rows.last().map(contacts::place));
+    context.paging.record(LIST, page, rows.last().map(contacts::place));
     Ok(Body::rows(&rows).into())
 }
 

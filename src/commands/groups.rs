@@ -236,8 +236,8 @@ pub(super) async fn list_users(params: ListGroupUsers, context: Context) -> Resu
     // For its members alone.
     conversations::find(db, context.user, Target::Group(group_id)).await?;
     let list = format!("listGroupUsers {group_id}");
-    let users = groups::users(db, group_id.into(), page.limit, context.pages.start(&list, page)).await?;
-    context.pages.end(&list, page, users.last().map(groups::place));
+    let users = groups::users(db, group_id.into(), page.limit, context.paging.start_of(&list, page)).await?;
+    context.paging.record(&list, page, users.last().map(groups::place));
     let rows = users.iter().map(|user| GroupUserRow {
         id: user.id,
         name: &user.name,

@@ -26,7 +26,7 @@ use std::sync::Arc;
 
 use futures_util::future::{BoxFuture, FutureExt as _};
 
-pub use self::paging::Pages;
+pub use self::paging::PagingState;
 pub use self::pushes::pushes;
 use crate::app::App;
 use crate::config::Limits;
@@ -220,7 +220,7 @@ pub struct Context {
     /// The history of the database in which the caller was authenticated, see [`Db::history`](crate::store::Db::history).
     pub history: u64,
     /// Where the lists that the socket pages through continue.
-    pub pages: Arc<Pages>,
+    pub paging: Arc<PagingState>,
 }
 
 impl Context {
@@ -228,7 +228,7 @@ impl Context {
     #[must_use]
     pub fn without_socket(app: Arc<App>, user: UserId) -> Self {
         let history = app.db.history();
-        Self { app, user, socket: SocketId::NONE, history, pages: Arc::default() }
+        Self { app, user, socket: SocketId::NONE, history, paging: Arc::default() }
     }
 
     /// The origin of the pushes that the command causes.

@@ -88,9 +88,9 @@ pub(super) async fn send(params: SendNotification, context: Context) -> Result<O
 pub(super) async fn list(params: ListNotifications, context: Context) -> Result<Outcome, Error> {
     const LIST: &str = "notifications";
     let ListNotifications { page } = params;
-    let start = context.pages.start(LIST, page);
+    let start = context.paging.start_of(LIST, page);
     let found = notifications::list(&context.app.db, context.user, page.limit, start).await?;
-    context.pages.end(LIST, page, found.last().map(notifications::place));
+    context.paging.record(LIST, page, found.last().map(notifications::place));
     let rows = found.iter().map(Notification::item).collect::<Result<Vec<_>, _>>()?;
     Ok(Body::rows(&rows).into())
 }

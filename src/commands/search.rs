@@ -84,14 +84,14 @@ pub async fn find(params: SearchMessages, context: Context) -> Result<(Vec<Store
     let place = |id: MessageId| ListPosition { at: 0, id: id.0 };
     let start = match before {
         Some(before) => ListStart { below: Some(place(before)), skipped: 0 },
-        None => context.pages.start(&list, page),
+        None => context.paging.start_of(&list, page),
     };
     let max_bytes = context.app.config.limits.search_bytes;
     let found = search::page(db, context.user, within, &query, page.limit, start, max_bytes).await?;
     // The next page goes on where this one has ended, full or not; one that was not reached is none.
     if before.is_none() && !found.is_short_of_page {
         let end = found.stopped_at.or(found.messages.last().map(|message| message.id));
-        context.pages.end(&list, page, end.map(place));
+        context.paging.record(&list, page, end.map(place));
     }
     Ok((found.messages, found.stopped_at.map(|before| SearchItem { before })))
 }

@@ -18,7 +18,7 @@ use super::io::{IoEvent, SocketIo};
 use super::pipeline::{Execution, Pipeline, Response};
 use crate::app::App;
 use crate::auth::tokens;
-use crate::commands::{Command, Context, Outcome, Pages};
+use crate::commands::{Command, Context, Outcome, PagingState};
 use crate::delivery::hub::Registration;
 use crate::delivery::socket::Socket;
 use crate::error::Error;
@@ -40,7 +40,7 @@ const MAX_EXPIRY_SLEEP: Duration = Duration::from_hours(7 * 24);
 struct Connection {
     app: Arc<App>,
     socket: Arc<Socket>,
-    pages: Arc<Pages>,
+    paging: Arc<PagingState>,
     /// The history of the database in which the socket was opened: in another one its user id may belong to
     /// somebody else.
     history: u64,
@@ -63,7 +63,7 @@ pub(super) async fn run(app: Arc<App>, registration: Registration, mut io: Socke
     let limits = &app.config.limits;
     let mut connection = Connection {
         socket: Arc::clone(registration.socket()),
-        pages: Arc::default(),
+        paging: Arc::default(),
         history: app.db.history(),
         pipeline: Pipeline::new(limits.max_in_flight),
         rate_limiter: RequestRateLimiter::new(limits),
@@ -235,7 +235,7 @@ impl Connection {
             user: self.socket.user,
             socket: self.socket.id,
             history: self.history,
-            pages: Arc::clone(&self.pages),
+            paging: Arc::clone(&self.paging),
         };
         let outcome = command.apply(context, Arc::clone(&self.socket));
         let outcome = with_deadline(outcome, deadline, Arc::clone(&self.app));
