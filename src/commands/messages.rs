@@ -1,4 +1,4 @@
-//! Sends: the frames that store a message, and the push that tells of it.
+//! The frames that send a message, and its push.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -6,21 +6,25 @@ use std::sync::Arc;
 use super::{Context, Outcome};
 use crate::delivery::{Audience, Delivery, Event, Message, MessagePlace, Push, WhenSlow, Where};
 use crate::error::Error;
-use crate::model::{ClientMessageId, Content, GroupId, MessageId, NotificationKind, Origin, Target, UserId};
+use crate::model::{
+    ClientMessageId, Content, GroupId, MessageEvent, MessageId, NotificationKind, Origin, Target, UserId,
+};
 use crate::store::messages;
-use crate::store::writer::{Committed, Draft, Receipt, RepliedTo};
+use crate::store::writer::{CommittedMessage, NewMessage, RepliedMessage, SendReceipt};
 use crate::wire::items::{MessageItem, NewMessageData, NotificationItem, ReceiptItem, ReplyTo};
 use crate::wire::params::{Fields, FromFields};
 use crate::wire::reply::{self, Body};
 
+/// Sends a message to a dialog, which the first message creates.
+///
 /// `{"type": "privateMessage", "params": {"receiverId": 2, "content": "Hi", "clientMessageId": "a1"}}`
 #[derive(Debug)]
 pub struct PrivateMessage {
-    /// To whom; oneself for notes.
+    /// The other side of the dialog; the sender's own id for notes to oneself.
     pub receiver_id: UserId,
-    /// What it says.
+    /// The text.
     pub content: Content,
-    /// The sender's own name for it, if any.
+    /// The idempotency key of this send.
     pub client_message_id: Option<ClientMessageId>,
 }
 
@@ -34,14 +38,16 @@ impl FromFields for PrivateMessage {
     }
 }
 
+/// Sends a message to a group.
+///
 /// `{"type": "messageInGroup", "params": {"groupId": 1, "content": "lol", "clientMessageId": "a2"}}`
 #[derive(Debug)]
 pub struct MessageInGroup {
-    /// To which group.
+    /// The group; the sender has to be a member.
     pub group_id: GroupId,
-    /// What it says.
+    /// The text.
     pub content: Content,
-    /// The sender's own name for it, if any.
+    /// The idempotency key of this send.
     pub client_message_id: Option<ClientMessageId>,
 }
 
@@ -55,14 +61,16 @@ impl FromFields for MessageInGroup {
     }
 }
 
+/// Sends a message to the conversation of another one, as a reply to it.
+///
 /// `{"type": "replyMessage", "params": {"messageId": 3, "content": "I do.", "clientMessageId": "a3"}}`
 #[derive(Debug)]
 pub struct ReplyMessage {
-    /// To which message; the reply goes into its conversation.
+    /// The message replied to, which decides the conversation.
     pub message_id: MessageId,
-    /// What it says.
+    /// The text.
     pub content: Content,
-    /// The sender's own name for it, if any.
+    /// The idempotency key of this send.
     pub client_message_id: Option<ClientMessageId>,
 }
 
@@ -76,7 +84,7 @@ impl FromFields for ReplyMessage {
     }
 }
 
-pub(super) fn private(
+pub(super) fn private_message(
     params: PrivateMessage,
     context: &Context,
 ) -> impl Future<Output = Result<Outcome, Error>> + Send + use<> {
@@ -84,7 +92,7 @@ pub(super) fn private(
     send(Target::User(receiver_id), content, client_message_id, None, context)
 }
 
-pub(super) fn in_group(
+pub(super) fn message_in_group(
     params: MessageInGroup,
     context: &Context,
 ) -> impl Future<Output = Result<Outcome, Error>> + Send + use<> {
@@ -92,18 +100,18 @@ pub(super) fn in_group(
     send(Target::Group(group_id), content, client_message_id, None, context)
 }
 
-/// Who may write there is for the writer to say, so that a repeat is answered even where one may no
-/// longer.
-pub(super) async fn reply(params: ReplyMessage, context: Context) -> Result<Outcome, Error> {
+/// Whether the sender may still write there is checked by the writer alone, so that a duplicate is answered
+/// with the receipt of the first send even where they may not.
+pub(super) async fn reply_message(params: ReplyMessage, context: Context) -> Result<Outcome, Error> {
     let ReplyMessage { message_id, content, client_message_id } = params;
     let target = messages::target(&context.app.db, context.user, message_id).await?;
     send(target, content, client_message_id, Some(message_id), &context).await
 }
 
-/// Sends to a conversation, over a socket or without one.
+/// Sends a message over a socket or HTTP.
 ///
-/// Not an `async fn`: the message is with the writer when this returns. The push is none of the
-/// outcome's, because the writer hands messages over in the order of `seq`; see [`announce`].
+/// It is not an `async fn`, because the message is in the writer's queue when this returns. The outcome has
+/// no push: the writer hands messages to [`publish_committed`] in the order of `seq`.
 ///
 /// # Errors
 /// `not_found`, `not_a_member`, `blocked`, `overloaded`.
@@ -115,85 +123,82 @@ pub fn send(
     context: &Context,
 ) -> impl Future<Output = Result<Outcome, Error>> + Send + use<> {
     let Origin { user: sender, socket } = context.origin();
-    let draft = Draft { sender, socket, target, content, client_message_id, reply_to };
-    let receipt = context.app.writer.submit(draft);
+    let message = NewMessage { sender, socket, target, content, client_message_id, reply_to };
+    let receipt = context.app.writer.submit(message);
     async move { Ok(Body::item(&receipt_item(receipt.await?)).into()) }
 }
 
-fn receipt_item(receipt: Receipt) -> ReceiptItem {
+fn receipt_item(receipt: SendReceipt) -> ReceiptItem {
     ReceiptItem {
         message_id: receipt.message_id,
         seq: receipt.seq,
         created_at: receipt.created_at,
         client_message_id: receipt.client_message_id.map(ClientMessageId::into_string),
-        duplicate: receipt.duplicate,
+        duplicate: receipt.is_duplicate,
     }
 }
 
-/// Pushes messages that have just been committed to everybody in their conversations, and to the
-/// other sockets of their senders. The writer calls it with each batch.
-pub fn announce(committed: &[Committed], delivery: &Delivery) {
+/// Pushes messages of a committed batch to all members of their conversations, the other sockets of their
+/// senders included. The writer calls it with each batch.
+pub fn publish_committed(committed: &[CommittedMessage], delivery: &Delivery) {
     for message in committed {
-        delivery.publish(&Event::Push(push(message)));
+        delivery.publish(&Event::Push(message_push(message)));
     }
 }
 
-fn push(message: &Committed) -> Push {
-    let draft = &message.draft;
-    let (kind, receiver_id, group_id) = match draft.target {
-        Target::User(receiver) => ("privateMessage", Some(receiver), None),
-        Target::Group(group) => ("messageInGroup", None, Some(group)),
-    };
+fn message_push(message: &CommittedMessage) -> Push {
+    let sent = &message.sent;
     let item = MessageItem {
         message_id: message.id,
         seq: message.seq,
-        sender_id: draft.sender,
+        sender_id: sent.sender,
         sender_name: Cow::Borrowed(&message.sender_name),
-        receiver_id,
+        receiver_id: sent.target.user(),
         receiver_name: message.receiver_name.as_deref().map(Cow::Borrowed),
-        group_id,
+        group_id: sent.target.group(),
         group_name: message.group_name.as_deref().map(Cow::Borrowed),
-        content: Cow::Borrowed(draft.content.as_str()),
-        reply_to: message.reply_to.as_ref().map(reply_to),
+        content: Cow::Borrowed(sent.content.as_str()),
+        reply_to: message.reply_to.as_ref().map(reply_item),
         reactions: Vec::new(),
         created_at: message.created_at,
         updated_at: message.created_at,
         deleted_at: None,
-        client_message_id: draft.client_message_id.as_ref().map(|id| Cow::Borrowed(id.as_str())),
+        client_message_id: sent.client_message_id.as_ref().map(|id| Cow::Borrowed(id.as_str())),
     };
     let body = Body {
-        message: Some(draft.content.as_str().to_owned()),
+        message: Some(sent.content.as_str().to_owned()),
         sender_name: Some(message.sender_name.clone()),
         ..Body::item(&item)
     };
     let place = MessagePlace {
         conversation: message.conversation,
         seq: message.seq,
-        close_to_previous: message.close_to_previous,
+        close_to_previous: message.follows_recent,
     };
     Push {
         to: Audience::Users(message.members.clone()),
-        from: Some(Origin { user: draft.sender, socket: draft.socket }),
+        from: Some(Origin { user: sent.sender, socket: sent.socket }),
         topic: None,
-        frame: reply::push(kind, &body),
-        when_slow: WhenSlow::Behind(Where::of(draft.sender, draft.target), message.seq),
-        message: Some(Arc::new(Message { place, notification: notification(message) })),
+        frame: reply::push(MessageEvent::sent_to(sent.target).frame_type(), &body),
+        when_slow: WhenSlow::Behind(Where::of(sent.sender, sent.target), message.seq),
+        message: Some(Arc::new(Message { place, notification: notification_frame(message) })),
     }
 }
 
-/// What those are told who asked for notifications and do not have the conversation open.
-fn notification(message: &Committed) -> reply::Frame {
-    let draft = &message.draft;
-    // In a dialog there is one other side, and to it the conversation is the sender.
-    let target = match draft.target {
-        Target::User(_) => Target::User(draft.sender),
+/// The notification of a new message, which sockets get besides it that have subscribed to notifications and
+/// do not have the conversation open.
+fn notification_frame(message: &CommittedMessage) -> reply::Frame {
+    let sent = &message.sent;
+    // To the receiver of a private message, the conversation is the dialog with the sender.
+    let target = match sent.target {
+        Target::User(_) => Target::User(sent.sender),
         group @ Target::Group(_) => group,
     };
     let data = NewMessageData { target: target.into(), message_id: message.id, seq: message.seq };
     let item = NotificationItem {
         notification_id: None,
         kind: Cow::Borrowed(NotificationKind::MESSAGE),
-        user_id: draft.sender,
+        user_id: sent.sender,
         user_name: Cow::Borrowed(&message.sender_name),
         data: Some(reply::raw(&data)),
         created_at: message.created_at,
@@ -202,7 +207,7 @@ fn notification(message: &Committed) -> reply::Frame {
     reply::push("notification", &Body::item(&item))
 }
 
-fn reply_to(message: &RepliedTo) -> ReplyTo<'_> {
+fn reply_item(message: &RepliedMessage) -> ReplyTo<'_> {
     ReplyTo {
         message_id: message.id,
         sender_id: message.sender_id,

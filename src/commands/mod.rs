@@ -146,13 +146,13 @@ commands! {
     "listGroupUsers" => ListGroupUsers(groups::ListGroupUsers) = groups::list_users(params, context),
         [rows groups::GroupUserRow];
     /// Sends a message to a group.
-    "messageInGroup" => MessageInGroup(messages::MessageInGroup) = messages::in_group(params, &context),
+    "messageInGroup" => MessageInGroup(messages::MessageInGroup) = messages::message_in_group(params, &context),
         [item ReceiptItem];
     /// Sends a message to a user.
-    "privateMessage" => PrivateMessage(messages::PrivateMessage) = messages::private(params, &context),
+    "privateMessage" => PrivateMessage(messages::PrivateMessage) = messages::private_message(params, &context),
         [item ReceiptItem];
     /// Replies to a message, in its conversation.
-    "replyMessage" => ReplyMessage(messages::ReplyMessage) = messages::reply(params, context), [item ReceiptItem];
+    "replyMessage" => ReplyMessage(messages::ReplyMessage) = messages::reply_message(params, context), [item ReceiptItem];
     /// Changes the content of my message.
     "editMessage" => EditMessage(edits::EditMessage) = edits::edit(params, context), [item MessageItem];
     /// Deletes the content of a message.

@@ -2,6 +2,7 @@
 //! is not validated again.
 
 mod lists;
+mod message_events;
 mod names;
 mod texts;
 mod topics;
@@ -13,6 +14,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Serialize, Serializer};
 
 pub use self::lists::{ConversationFilter, HistoryPage, HistoryStart, ListPosition, ListStart, MovingListStart, Page};
+pub use self::message_events::{MessageEvent, ReceiptEvent};
 pub use self::names::{LoginUsername, Username, username_key, username_skeleton};
 pub use self::texts::{
     ClientMessageId, Content, Cursor, Email, GroupName, NotificationData, NotificationKind, Password, PersonName,

@@ -137,7 +137,7 @@ impl Server {
         };
         let announce_to = delivery.clone();
         let writer = Writer::start(&writer_db, config.writers(), config.write_queue, &metrics, move |committed| {
-            messages::announce(&committed, &announce_to);
+            messages::publish_committed(&committed, &announce_to);
         });
         let app = Arc::new(App {
             db,

@@ -1,4 +1,5 @@
-//! The call of `write_messages`: one transaction, one round trip.
+//! The call of the SQL function `write_messages`: a batch in one transaction and one round trip, its result
+//! for each message, and what an error says of the whole batch.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -7,28 +8,29 @@ use sqlx::Postgres;
 use sqlx::pool::PoolConnection;
 use tokio::time::timeout;
 
-use super::super::groups::member_cache::MemberList;
-use super::{ConversationKey, Draft, Receipt};
+use super::{ConversationKey, NewMessage, SendReceipt};
 use crate::error::{Error, Field};
 use crate::model::{ClientMessageId, ConversationId, Seq, Target, Timestamp, UserId};
 use crate::store::database::availability::{self, is_unavailable};
+use crate::store::groups::member_cache::MemberList;
 use crate::store::{Db, TRUSTED_IDLE};
 
-/// Longest wait for a transaction; after it the senders hear `overloaded`. Longer than a lock is waited for.
-const WRITE_WITHIN: Duration = Duration::from_secs(10);
-/// How often a batch is tried again that lost a race with another node.
-const MAX_TRIES: u32 = 5;
+/// The longest wait for a transaction, after which the senders get `overloaded`. It is longer than
+/// `lock_timeout`.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+/// The most attempts at a batch that conflicts with those of other nodes.
+const MAX_ATTEMPTS: u32 = 5;
 
-/// The member lists of the groups in a batch that this node has a copy of.
-pub(super) type KnownLists = HashMap<ConversationId, MemberList>;
+/// The member lists of the groups in a batch, as far as this node has cached them.
+pub(super) type KnownMemberLists = HashMap<ConversationId, MemberList>;
 
-/// The connection that a writer keeps from one batch to the next, while they go well. A pool tests every
-/// connection that comes back, and the next batch would wait for that.
+/// The connection that a writer keeps from one batch to the next, until one fails. A pool tests each
+/// connection that is returned to it, and the next batch would wait for that.
 #[derive(Default)]
-pub(super) struct Kept(Option<(PoolConnection<Postgres>, Instant)>);
+pub(super) struct CachedConnection(Option<(PoolConnection<Postgres>, Instant)>);
 
-impl Kept {
-    /// The one that was kept, unless it may have died since.
+impl CachedConnection {
+    /// Takes the cached connection, or one of the pool where it may have died since.
     async fn take(&mut self, db: &Db) -> Result<PoolConnection<Postgres>, sqlx::Error> {
         let is_good = |used: Instant| used.elapsed() <= TRUSTED_IDLE && db.epochs.is_current(used);
         match self.0.take().filter(|(_, used)| is_good(*used)) {
@@ -38,39 +40,40 @@ impl Kept {
     }
 }
 
-/// What a call does where somebody else has locked a conversation.
+/// What a call does with a conversation that another transaction has locked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Waits {
-    /// Goes past it; the sends to it are not stored, see [`Row::is_locked`].
-    Never,
-    /// Waits. For a batch of one conversation: whoever waits must hold nobody up.
-    ForItsConversation,
+pub(super) enum LockMode {
+    /// It skips the conversation, and its messages have [`WriteOutcome::Locked`].
+    SkipLocked,
+    /// It waits. Only for a batch of one conversation, so that no other one waits with it.
+    Wait,
 }
 
-/// Writes a batch that was sent in this history, and says for each draft, in their order, what became of it. A race with another
-/// node (the same client id in two conversations, a deadlock) rolls it back, and the next try sees
-/// what the other one committed.
-pub(super) async fn write(
+/// Writes a batch that was sent in this history of the database, and returns a result for each message, in
+/// their order. A conflict with another node (one client id sent to two conversations, a deadlock) rolls
+/// the batch back, and the next attempt sees what the other node has committed.
+pub(super) async fn write_batch(
     db: &Db,
-    kept: &mut Kept,
-    drafts: &[&Draft],
-    known: &KnownLists,
+    connection: &mut CachedConnection,
+    messages: &[&NewMessage],
+    known_lists: &KnownMemberLists,
     history: u64,
-    waits: Waits,
-) -> Result<Vec<Row>, Failure> {
-    let mut tries = 1;
+    lock_mode: LockMode,
+) -> Result<Vec<WriteResult>, BatchError> {
+    let mut attempts = 1;
     loop {
-        let Ok(result) = timeout(WRITE_WITHIN, write_once(db, kept, drafts, known, history, waits)).await else {
-            return Err(Failure::Unknown("a write took too long".into()));
+        let attempt = write_once(db, connection, messages, known_lists, history, lock_mode);
+        let Ok(result) = timeout(WRITE_TIMEOUT, attempt).await else {
+            return Err(BatchError::InDoubt("a write took too long".into()));
         };
         match result {
             Ok(rows) => return Ok(rows),
-            Err(error) if tries < MAX_TRIES && lost_a_race(&error) => tries += 1,
-            Err(error) if is_lock_timeout(&error) => return Err(Failure::LockTimeout(error)),
-            Err(error) if says_no(&error) => return Err(Failure::Refused(error)),
+            Err(error) if attempts < MAX_ATTEMPTS && is_retryable(&error) => attempts += 1,
+            Err(error) if is_lock_timeout(&error) => return Err(BatchError::LockTimeout(error)),
+            Err(error) if is_rolled_back(&error) => return Err(BatchError::RolledBack(error)),
             Err(error) => {
                 availability::note(&error);
-                return Err(Failure::Unknown(error.into()));
+                return Err(BatchError::InDoubt(error.into()));
             }
         }
     }
@@ -78,29 +81,29 @@ pub(super) async fn write(
 
 async fn write_once(
     db: &Db,
-    kept: &mut Kept,
-    drafts: &[&Draft],
-    known: &KnownLists,
+    cached: &mut CachedConnection,
+    messages: &[&NewMessage],
+    known_lists: &KnownMemberLists,
     history: u64,
-    waits: Waits,
-) -> Result<Vec<Row>, sqlx::Error> {
-    let mut connection = kept.take(db).await?;
-    // Who has sent in another history may be somebody else in this one.
+    lock_mode: LockMode,
+) -> Result<Vec<WriteResult>, sqlx::Error> {
+    let mut connection = cached.take(db).await?;
+    // In another history, the sender's user id may be that of somebody else.
     if db.epochs.histories() != history {
         return Err(sqlx::Error::Io(std::io::Error::other("the database was restored since this was sent")));
     }
-    let Batch { lows, highs, groups, places } = Batch::of(drafts);
+    let BatchConversations { lows, highs, groups, places } = BatchConversations::of(messages);
     let known_versions: Vec<Option<i64>> =
-        groups.iter().map(|group| Some(known.get(&ConversationId((*group)?))?.version)).collect();
-    let senders: Vec<i64> = drafts.iter().map(|draft| draft.sender.0).collect();
-    let receivers: Vec<Option<i64>> = drafts.iter().map(|draft| draft.target.user().map(|id| id.0)).collect();
-    let contents: Vec<&str> = drafts.iter().map(|draft| draft.content.as_str()).collect();
+        groups.iter().map(|group| Some(known_lists.get(&ConversationId((*group)?))?.version)).collect();
+    let senders: Vec<i64> = messages.iter().map(|message| message.sender.0).collect();
+    let receivers: Vec<Option<i64>> = messages.iter().map(|message| message.target.user().map(|id| id.0)).collect();
+    let contents: Vec<&str> = messages.iter().map(|message| message.content.as_str()).collect();
     let client_ids: Vec<Option<&str>> =
-        drafts.iter().map(|draft| draft.client_message_id.as_ref().map(ClientMessageId::as_str)).collect();
-    let replies_to: Vec<Option<i64>> = drafts.iter().map(|draft| draft.reply_to.map(|id| id.0)).collect();
+        messages.iter().map(|message| message.client_message_id.as_ref().map(ClientMessageId::as_str)).collect();
+    let replies_to: Vec<Option<i64>> = messages.iter().map(|message| message.reply_to.map(|id| id.0)).collect();
     let mut rows = sqlx::query_as!(
-        Row,
-        r#"select ordinal as "ordinal!", outcome as "outcome!", conversation_id, message_id, seq,
+        WriteResult,
+        r#"select ordinal as "ordinal!", outcome as "outcome!: _", conversation_id, message_id, seq,
                   created_at as "created_at?: _", previous_at as "previous_at?: _",
                   sender_name, receiver_name, group_name,
                   reply_sender_id as "reply_sender_id?: _", reply_sender_name, reply_content,
@@ -116,34 +119,34 @@ async fn write_once(
         &contents as &[&str],
         &client_ids as &[Option<&str>],
         &replies_to as &[Option<i64>],
-        waits == Waits::ForItsConversation
+        lock_mode == LockMode::Wait
     )
     .fetch_all(&mut *connection)
     .await?;
-    kept.0 = Some((connection, Instant::now()));
+    cached.0 = Some((connection, Instant::now()));
     rows.sort_unstable_by_key(|row| row.ordinal);
     Ok(rows)
 }
 
-/// The conversations of a batch, each once and in the order in which all nodes lock them; and which of
-/// them each draft goes to.
-struct Batch {
+/// The conversations of a batch, each once and in the order in which all nodes lock them, and the
+/// conversation of each message. A dialog has a low and a high user, a group has its id.
+struct BatchConversations {
     lows: Vec<Option<i64>>,
     highs: Vec<Option<i64>>,
     groups: Vec<Option<i64>>,
-    /// From 1, one a draft.
+    /// For each message the index of its conversation, from 1.
     places: Vec<i32>,
 }
 
-impl Batch {
-    fn of(drafts: &[&Draft]) -> Self {
-        let ends: Vec<ConversationKey> = drafts.iter().map(|draft| draft.conversation()).collect();
-        let mut conversations = ends.clone();
+impl BatchConversations {
+    fn of(messages: &[&NewMessage]) -> Self {
+        let keys: Vec<ConversationKey> = messages.iter().map(|message| message.conversation()).collect();
+        let mut conversations = keys.clone();
         conversations.sort_unstable();
         conversations.dedup();
-        let place = |end| conversations.partition_point(|conversation| conversation <= end);
+        let place = |key| conversations.partition_point(|conversation| conversation <= key);
         Self {
-            places: ends.iter().map(|end| i32::try_from(place(end)).expect("a batch is small")).collect(),
+            places: keys.iter().map(|key| i32::try_from(place(key)).expect("a batch is small")).collect(),
             lows: conversations.iter().map(|key| key.group.is_none().then_some(key.low_user)).collect(),
             highs: conversations.iter().map(|key| key.group.is_none().then_some(key.high_user)).collect(),
             groups: conversations.iter().map(|key| key.group).collect(),
@@ -151,30 +154,55 @@ impl Batch {
     }
 }
 
-/// Why a batch has no rows.
-pub(super) enum Failure {
-    /// PostgreSQL said no: nothing of it is stored.
-    Refused(sqlx::Error),
-    /// Somebody has held a lock for too long: nothing of it is stored.
+/// Why a batch has no results.
+pub(super) enum BatchError {
+    /// PostgreSQL refused the batch and rolled it back: nothing of it is stored.
+    RolledBack(sqlx::Error),
+    /// A lock was not released within `lock_timeout`: nothing of the batch is stored.
     LockTimeout(sqlx::Error),
-    /// It was cut off: it may be stored or not.
-    Unknown(Box<dyn std::error::Error + Send + Sync>),
+    /// The answer to the commit is missing: all of the batch is stored, or nothing. It is not tried again.
+    InDoubt(Box<dyn std::error::Error + Send + Sync>),
 }
 
-impl From<Failure> for Error {
-    fn from(failure: Failure) -> Self {
-        match failure {
-            Failure::Refused(error) | Failure::LockTimeout(error) => error.into(),
-            Failure::Unknown(cause) => Self::unavailable(cause),
+impl From<BatchError> for Error {
+    fn from(error: BatchError) -> Self {
+        match error {
+            BatchError::RolledBack(error) | BatchError::LockTimeout(error) => error.into(),
+            BatchError::InDoubt(cause) => Self::unavailable(cause),
         }
     }
 }
 
-/// What `write_messages` says of one message.
-pub(super) struct Row {
-    /// Place in the batch.
+/// The outcome of one message of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, sqlx::Type)]
+#[sqlx(type_name = "text", rename_all = "snake_case")]
+pub(super) enum WriteOutcome {
+    /// It is a new message, and committed.
+    Stored,
+    /// An earlier send with its idempotency key has stored it.
+    #[sqlx(rename = "repeat")]
+    Duplicate,
+    /// Its conversation was skipped, see [`LockMode::SkipLocked`].
+    Locked,
+    /// The sender's account was deleted.
+    Unauthorized,
+    /// There is no such receiver.
+    NoSuchUser,
+    /// There is no such group, or it has ended.
+    NoSuchGroup,
+    /// The sender is not in the group.
+    NotAMember,
+    /// The other side of the dialog has blocked the sender.
+    Blocked,
+    /// There is no message to reply to that the sender can see in this conversation.
+    NoSuchMessage,
+}
+
+/// A row that `write_messages` returns: what was done with one message.
+pub(super) struct WriteResult {
+    /// The index of the message in the batch, which orders the rows.
     ordinal: i64,
-    pub(super) outcome: String,
+    pub(super) outcome: WriteOutcome,
     pub(super) conversation_id: Option<i64>,
     pub(super) message_id: Option<i64>,
     pub(super) seq: Option<Seq>,
@@ -190,59 +218,59 @@ pub(super) struct Row {
     pub(super) member_ids: Option<Vec<i64>>,
 }
 
-impl Row {
-    /// Whether somebody else has locked its conversation, so that nothing became of it.
-    pub(super) fn is_locked(&self) -> bool {
-        self.outcome == "locked"
-    }
-
-    /// What a repeat to `target` is told: the receipt of the first, or the refusal where it would
-    /// get the same.
-    pub(super) fn repeat_receipt(&self, first: &Draft, target: Target) -> Result<Receipt, Error> {
+impl WriteResult {
+    /// The answer to a duplicate of `first` that was sent to `target` and coalesced with it. A refusal of
+    /// `first` holds for its own target alone: a duplicate to another one gets `overloaded`, and may be sent
+    /// again.
+    pub(super) fn duplicate_receipt(&self, first: &NewMessage, target: Target) -> Result<SendReceipt, Error> {
         match self.receipt(first) {
-            Ok(receipt) => Ok(Receipt { duplicate: true, ..receipt }),
+            Ok(receipt) => Ok(SendReceipt { is_duplicate: true, ..receipt }),
             Err(_) if target != first.target => Err(Error::overloaded()),
             refusal => refusal,
         }
     }
 
-    pub(super) fn receipt(&self, draft: &Draft) -> Result<Receipt, Error> {
-        match self.outcome.as_str() {
-            "unauthorized" => return Err(Error::unauthorized()),
-            "no_such_user" => return Err(Error::no_such_user(Field::ReceiverId)),
-            "no_such_group" => return Err(Error::no_such_group()),
-            "not_a_member" => return Err(Error::not_a_member()),
-            "blocked" => return Err(Error::blocked()),
-            "no_such_message" => return Err(Error::no_such_message()),
-            _ => {}
+    /// The answer to the sender of `message`.
+    pub(super) fn receipt(&self, message: &NewMessage) -> Result<SendReceipt, Error> {
+        match self.outcome {
+            WriteOutcome::Stored | WriteOutcome::Duplicate => {}
+            WriteOutcome::Locked => return Err(Error::internal("a locked conversation has no answer yet")),
+            WriteOutcome::Unauthorized => return Err(Error::unauthorized()),
+            WriteOutcome::NoSuchUser => return Err(Error::no_such_user(Field::ReceiverId)),
+            WriteOutcome::NoSuchGroup => return Err(Error::no_such_group()),
+            WriteOutcome::NotAMember => return Err(Error::not_a_member()),
+            WriteOutcome::Blocked => return Err(Error::blocked()),
+            WriteOutcome::NoSuchMessage => return Err(Error::no_such_message()),
         }
         let (Some(message_id), Some(seq), Some(created_at)) = (self.message_id, self.seq, self.created_at) else {
-            return Err(Error::internal(format!("write_messages answered {} without a receipt", self.outcome)));
+            return Err(Error::internal(format!("write_messages answered {:?} without a receipt", self.outcome)));
         };
-        Ok(Receipt {
+        Ok(SendReceipt {
             message_id: message_id.into(),
             seq,
             created_at,
-            client_message_id: draft.client_message_id.clone(),
-            duplicate: self.outcome == "repeat",
+            client_message_id: message.client_message_id.clone(),
+            is_duplicate: self.outcome == WriteOutcome::Duplicate,
         })
     }
 }
 
-/// Whether PostgreSQL has looked at the batch and rolled it back. A deadlock is one conversation's: the others in
-/// the batch need not hear of it.
-fn says_no(error: &sqlx::Error) -> bool {
+/// Whether PostgreSQL has executed the batch and rolled it back. A deadlock is among these errors, although
+/// it is a retryable one: it concerns one conversation, and the others in the batch can be stored.
+fn is_rolled_back(error: &sqlx::Error) -> bool {
     let Some(code) = error.as_database_error().map(sqlx::error::DatabaseError::code) else { return false };
     !is_unavailable(error) || code.is_some_and(|code| code.starts_with("40"))
 }
 
-/// Whether a lock took too long: it is one conversation's, and the others in the batch need not hear of it.
+/// Whether a lock was not released within `lock_timeout`. It concerns one conversation, and the others in the
+/// batch can be stored.
 fn is_lock_timeout(error: &sqlx::Error) -> bool {
     error.as_database_error().and_then(sqlx::error::DatabaseError::code).as_deref() == Some("55P03")
 }
 
-/// Unique violation, serialization failure, deadlock: the transaction is rolled back for certain.
-fn lost_a_race(error: &sqlx::Error) -> bool {
+/// Whether the batch conflicted with that of another node and may succeed when repeated: a unique violation,
+/// a serialization failure, a deadlock. The transaction is rolled back for certain.
+fn is_retryable(error: &sqlx::Error) -> bool {
     let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
     code.is_some_and(|code| ["23505", "40001", "40P01"].contains(&code.as_ref()))
 }

@@ -1,135 +1,148 @@
-//! Sends to conversations that somebody else has locked, until they can be stored. Most such locks last
-//! for a commit of another node; the first few conversations are waited for, and the others tried again
-//! with a later batch.
+//! Sends to conversations that another transaction has locked, deferred until they can be stored. Most such
+//! locks last for one commit of another node. A writer waits for the locks of the oldest few conversations,
+//! and retries the others with later batches, with exponential backoff.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
-use super::{ConversationKey, Job};
+use super::{ConversationKey, PendingSend};
 use crate::error::Error;
 
-/// When a conversation is tried again; twice as late each time, up to the second.
+/// The backoff of a conversation after its first try; it doubles with each one.
 const MIN_RETRY_DELAY: Duration = Duration::from_millis(1);
+/// The longest backoff of a conversation.
 const MAX_RETRY_DELAY: Duration = Duration::from_millis(100);
-/// How long a lock is put up with, as `lock_timeout` of those that are waited for.
+/// A conversation whose lock is not released within this time refuses its sends, as `lock_timeout` does for
+/// those that are waited for.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The conversations that are locked, or were until their sends are stored.
-pub(super) struct Deferred {
+/// The conversations of one writer that are locked, or were locked and still have sends to be stored.
+pub(super) struct DeferredSends {
     conversations: HashMap<ConversationKey, DeferredConversation>,
-    /// Those that nobody works on, who has waited longest first.
+    /// Those that no lock wait has taken, the oldest first.
     order: VecDeque<ConversationKey>,
-    jobs: usize,
-    /// Most jobs of all of them; of one conversation a quarter.
+    /// The number of sends of all conversations.
+    len: usize,
+    /// The most sends of all conversations; one conversation may have a quarter of them.
     capacity: usize,
 }
 
 struct DeferredConversation {
-    /// In the order in which they were sent.
-    jobs: VecDeque<Job>,
+    /// In the order in which they were submitted.
+    sends: VecDeque<PendingSend>,
     since: Instant,
     retry_at: Instant,
+    /// The current backoff.
     delay: Duration,
-    /// Whether it must not hold up a batch again.
-    alone: bool,
+    /// Whether it may hold a batch up, so that it is left to a lock wait.
+    must_wait_alone: bool,
 }
 
-impl Deferred {
+impl DeferredSends {
     pub(super) fn new(capacity: usize) -> Self {
-        Self { conversations: HashMap::new(), order: VecDeque::new(), jobs: 0, capacity }
+        Self { conversations: HashMap::new(), order: VecDeque::new(), len: 0, capacity }
     }
 
-    /// Whether every send that was deferred is answered.
+    /// Whether every deferred send is answered, lock waits included.
     pub(super) fn is_empty(&self) -> bool {
         self.conversations.is_empty()
     }
 
-    /// When a batch is to try again what nobody waits for.
+    /// When the next batch is to retry a conversation; `None` where there is none to retry.
     pub(super) fn next_retry(&self) -> Option<Instant> {
-        self.order.iter().map(|key| &self.conversations[key]).filter(|waiting| !waiting.alone).map(|w| w.retry_at).min()
+        let waiting = self.order.iter().map(|key| &self.conversations[key]);
+        waiting.filter(|conversation| !conversation.must_wait_alone).map(|conversation| conversation.retry_at).min()
     }
 
-    /// Puts new sends behind those of the same conversation that are deferred, and gives back the others.
-    pub(super) fn defer_behind(&mut self, jobs: Vec<Job>) -> Vec<Job> {
+    /// Defers new sends behind those of the same conversation, and gives back the others. Where there is no
+    /// room, new sends are refused as `overloaded`.
+    pub(super) fn defer_behind(&mut self, sends: Vec<PendingSend>) -> Vec<PendingSend> {
         if self.conversations.is_empty() {
-            return jobs;
+            return sends;
         }
-        let (waits, free): (Vec<Job>, Vec<Job>) =
-            jobs.into_iter().partition(|job| self.conversations.contains_key(&job.draft.conversation()));
-        for job in waits {
-            let waiting = self.conversations.get_mut(&job.draft.conversation()).expect("it is there, as was just seen");
-            if self.jobs >= self.capacity || waiting.jobs.len() >= (self.capacity / 4).max(1) {
-                job.refuse(&Error::overloaded());
+        let (behind, free): (Vec<PendingSend>, Vec<PendingSend>) =
+            sends.into_iter().partition(|send| self.conversations.contains_key(&send.message.conversation()));
+        for send in behind {
+            let conversation =
+                self.conversations.get_mut(&send.message.conversation()).expect("the key was just looked up");
+            if self.len >= self.capacity || conversation.sends.len() >= (self.capacity / 4).max(1) {
+                send.refuse(&Error::overloaded());
             } else {
-                waiting.jobs.push_back(job);
-                self.jobs += 1;
+                conversation.sends.push_back(send);
+                self.len += 1;
             }
         }
         free
     }
 
-    /// Takes at most so many sends whose conversations are due to be tried again. What becomes of them is
-    /// for [`put_back`](Self::put_back) to hear, before anything else is asked.
-    pub(super) fn take_due(&mut self, most: usize) -> Vec<Job> {
+    /// Takes at most `max` sends of conversations that are due for a retry. The caller reports the result to
+    /// [`put_back`](Self::put_back) before it calls any other method.
+    pub(super) fn take_due(&mut self, max: usize) -> Vec<PendingSend> {
         let now = Instant::now();
         let mut taken = Vec::new();
         for key in &self.order {
-            let waiting = self.conversations.get_mut(key).expect("what is in order is there");
-            if !waiting.alone && waiting.retry_at <= now {
-                let some = waiting.jobs.len().min(most - taken.len());
-                taken.extend(waiting.jobs.drain(..some));
+            let conversation = self.conversations.get_mut(key).expect("every key in order has a conversation");
+            if !conversation.must_wait_alone && conversation.retry_at <= now {
+                let count = conversation.sends.len().min(max - taken.len());
+                taken.extend(conversation.sends.drain(..count));
             }
         }
-        self.jobs -= taken.len();
+        self.len -= taken.len();
         taken
     }
 
-    /// Takes the sends of the conversation that has waited longest, for somebody who waits for it and
-    /// [`release`](Self::release)s it afterwards.
-    pub(super) fn take_first(&mut self, most: usize) -> Option<(ConversationKey, Vec<Job>)> {
+    /// Takes the sends of the oldest conversation for a lock wait, which ends with
+    /// [`release`](Self::release).
+    pub(super) fn take_oldest(&mut self, max: usize) -> Option<(ConversationKey, Vec<PendingSend>)> {
         let key = self.order.pop_front()?;
-        let waiting = self.conversations.get_mut(&key).expect("what is in order is there");
-        let some = waiting.jobs.len().min(most);
-        self.jobs -= some;
-        Some((key, waiting.jobs.drain(..some).collect()))
+        let conversation = self.conversations.get_mut(&key).expect("every key in order has a conversation");
+        let count = conversation.sends.len().min(max);
+        self.len -= count;
+        Some((key, conversation.sends.drain(..count).collect()))
     }
 
-    /// A conversation was waited for, and what was taken of it is answered. What came meanwhile is next.
+    /// Ends a lock wait: the sends that it took are answered. Those that came meanwhile are retried at once.
     pub(super) fn release(&mut self, key: ConversationKey) {
-        let waiting = self.conversations.get_mut(&key).expect("it was taken, and nobody else removes it");
-        if waiting.jobs.is_empty() {
+        let conversation = self.conversations.get_mut(&key).expect("only the lock wait that took it removes it");
+        if conversation.sends.is_empty() {
             self.conversations.remove(&key);
         } else {
-            waiting.begin();
+            conversation.reset();
             self.order.push_back(key);
         }
     }
 
-    /// What a batch could not store is deferred, in front of what came later; what it stored of the
-    /// conversations `tried` is over.
-    pub(super) fn put_back(&mut self, tried: HashSet<ConversationKey>, unwritten: Vec<Job>, alone: bool) {
-        let mut held: HashMap<ConversationKey, Vec<Job>> = HashMap::new();
-        for job in unwritten {
-            held.entry(job.draft.conversation()).or_default().push(job);
+    /// Takes the result of a batch: `unwritten` sends are deferred, in front of those that came later. The
+    /// other conversations of the batch, which are all in `tried`, are not locked any more.
+    /// `has_unknown_lock` says that one of the conversations, but not which, may hold a batch up.
+    pub(super) fn put_back(
+        &mut self,
+        tried: HashSet<ConversationKey>,
+        unwritten: Vec<PendingSend>,
+        has_unknown_lock: bool,
+    ) {
+        let mut locked: HashMap<ConversationKey, Vec<PendingSend>> = HashMap::new();
+        for send in unwritten {
+            locked.entry(send.message.conversation()).or_default().push(send);
         }
         for key in tried {
             let known = self.conversations.get_mut(&key);
-            match (held.remove(&key), known) {
+            match (locked.remove(&key), known) {
                 (None, None) => {}
-                (None, Some(waiting)) if waiting.jobs.is_empty() => self.remove(key),
-                (None, Some(waiting)) => waiting.begin(),
-                (Some(jobs), known) => {
+                (None, Some(conversation)) if conversation.sends.is_empty() => self.remove(key),
+                (None, Some(conversation)) => conversation.reset(),
+                (Some(sends), known) => {
                     let is_new = known.is_none();
-                    let waiting = self.conversations.entry(key).or_insert_with(DeferredConversation::new);
-                    waiting.alone |= alone;
-                    waiting.put_off();
-                    self.jobs += jobs.len();
-                    for job in jobs.into_iter().rev() {
-                        waiting.jobs.push_front(job);
+                    let conversation = self.conversations.entry(key).or_insert_with(DeferredConversation::new);
+                    conversation.must_wait_alone |= has_unknown_lock;
+                    conversation.back_off();
+                    self.len += sends.len();
+                    for send in sends.into_iter().rev() {
+                        conversation.sends.push_front(send);
                     }
                     if is_new {
                         self.order.push_back(key);
-                    } else if waiting.since.elapsed() > LOCK_TIMEOUT {
+                    } else if conversation.since.elapsed() > LOCK_TIMEOUT {
                         self.refuse(key);
                     }
                 }
@@ -138,11 +151,14 @@ impl Deferred {
     }
 
     fn refuse(&mut self, key: ConversationKey) {
-        let jobs =
-            self.conversations.get_mut(&key).map(|waiting| std::mem::take(&mut waiting.jobs)).unwrap_or_default();
-        self.jobs -= jobs.len();
-        for job in jobs {
-            job.refuse(&Error::overloaded());
+        let sends = self
+            .conversations
+            .get_mut(&key)
+            .map(|conversation| std::mem::take(&mut conversation.sends))
+            .unwrap_or_default();
+        self.len -= sends.len();
+        for send in sends {
+            send.refuse(&Error::overloaded());
         }
         self.remove(key);
     }
@@ -156,15 +172,16 @@ impl Deferred {
 impl DeferredConversation {
     fn new() -> Self {
         let now = Instant::now();
-        Self { jobs: VecDeque::new(), since: now, retry_at: now, delay: Duration::ZERO, alone: false }
+        Self { sends: VecDeque::new(), since: now, retry_at: now, delay: Duration::ZERO, must_wait_alone: false }
     }
 
-    /// The lock was free, for a moment at least.
-    fn begin(&mut self) {
-        *self = Self { jobs: std::mem::take(&mut self.jobs), ..Self::new() };
+    /// Begins anew without backoff, because the lock was free at least once.
+    fn reset(&mut self) {
+        *self = Self { sends: std::mem::take(&mut self.sends), ..Self::new() };
     }
 
-    fn put_off(&mut self) {
+    /// Doubles the delay until the next retry.
+    fn back_off(&mut self) {
         self.delay = (self.delay * 2).clamp(MIN_RETRY_DELAY, MAX_RETRY_DELAY);
         self.retry_at = Instant::now() + self.delay;
     }
