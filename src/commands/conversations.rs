@@ -1,28 +1,31 @@
-//! One conversation: opening and closing it, looking at it, and what I want of it.
+//! The frames about one conversation: open and close it on a socket, read it, and a member's own settings.
 
 use std::sync::Arc;
 
+use super::items::{conversation_item, message_item};
 use super::{Context, Outcome};
 use crate::delivery::socket::Socket;
 use crate::delivery::{Audience, Event, Push, WhenSlow};
 use crate::error::{Code, Error, Field};
 use crate::model::{HistoryPage, HistoryStart, Target};
-use crate::store::conversations::{self, Extent};
-use crate::store::conversations::{history, settings};
+use crate::store::conversations::{self, MemberState, VisibleRange, history, settings};
 use crate::store::messages;
 use crate::wire::items::{ConversationDetails, ConversationMember, MessageItem, RemovedItem, SpamItem};
 use crate::wire::params::{Fields, FromFields};
 use crate::wire::reply::{self, Body};
 
-/// Members that are told of one by one.
-const MEMBERS_SHOWN: i64 = 100;
+/// The most members that the details of a conversation list by name.
+const MAX_LISTED_MEMBERS: i64 = 100;
 
+/// Replies with a conversation and its newest messages, and turns on its typing and presence pushes for this
+/// socket. A dialog is created where there is none.
+///
 /// `{"type": "openConversation", "params": {"receiverId": 2, "limit": 20}}`
 #[derive(Debug)]
 pub struct OpenConversation {
-    /// Which.
+    /// The conversation.
     pub target: Target,
-    /// How many of its newest messages to answer with.
+    /// The most messages of the reply, from the newest back.
     pub limit: i64,
 }
 
@@ -32,10 +35,12 @@ impl FromFields for OpenConversation {
     }
 }
 
+/// Turns off what `openConversation` has turned on for this socket.
+///
 /// `{"type": "closeConversation", "params": {"receiverId": 2}}`
 #[derive(Debug)]
 pub struct CloseConversation {
-    /// Which.
+    /// The conversation.
     pub target: Target,
 }
 
@@ -45,10 +50,12 @@ impl FromFields for CloseConversation {
     }
 }
 
+/// Replies with a conversation and its members.
+///
 /// `{"type": "getConversation", "params": {"groupId": 3}}`
 #[derive(Debug)]
 pub struct GetConversation {
-    /// Which.
+    /// The conversation.
     pub target: Target,
 }
 
@@ -58,10 +65,12 @@ impl FromFields for GetConversation {
     }
 }
 
+/// Clears the history of a conversation and removes it from the lists, for the caller alone.
+///
 /// `{"type": "removeConversation", "params": {"receiverId": 2}}`
 #[derive(Debug)]
 pub struct RemoveConversation {
-    /// Which.
+    /// The conversation.
     pub target: Target,
 }
 
@@ -71,12 +80,14 @@ impl FromFields for RemoveConversation {
     }
 }
 
+/// Marks a conversation as spam or not, for the caller alone.
+///
 /// `{"type": "markSpam", "params": {"receiverId": 2, "spam": true}}`
 #[derive(Debug)]
 pub struct MarkSpam {
-    /// Which.
+    /// The conversation.
     pub target: Target,
-    /// Whether it is.
+    /// Whether it is to be spam.
     pub spam: bool,
 }
 
@@ -86,84 +97,90 @@ impl FromFields for MarkSpam {
     }
 }
 
-pub(super) async fn open(params: OpenConversation, context: Context, socket: Arc<Socket>) -> Result<Outcome, Error> {
+pub(super) async fn open_conversation(
+    params: OpenConversation,
+    context: Context,
+    socket: Arc<Socket>,
+) -> Result<Outcome, Error> {
     let OpenConversation { target, limit } = params;
     let db = &context.app.db;
-    let mut found = conversations::find(db, context.user, target).await?;
+    let mut found = conversations::visible_range(db, context.user, target).await?;
     if let (None, Target::User(other)) = (found, target) {
-        settings::begin_dialog(db, context.user, other).await?;
-        found = conversations::find(db, context.user, target).await?;
+        settings::start_dialog(db, context.user, other).await?;
+        found = conversations::visible_range(db, context.user, target).await?;
     }
-    let extent = found.ok_or_else(none_yet)?;
-    // Open before it is looked at: what comes in between is told twice rather than not at all.
+    let range = found.ok_or_else(not_started)?;
+    // It is opened before it is loaded: what changes in between is in both the reply and a push, rather than
+    // in neither.
     let Some(is_new) = context.app.delivery.hub.open(&socket, target) else {
         return Err(Error::new(Code::Conflict, "Too many conversations are open on this socket; close one first"));
     };
-    let shown = async {
-        let details = details(extent, &context).await?;
-        let newest = history::page(db, extent, HistoryPage { limit, start: HistoryStart::Page(1) }).await?;
+    let loaded = async {
+        let details = details(range, &context).await?;
+        let newest = history::page(db, range, HistoryPage { limit, start: HistoryStart::Page(1) }).await?;
         Ok((details, newest))
     };
-    let (details, newest) = shown.await.inspect_err(|error: &Error| {
-        // Removed from the group since it was found: word of it may have come before it was open here.
+    let (details, newest) = loaded.await.inspect_err(|error: &Error| {
+        // The user was removed from the group since it was found, and the event that closes it here may have
+        // come before it was open.
         if is_new || error.code() == Code::NotAMember {
             context.app.delivery.hub.close(&socket, target);
         }
     })?;
-    let rows: Vec<MessageItem<'_>> = newest.iter().map(messages::StoredMessage::item).collect();
+    let rows: Vec<MessageItem<'_>> = newest.iter().map(message_item).collect();
     Ok(Body { data: Some(reply::raw(&rows)), ..details }.into())
 }
 
-pub(super) fn close(params: &CloseConversation, context: &Context, socket: &Arc<Socket>) -> Outcome {
+pub(super) fn close_conversation(params: &CloseConversation, context: &Context, socket: &Arc<Socket>) -> Outcome {
     context.app.delivery.hub.close(socket, params.target);
     Body::done().into()
 }
 
-/// Also over HTTP.
+/// Carries out `getConversation`, over a socket or HTTP.
 ///
 /// # Errors
-/// `not_found` where there is none, `not_a_member`.
-pub async fn get(params: GetConversation, context: Context) -> Result<Outcome, Error> {
-    let extent = existing(params.target, &context).await?;
-    Ok(details(extent, &context).await?.into())
+/// `not_found` where there is no such conversation, `not_a_member`.
+pub async fn get_conversation(params: GetConversation, context: Context) -> Result<Outcome, Error> {
+    let range = started(params.target, &context).await?;
+    Ok(details(range, &context).await?.into())
 }
 
-pub(super) async fn remove(params: RemoveConversation, context: Context) -> Result<Outcome, Error> {
-    let extent = existing(params.target, &context).await?;
-    let cleared_seq = settings::remove(&context.app.db, context.user, extent).await?;
+pub(super) async fn remove_conversation(params: RemoveConversation, context: Context) -> Result<Outcome, Error> {
+    let range = started(params.target, &context).await?;
+    let cleared_seq = settings::remove(&context.app.db, context.user, range).await?;
     let item = Body::item(&RemovedItem { target: params.target.into(), cleared_seq });
-    let push = to_my_other_sockets("removeConversation", &item, &context);
+    let push = own_push("removeConversation", &item, &context);
     Ok(Outcome::with_pushes(item, [push]))
 }
 
 pub(super) async fn mark_spam(params: MarkSpam, context: Context) -> Result<Outcome, Error> {
     let MarkSpam { target, spam } = params;
-    let extent = existing(target, &context).await?;
+    let range = started(target, &context).await?;
     let item = Body::item(&SpamItem { target: target.into(), spam });
     let mut events = Vec::new();
-    if settings::mark_spam(&context.app.db, context.user, extent.id, spam).await? {
+    if settings::mark_spam(&context.app.db, context.user, range.id, spam).await? {
         events.push(Event::Muted { user: context.user, target, muted: spam });
-        events.push(Event::Push(to_my_other_sockets("markSpam", &item, &context)));
+        events.push(Event::Push(own_push("markSpam", &item, &context)));
     }
     Ok(Outcome { reply: item, events })
 }
 
-async fn existing(target: Target, context: &Context) -> Result<Extent, Error> {
-    conversations::find(&context.app.db, context.user, target).await?.ok_or_else(none_yet)
+/// What the caller can see of a conversation, which has to have been started.
+async fn started(target: Target, context: &Context) -> Result<VisibleRange, Error> {
+    conversations::visible_range(&context.app.db, context.user, target).await?.ok_or_else(not_started)
 }
 
-fn none_yet() -> Error {
+fn not_started() -> Error {
     Error::of_field(Code::NotFound, Field::ReceiverId, ": there is no conversation with this user yet")
 }
 
-async fn details(extent: Extent, context: &Context) -> Result<Body, Error> {
+async fn details(range: VisibleRange, context: &Context) -> Result<Body, Error> {
     let db = &context.app.db;
-    let gone = || Error::not_a_member();
-    let state = conversations::state(db, context.user, extent.id).await?.ok_or_else(gone)?;
+    let state = conversations::load_state(db, context.user, range.id).await?.ok_or_else(Error::not_a_member)?;
     let newest: Vec<_> = state.last_message_id.into_iter().collect();
     let newest = messages::load(db, &newest).await?.pop();
-    let members = conversations::members(db, extent.id, MEMBERS_SHOWN).await?;
-    let member = |member: conversations::Member| ConversationMember {
+    let members = conversations::load_members(db, range.id, MAX_LISTED_MEMBERS).await?;
+    let member = |member: MemberState| ConversationMember {
         id: member.id,
         name: member.name,
         is_admin: member.is_admin,
@@ -172,7 +189,7 @@ async fn details(extent: Extent, context: &Context) -> Result<Body, Error> {
         delivered_seq: member.delivered_seq,
     };
     Ok(Body::item(&ConversationDetails {
-        conversation: super::conversation_item(&state, newest.as_ref()),
+        conversation: conversation_item(&state, newest.as_ref()),
         members: members.first.into_iter().map(member).collect(),
         admins: members.admins,
         member_count: members.count,
@@ -180,7 +197,8 @@ async fn details(extent: Extent, context: &Context) -> Result<Body, Error> {
     }))
 }
 
-fn to_my_other_sockets(kind: &str, item: &Body, context: &Context) -> Push {
+/// A push to the other sockets of the caller.
+fn own_push(kind: &str, item: &Body, context: &Context) -> Push {
     Push {
         to: Audience::user(context.user),
         from: Some(context.origin()),

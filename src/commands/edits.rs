@@ -1,20 +1,23 @@
-//! What becomes of a message after it was sent.
+//! The frames that change a message: edit, delete, react.
 
+use super::items::message_item;
 use super::{Context, Outcome};
 use crate::delivery::{Audience, Push, WhenSlow, Where};
 use crate::error::Error;
-use crate::model::{Content, GroupId, MessageId, Reaction, Target, Topic};
-use crate::store::messages::edits::{self, Changed};
+use crate::model::{Content, GroupId, MessageEvent, MessageId, Reaction, Target, Topic};
+use crate::store::messages::{MessageChange, edits, reactions};
 use crate::wire::items::ReactionChange;
 use crate::wire::params::{Fields, FromFields};
 use crate::wire::reply::{self, Body};
 
+/// Replaces the content of a message of one's own.
+///
 /// `{"type": "editMessage", "params": {"messageId": 3, "content": "Hello"}}`
 #[derive(Debug)]
 pub struct EditMessage {
-    /// Which.
+    /// The message.
     pub message_id: MessageId,
-    /// What it says from now on.
+    /// The new text.
     pub content: Content,
 }
 
@@ -24,10 +27,12 @@ impl FromFields for EditMessage {
     }
 }
 
+/// Deletes the content and the reactions of a message. Authors and admins of the group may.
+///
 /// `{"type": "deleteMessage", "params": {"messageId": 3}}`
 #[derive(Debug)]
 pub struct DeleteMessage {
-    /// Which.
+    /// The message.
     pub message_id: MessageId,
 }
 
@@ -37,12 +42,14 @@ impl FromFields for DeleteMessage {
     }
 }
 
+/// Sets, replaces or takes back one's own reaction to a message.
+///
 /// `{"type": "reactToMessage", "params": {"messageId": 3, "reaction": "👍"}}`
 #[derive(Debug)]
 pub struct ReactToMessage {
-    /// To which.
+    /// The message.
     pub message_id: MessageId,
-    /// With what; null takes it back.
+    /// The reaction; null takes it back.
     pub reaction: Option<Reaction>,
 }
 
@@ -52,25 +59,25 @@ impl FromFields for ReactToMessage {
     }
 }
 
-pub(super) async fn edit(params: EditMessage, context: Context) -> Result<Outcome, Error> {
-    let changed = edits::edit(&context.app.db, context.user, params.message_id, &params.content).await?;
-    Ok(with_the_message("editMessage", &changed, &context))
+pub(super) async fn edit_message(params: EditMessage, context: Context) -> Result<Outcome, Error> {
+    let change = edits::edit(&context.app.db, context.user, params.message_id, &params.content).await?;
+    Ok(outcome(MessageEvent::EditMessage, &change, &context))
 }
 
-pub(super) async fn delete(params: DeleteMessage, context: Context) -> Result<Outcome, Error> {
+pub(super) async fn delete_message(params: DeleteMessage, context: Context) -> Result<Outcome, Error> {
     match edits::delete(&context.app.db, context.user, params.message_id).await? {
-        Some(changed) => Ok(with_the_message("deleteMessage", &changed, &context)),
+        Some(change) => Ok(outcome(MessageEvent::DeleteMessage, &change, &context)),
         None => Ok(Body::done().into()),
     }
 }
 
-pub(super) async fn react(params: ReactToMessage, context: Context) -> Result<Outcome, Error> {
+pub(super) async fn react_to_message(params: ReactToMessage, context: Context) -> Result<Outcome, Error> {
     let ReactToMessage { message_id, reaction } = params;
-    let changed = edits::react(&context.app.db, context.user, message_id, reaction.as_ref()).await?;
-    let Some(changed) = changed else { return Ok(Body::done().into()) };
-    let message = &changed.message;
-    // Not the message as a whole: in a large group it would hold a thousand reactions, for a thousand people.
-    let item = Body::item(&ReactionChange {
+    let change = reactions::set(&context.app.db, context.user, message_id, reaction.as_ref()).await?;
+    let Some(change) = change else { return Ok(Body::done().into()) };
+    let message = &change.message;
+    // Not the whole message: in a large group it would hold a thousand reactions, for a thousand members.
+    let body = Body::item(&ReactionChange {
         message_id,
         seq: message.seq,
         sender_id: message.sender_id,
@@ -78,29 +85,30 @@ pub(super) async fn react(params: ReactToMessage, context: Context) -> Result<Ou
         group_id: message.group_id,
         user_id: context.user,
         reaction: reaction.map(Reaction::into_string),
-        at: changed.at,
+        at: change.changed_at,
     });
-    let push = push("reactToMessage", &item, &changed, &context);
-    Ok(Outcome::with_pushes(item, [push]))
+    let push = change_push(MessageEvent::ReactToMessage, &body, &change, &context);
+    Ok(Outcome::with_pushes(body, [push]))
 }
 
-fn with_the_message(kind: &str, changed: &Changed, context: &Context) -> Outcome {
-    let item = Body::item(&changed.message.item());
-    let push = push(kind, &item, changed, context);
-    Outcome::with_pushes(item, [push])
+/// Replies with the message as it is now, and pushes the same to the other members.
+fn outcome(event: MessageEvent, change: &MessageChange, context: &Context) -> Outcome {
+    let body = Body::item(&message_item(&change.message));
+    let push = change_push(event, &body, change, context);
+    Outcome::with_pushes(body, [push])
 }
 
-fn push(kind: &str, item: &Body, changed: &Changed, context: &Context) -> Push {
-    let message = &changed.message;
+fn change_push(event: MessageEvent, body: &Body, change: &MessageChange, context: &Context) -> Push {
+    let message = &change.message;
     let conversation = match (message.receiver_id, message.group_id) {
         (Some(receiver), _) => Where::of(message.sender_id, Target::User(receiver)),
         (None, group) => Where::Group(group.unwrap_or(GroupId(message.conversation_id.0))),
     };
     Push {
-        to: Audience::Users(changed.members.clone()),
+        to: Audience::Users(change.members.clone()),
         from: Some(context.origin()),
         topic: Some(Topic::Messages),
-        frame: reply::push(kind, item),
+        frame: reply::push(event.frame_type(), body),
         when_slow: WhenSlow::Behind(conversation, message.seq),
         message: None,
     }

@@ -234,7 +234,7 @@ pub(super) async fn list_users(params: ListGroupUsers, context: Context) -> Resu
     let ListGroupUsers { group_id, page } = params;
     let db = &context.app.db;
     // For its members alone.
-    conversations::find(db, context.user, Target::Group(group_id)).await?;
+    conversations::visible_range(db, context.user, Target::Group(group_id)).await?;
     let list = format!("listGroupUsers {group_id}");
     let users = groups::users(db, group_id.into(), page.limit, context.paging.start_of(&list, page)).await?;
     context.paging.record(&list, page, users.last().map(groups::place));

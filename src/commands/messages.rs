@@ -104,7 +104,7 @@ pub(super) fn message_in_group(
 /// with the receipt of the first send even where they may not.
 pub(super) async fn reply_message(params: ReplyMessage, context: Context) -> Result<Outcome, Error> {
     let ReplyMessage { message_id, content, client_message_id } = params;
-    let target = messages::target(&context.app.db, context.user, message_id).await?;
+    let target = messages::find_target(&context.app.db, context.user, message_id).await?;
     send(target, content, client_message_id, Some(message_id), &context).await
 }
 

@@ -10,6 +10,7 @@ pub mod conversations;
 pub mod edits;
 pub mod groups;
 pub mod history;
+pub mod items;
 pub mod messages;
 pub mod notifications;
 pub mod paging;
@@ -34,8 +35,6 @@ use crate::delivery::socket::Socket;
 use crate::delivery::{Event, Push};
 use crate::error::{Code, Error};
 use crate::model::{Origin, SocketId, UserId};
-use crate::store::conversations::ConversationState;
-use crate::store::messages::StoredMessage;
 use crate::wire::frame::Request;
 use crate::wire::items::{
     ConversationDetails, ConversationItem, GroupItem, ListedPersonItem, MessageItem, NotificationItem, OnlineInfo,
@@ -108,24 +107,24 @@ commands! {
         = chat_list::list_conversations(params, context), [rows ConversationItem];
     /// Opens a conversation on this socket: creates it if need be, and subscribes to its typing and presence.
     "openConversation" => OpenConversation(conversations::OpenConversation)
-        = conversations::open(params, context, socket), [item ConversationDetails, rows MessageItem];
+        = conversations::open_conversation(params, context, socket), [item ConversationDetails, rows MessageItem];
     /// Ends the subscription of `openConversation`.
     "closeConversation" => CloseConversation(conversations::CloseConversation)
-        = ready(Ok(conversations::close(&params, &context, &socket)));
+        = ready(Ok(conversations::close_conversation(&params, &context, &socket)));
     /// A conversation with its members.
-    "getConversation" => GetConversation(conversations::GetConversation) = conversations::get(params, context),
+    "getConversation" => GetConversation(conversations::GetConversation) = conversations::get_conversation(params, context),
         [item ConversationDetails];
     /// Removes a conversation from my lists and clears its history, for me only.
     "removeConversation" => RemoveConversation(conversations::RemoveConversation)
-        = conversations::remove(params, context), [item RemovedItem];
+        = conversations::remove_conversation(params, context), [item RemovedItem];
     /// Marks a conversation as spam, for me only, or takes the mark back.
     "markSpam" => MarkSpam(conversations::MarkSpam) = conversations::mark_spam(params, context), [item SpamItem];
     /// A page of the messages of a dialog, the newest first.
     "getlatestMessageDialog" => GetLatestMessageDialog(history::GetLatestMessageDialog)
-        = history::dialog(params, context), [rows history::DialogRow];
+        = history::get_latest_message_dialog(params, context), [rows history::DialogRow];
     /// A page of the messages of a group, the newest first.
     "getlatestMessageGroup" => GetLatestMessageGroup(history::GetLatestMessageGroup)
-        = history::group(params, context), [rows history::GroupRow];
+        = history::get_latest_message_group(params, context), [rows history::GroupRow];
     /// Creates a group.
     "newGroup" => NewGroup(groups::NewGroup) = groups::new_group(params, context), [item GroupItem];
     /// Adds a user to a group.
@@ -154,16 +153,16 @@ commands! {
     /// Replies to a message, in its conversation.
     "replyMessage" => ReplyMessage(messages::ReplyMessage) = messages::reply_message(params, context), [item ReceiptItem];
     /// Changes the content of my message.
-    "editMessage" => EditMessage(edits::EditMessage) = edits::edit(params, context), [item MessageItem];
+    "editMessage" => EditMessage(edits::EditMessage) = edits::edit_message(params, context), [item MessageItem];
     /// Deletes the content of a message.
-    "deleteMessage" => DeleteMessage(edits::DeleteMessage) = edits::delete(params, context), [item MessageItem];
+    "deleteMessage" => DeleteMessage(edits::DeleteMessage) = edits::delete_message(params, context), [item MessageItem];
     /// Sets or removes my reaction to a message.
-    "reactToMessage" => ReactToMessage(edits::ReactToMessage) = edits::react(params, context), [item ReactionChange];
+    "reactToMessage" => ReactToMessage(edits::ReactToMessage) = edits::react_to_message(params, context), [item ReactionChange];
     /// Moves my read marker forward.
-    "readMessages" => ReadMessages(receipts::ReadMessages) = receipts::read(params, context),
+    "readMessages" => ReadMessages(receipts::ReadMessages) = receipts::read_messages(params, context),
         [item receipts::OwnMarkerItem];
     /// Moves my delivery marker forward.
-    "deliveredMessages" => DeliveredMessages(receipts::DeliveredMessages) = receipts::delivered(params, context),
+    "deliveredMessages" => DeliveredMessages(receipts::DeliveredMessages) = receipts::delivered_messages(params, context),
         [item receipts::OwnMarkerItem];
     /// Tells the others that I am typing, or have stopped.
     "typing" => Typing(presence::Typing) = presence::typing(params, context);
@@ -235,24 +234,6 @@ impl Context {
     #[must_use]
     pub fn origin(&self) -> Origin {
         Origin { user: self.user, socket: self.socket }
-    }
-}
-
-/// A conversation as one of its members sees it.
-fn conversation_item<'a>(state: &'a ConversationState, newest: Option<&'a StoredMessage>) -> ConversationItem<'a> {
-    let target = state.target();
-    ConversationItem {
-        kind: if state.is_group { "group" } else { "dialog" },
-        receiver_id: target.user(),
-        receiver_name: state.peer_name.as_deref(),
-        group_id: target.group(),
-        group_name: state.group_name.as_deref(),
-        last_seq: state.last_seq,
-        read_seq: state.read_seq,
-        unread_count: state.unread_count,
-        spam: state.is_spam,
-        role: if state.is_admin { "admin" } else { "member" },
-        last_message: newest.map(StoredMessage::item),
     }
 }
 

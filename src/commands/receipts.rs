@@ -1,4 +1,4 @@
-//! How far I have read, and how far messages have reached me.
+//! The frames of read and delivery receipts: they move a marker of the caller, and push it to the others.
 
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -6,19 +6,21 @@ use utoipa::ToSchema;
 use super::{Context, Outcome};
 use crate::delivery::{Audience, Push, Subject, WhenSlow, Where};
 use crate::error::Error;
-use crate::model::{Seq, Target, Timestamp, Topic, UserId};
+use crate::model::{ReceiptEvent, Seq, Target, Timestamp, Topic, UserId};
 use crate::store::conversations;
-use crate::store::conversations::receipts::{self, Marker};
+use crate::store::conversations::receipts::{self, MarkerUpdate};
 use crate::wire::items::{MarkerItem, TargetItem};
 use crate::wire::params::{Fields, FromFields};
 use crate::wire::reply::{self, Body};
 
+/// Moves one's read marker of a conversation forward.
+///
 /// `{"type": "readMessages", "params": {"receiverId": 2, "seq": 17}}`
 #[derive(Debug)]
 pub struct ReadMessages {
-    /// Where.
+    /// The conversation.
     pub target: Target,
-    /// Up to here; all of it where left out.
+    /// Where the marker is to be; the newest message where the request has none.
     pub seq: Option<Seq>,
 }
 
@@ -28,12 +30,14 @@ impl FromFields for ReadMessages {
     }
 }
 
+/// Moves one's delivery marker of a conversation forward: the messages up to `seq` have reached the client.
+///
 /// `{"type": "deliveredMessages", "params": {"groupId": 3, "seq": 17}}`
 #[derive(Debug)]
 pub struct DeliveredMessages {
-    /// Where.
+    /// The conversation.
     pub target: Target,
-    /// Up to here; all of it where left out.
+    /// Where the marker is to be; the newest message where the request has none.
     pub seq: Option<Seq>,
 }
 
@@ -43,7 +47,7 @@ impl FromFields for DeliveredMessages {
     }
 }
 
-/// Where my own marker is now.
+/// Where one's own marker is now.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct OwnMarkerItem {
@@ -51,59 +55,59 @@ pub(super) struct OwnMarkerItem {
     target: TargetItem,
     #[schema(value_type = i64)]
     user_id: UserId,
-    /// 0 where nothing was there to be read.
+    /// 0 where there is no message.
     seq: Seq,
-    /// Null where it was never moved.
-    #[schema(value_type = Option<String>, format = DateTime)]
+    /// Null where it has never moved.
+    #[schema(value_type = Option<String>, format = DateTime, required)]
     at: Option<Timestamp>,
-    /// Messages of others past what I have read.
+    /// Messages of others after one's read marker.
     unread_count: i64,
 }
 
-pub(super) async fn read(params: ReadMessages, context: Context) -> Result<Outcome, Error> {
+pub(super) async fn read_messages(params: ReadMessages, context: Context) -> Result<Outcome, Error> {
     let ReadMessages { target, seq } = params;
-    let marker = match conversations::find(&context.app.db, context.user, target).await? {
-        Some(extent) => receipts::read(&context.app.db, context.user, extent, seq).await?,
-        None => Marker::NOWHERE,
+    let update = match conversations::visible_range(&context.app.db, context.user, target).await? {
+        Some(range) => receipts::mark_read(&context.app.db, context.user, range, seq).await?,
+        None => MarkerUpdate::NOT_STARTED,
     };
-    Ok(outcome("readMessages", target, marker, Subject::Read, &context))
+    Ok(outcome(ReceiptEvent::ReadMessages, target, update, &context))
 }
 
-pub(super) async fn delivered(params: DeliveredMessages, context: Context) -> Result<Outcome, Error> {
+pub(super) async fn delivered_messages(params: DeliveredMessages, context: Context) -> Result<Outcome, Error> {
     let DeliveredMessages { target, seq } = params;
-    let marker = match conversations::find(&context.app.db, context.user, target).await? {
-        Some(extent) => receipts::delivered(&context.app.db, context.user, extent, seq).await?,
-        None => Marker::NOWHERE,
+    let update = match conversations::visible_range(&context.app.db, context.user, target).await? {
+        Some(range) => receipts::mark_delivered(&context.app.db, context.user, range, seq).await?,
+        None => MarkerUpdate::NOT_STARTED,
     };
-    Ok(outcome("deliveredMessages", target, marker, Subject::Delivered, &context))
+    Ok(outcome(ReceiptEvent::DeliveredMessages, target, update, &context))
 }
 
-fn outcome(
-    kind: &str,
-    target: Target,
-    marker: Marker,
-    subject: fn(Where, UserId) -> Subject,
-    context: &Context,
-) -> Outcome {
+/// Replies with the marker, and pushes it where it has moved. Receipts are coalesced: a slow socket gets the
+/// latest of each marker alone.
+fn outcome(event: ReceiptEvent, target: Target, update: MarkerUpdate, context: &Context) -> Outcome {
     let user_id = context.user;
-    let Marker { seq, at, unread_count, told } = marker;
+    let MarkerUpdate { seq, moved_at: at, unread_count, members } = update;
     let reply = Body::item(&OwnMarkerItem { target: target.into(), user_id, seq, at, unread_count });
-    let (Some(at), Some(told)) = (at, told) else { return reply.into() };
+    let (Some(at), Some(members)) = (at, members) else { return reply.into() };
     let conversation = Where::of(user_id, target);
-    let push = |to: Audience, seen: Target| {
-        let item = MarkerItem { target: seen.into(), user_id, seq, at };
+    let coalesce_key = match event {
+        ReceiptEvent::ReadMessages => Subject::Read(conversation, user_id),
+        ReceiptEvent::DeliveredMessages => Subject::Delivered(conversation, user_id),
+    };
+    let push = |to: Audience, named: Target| {
+        let item = MarkerItem { target: named.into(), user_id, seq, at };
         Push {
             to,
             from: Some(context.origin()),
             topic: Some(Topic::Receipts),
-            frame: reply::push(kind, &Body::item(&item)),
-            when_slow: WhenSlow::Latest(subject(conversation, user_id)),
+            frame: reply::push(event.frame_type(), &Body::item(&item)),
+            when_slow: WhenSlow::Latest(coalesce_key),
             message: None,
         }
     };
     let pushes = match target {
-        Target::Group(_) => vec![push(Audience::Users(told), target)],
-        // Each side calls a dialog by the other one's name.
+        Target::Group(_) => vec![push(Audience::Users(members), target)],
+        // Each side of a dialog names it by the id of the other side.
         Target::User(other) if other == user_id => vec![push(Audience::user(user_id), target)],
         Target::User(other) => {
             vec![push(Audience::user(other), Target::User(user_id)), push(Audience::user(user_id), target)]

@@ -3,6 +3,7 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::items::message_item;
 use super::{Context, Outcome};
 use crate::error::Error;
 use crate::model::{ListPosition, ListStart, MessageId, Page, SearchQuery, Target};
@@ -57,7 +58,7 @@ pub struct SearchItem {
 
 pub(super) async fn messages(params: SearchMessages, context: Context) -> Result<Outcome, Error> {
     let (found, item) = find(params, context).await?;
-    let rows = Body::rows(&found.iter().map(StoredMessage::item).collect::<Vec<_>>());
+    let rows = Body::rows(&found.iter().map(message_item).collect::<Vec<_>>());
     Ok(match item {
         Some(item) => Body { item: Body::item(&item).item, ..rows },
         None => rows,
@@ -73,7 +74,7 @@ pub async fn find(params: SearchMessages, context: Context) -> Result<(Vec<Store
     let SearchMessages { query, target, page, before } = params;
     let db = &context.app.db;
     let within = match target {
-        Some(target) => match conversations::find(db, context.user, target).await? {
+        Some(target) => match conversations::visible_range(db, context.user, target).await? {
             Some(extent) => Some(extent.id),
             // The dialog has not begun.
             None => return Ok((Vec::new(), None)),

@@ -1,4 +1,4 @@
-//! The socket itself: its session, and what it is told.
+//! The frames about the socket itself: its token, and the pushes that it subscribes to.
 
 use std::sync::Arc;
 
@@ -15,10 +15,12 @@ use crate::wire::close::Close;
 use crate::wire::params::{Fields, FromFields};
 use crate::wire::reply::Body;
 
+/// Replaces the token of the socket, so that it outlives the old one. A bad token changes nothing.
+///
 /// `{"type": "authenticate", "params": {"token": "eyJ…"}}`
 #[derive(Debug)]
 pub struct Authenticate {
-    /// A fresh token of the same user.
+    /// A new token of the same user.
     pub token: String,
 }
 
@@ -28,10 +30,12 @@ impl FromFields for Authenticate {
     }
 }
 
+/// Sets the optional pushes that the socket gets.
+///
 /// `{"type": "subscribe", "params": {"events": ["receipts", "own"]}}`
 #[derive(Debug)]
 pub struct Subscribe {
-    /// Which pushes from now on; what was asked for before and is not in it ends.
+    /// The topics from now on; earlier ones that are not among them end.
     pub events: Topics,
 }
 
@@ -41,13 +45,12 @@ impl FromFields for Subscribe {
     }
 }
 
-/// What the socket gets from now on.
+/// The topics that the socket gets from now on.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Subscription {
     events: Vec<&'static str>,
 }
 
-/// Lets the socket live as long as the new token. A bad one changes nothing.
 pub(super) async fn authenticate(
     params: Authenticate,
     context: Context,
@@ -56,12 +59,12 @@ pub(super) async fn authenticate(
     let Context { app, user, .. } = context;
     let claims =
         app.tokens.read(&params.token).filter(|claims| claims.user() == user).ok_or_else(Error::unauthorized)?;
-    // First under the new session, then the look whether it is open: an end in between reaches the socket.
+    // The socket moves to the new session before that is checked, so that a logout in between reaches it.
     let (old_session, old_expiry) = (socket.session(), socket.expires_at());
     socket.renew(claims.session(), claims.exp);
     if let Err(error) = app.check_session(&claims).await {
         socket.renew(old_session, old_expiry);
-        // The old session may have ended meanwhile, and its end looked for it in vain.
+        // The old session may have ended meanwhile, when the socket was not found under it.
         if !sessions::is_open(&app.db, old_session, user).await? {
             socket.outbox.ask_to_close(Close::Unauthorized);
         }
@@ -70,11 +73,11 @@ pub(super) async fn authenticate(
     Ok(Body::done().into())
 }
 
-/// From the reply on the socket gets these pushes, and no other extra ones.
+/// The topics hold from the reply on.
 pub(super) async fn subscribe(params: Subscribe, context: Context, socket: Arc<Socket>) -> Result<Outcome, Error> {
     if params.events.has(Topic::Notifications) {
-        // What is spam to them is no news either.
-        let spam = conversations::spam_of(&context.app.db, context.user).await?;
+        // There are no notifications of conversations that the user has marked as spam.
+        let spam = conversations::list_spam(&context.app.db, context.user).await?;
         socket.mute(spam, true);
     }
     socket.subscribe(params.events);

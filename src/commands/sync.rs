@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::items::message_item;
 use super::{Context, Outcome};
 use crate::error::Error;
 use crate::model::Cursor;
@@ -72,7 +73,7 @@ pub(super) async fn sync(params: Sync, context: Context) -> Result<Outcome, Erro
 
 fn row(change: &Change) -> ChangeRow<'_> {
     let (kind, item) = match change {
-        Change::Message { kind, message } => (kind.as_str(), ChangeItem::Message(Box::new(message.item()))),
+        Change::Message { kind, message } => (kind.as_str(), ChangeItem::Message(Box::new(message_item(message)))),
         Change::Member { kind, group, group_name, user, user_name } => {
             let (group_name, user_name) = (Cow::Borrowed(group_name.as_str()), Cow::Borrowed(user_name.as_str()));
             (kind.as_str(), ChangeItem::Member(MemberItem { group_id: *group, group_name, user_id: *user, user_name }))

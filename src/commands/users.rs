@@ -67,7 +67,7 @@ pub(super) async fn search(params: SearchUsers, context: Context) -> Result<Outc
     let db = &context.app.db;
     if let Some(group) = group_id {
         // Who is missing from the result tells who is a member.
-        conversations::find(db, context.user, Target::Group(group)).await?;
+        conversations::visible_range(db, context.user, Target::Group(group)).await?;
     }
     let found = users::search(db, context.user, &query, group_id, page).await?;
     Ok(rows(found, &context))

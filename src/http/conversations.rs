@@ -15,10 +15,11 @@ use super::messages::Messages;
 use crate::app::{App, Identity};
 use crate::commands::chat_list::{self, ListConversations};
 use crate::commands::conversations::{self, GetConversation};
+use crate::commands::items::message_item;
 use crate::commands::{Context, history, messages};
 use crate::error::{Code, Error, Field};
 use crate::model::{ClientMessageId, Content, GroupId, HistoryPage, MAX_ID, MessageId, Target, UserId};
-use crate::store::messages::{StoredMessage, target};
+use crate::store::messages::find_target;
 use crate::wire::items::{ConversationDetails, ConversationItem, MessageItem, ReceiptItem};
 use crate::wire::params::{Fields, FromFields};
 use crate::wire::reply::raw;
@@ -97,7 +98,7 @@ pub(super) async fn list(
 pub(super) async fn read(app: Data<App>, asked: Asked<In<QueryString<Nothing>>>) -> Result<HttpResponse, HttpError> {
     let Asked(me, In(target, _)) = asked;
     let context = without_socket(&app, me);
-    let outcome = conversations::get(GetConversation { target }, context).await?;
+    let outcome = conversations::get_conversation(GetConversation { target }, context).await?;
     Ok(HttpResponse::Ok().json(outcome.reply.item))
 }
 
@@ -128,8 +129,8 @@ pub(super) async fn messages(
     asked: Asked<In<QueryString<WantedMessages>>>,
 ) -> Result<Json<Messages>, HttpError> {
     let Asked(me, In(target, QueryString(WantedMessages(page)))) = asked;
-    let found = history::page(target, page, &without_socket(&app, me)).await?;
-    let data: Vec<MessageItem<'_>> = found.iter().map(StoredMessage::item).collect();
+    let found = history::load_page(target, page, &without_socket(&app, me)).await?;
+    let data: Vec<MessageItem<'_>> = found.iter().map(message_item).collect();
     Ok(Json(Messages { data: Some(raw(&data)) }))
 }
 
@@ -175,7 +176,7 @@ pub(super) async fn send(app: Data<App>, asked: Asked<In<Body<NewMessage>>>) -> 
     let Asked(me, In(to, Body(NewMessage { content, client_message_id, reply_to }))) = asked;
     let context = without_socket(&app, me);
     if let Some(message) = reply_to
-        && target(&app.db, me.user, message).await? != to
+        && find_target(&app.db, me.user, message).await? != to
     {
         return Err(
             Error::of_field(Code::NotFound, Field::ReplyTo, ": there is no such message in this conversation").into()

@@ -13,12 +13,12 @@ use super::error::{ErrorBody, HttpError};
 use super::extract::SignedIn;
 use super::me::Own;
 use crate::app::{App, Identity};
+use crate::commands::items::{conversation_kind, member_role, message_item};
 use crate::error::Error;
 use crate::limits::fair_queue::Turn;
 use crate::model::{ConversationId, GroupId, Seq, Timestamp, UserId};
 use crate::store::conversations::ConversationState;
 use crate::store::export;
-use crate::store::messages::StoredMessage;
 use crate::store::notifications::Notification;
 use crate::store::users::{self, sessions};
 use crate::wire::items::{ListedPersonItem, MessageItem, NotificationItem};
@@ -83,13 +83,13 @@ impl From<ConversationState> for ExportedConversation {
     fn from(state: ConversationState) -> Self {
         let target = state.target();
         Self {
-            kind: if state.is_group { "group" } else { "dialog" },
+            kind: conversation_kind(&state),
+            role: member_role(&state),
             receiver_id: target.user(),
             receiver_name: state.peer_name,
             group_id: target.group(),
             group_name: state.group_name,
             joined_at: state.joined_at,
-            role: if state.is_admin { "admin" } else { "member" },
             spam: state.is_spam,
             last_seq: state.last_seq,
             read_seq: state.read_seq,
@@ -171,14 +171,14 @@ impl Writing {
             }
             Next::Contacts(past) => {
                 let rows = export::contacts(db, user, past, PAGE).await?;
-                let last = rows.last().map(|row| row.person.id).filter(|_| is_full(&rows));
-                append_rows(&mut chunk, past.0 == 0, rows);
+                let last = rows.last().map(|row| row.id).filter(|_| is_full(&rows));
+                append_rows(&mut chunk, past.0 == 0, rows.into_iter().map(ListedPersonItem::from));
                 goes_on(last.map(Next::Contacts), &mut chunk, b"],\"blocked\":[", Next::Blocked(UserId(0)))
             }
             Next::Blocked(past) => {
                 let rows = export::blocked(db, user, past, PAGE).await?;
-                let last = rows.last().map(|row| row.person.id).filter(|_| is_full(&rows));
-                append_rows(&mut chunk, past.0 == 0, rows);
+                let last = rows.last().map(|row| row.id).filter(|_| is_full(&rows));
+                append_rows(&mut chunk, past.0 == 0, rows.into_iter().map(ListedPersonItem::from));
                 goes_on(last.map(Next::Blocked), &mut chunk, b"],\"notifications\":[", Next::Notifications(0))
             }
             Next::Notifications(past) => {
@@ -201,7 +201,7 @@ impl Writing {
             },
             Next::Messages(conversation, past) => {
                 let messages = export::messages(db, user, conversation, past, PAGE).await?;
-                append_rows(&mut chunk, past == 0, messages.iter().map(StoredMessage::item));
+                append_rows(&mut chunk, past == 0, messages.iter().map(message_item));
                 // A page of messages may be short for its bytes, so only an empty one is the last.
                 let more = messages.last().map(|message| Next::Messages(conversation, message.seq));
                 goes_on(more, &mut chunk, b"]}", Next::Conversation(conversation))

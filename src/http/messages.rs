@@ -9,10 +9,10 @@ use super::error::{ErrorBody, HttpError};
 use super::extract::{Asked, QueryString};
 use crate::app::App;
 use crate::commands::Context;
+use crate::commands::items::message_item;
 use crate::commands::search::{self, SearchMessages};
 use crate::error::Error;
 use crate::model::MessageId;
-use crate::store::messages::StoredMessage;
 use crate::wire::items::MessageItem;
 use crate::wire::params::{Fields, FromFields};
 use crate::wire::reply::raw;
@@ -65,6 +65,6 @@ pub(super) async fn search(
 ) -> Result<Json<FoundMessages>, HttpError> {
     let Asked(me, QueryString(Wanted(params))) = asked;
     let (found, item) = search::find(params, Context::without_socket(app.into_inner(), me.user)).await?;
-    let data: Vec<MessageItem<'_>> = found.iter().map(StoredMessage::item).collect();
+    let data: Vec<MessageItem<'_>> = found.iter().map(message_item).collect();
     Ok(Json(FoundMessages { data: Some(raw(&data)), before: item.map(|item| item.before) }))
 }

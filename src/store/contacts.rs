@@ -76,7 +76,7 @@ pub async fn remove(db: &Db, user: UserId, contact: UserId) -> Result<Option<Str
 pub async fn list(db: &Db, user: UserId, limit: i64, start: ListStart) -> Result<Vec<ListedPersonItem>, Error> {
     let (after_at, after_id) = after(start);
     let rows = sqlx::query_as!(
-        Row,
+        ListedUser,
         "select u.id, u.first_name, u.last_name, u.username, c.created_at as added_at
          from contacts c join users u on u.id = c.contact_id
          where c.user_id = $1 and u.deleted_at is null and (c.created_at, c.contact_id) > ($2, $3)
@@ -133,7 +133,7 @@ pub async fn unblock(db: &Db, user: UserId, blocked: UserId) -> Result<Option<St
 pub async fn list_blocked(db: &Db, user: UserId, limit: i64, start: ListStart) -> Result<Vec<ListedPersonItem>, Error> {
     let (after_at, after_id) = after(start);
     let rows = sqlx::query_as!(
-        Row,
+        ListedUser,
         "select u.id, u.first_name, u.last_name, u.username, b.created_at as added_at
          from blocks b join users u on u.id = b.blocked_id
          where b.user_id = $1 and u.deleted_at is null and (b.created_at, b.blocked_id) > ($2, $3)
@@ -209,18 +209,24 @@ fn after(start: ListStart) -> (DateTime<Utc>, i64) {
     (DateTime::from_timestamp_micros(at).unwrap_or_default(), id)
 }
 
-/// Somebody on a list, as it is read.
-pub(super) struct Row {
-    pub(super) id: UserId,
-    pub(super) first_name: Option<String>,
-    pub(super) last_name: Option<String>,
-    pub(super) username: Option<String>,
-    pub(super) added_at: Timestamp,
+/// A user on a list of contacts or blocked users.
+#[derive(Debug)]
+pub struct ListedUser {
+    /// The user.
+    pub id: UserId,
+    /// First name, if they gave one.
+    pub first_name: Option<String>,
+    /// Last name, if they gave one.
+    pub last_name: Option<String>,
+    /// Username, if they have one.
+    pub username: Option<String>,
+    /// When they were added to the list.
+    pub added_at: Timestamp,
 }
 
-impl From<Row> for ListedPersonItem {
-    fn from(row: Row) -> Self {
-        let Row { id, first_name, last_name, username, added_at } = row;
+impl From<ListedUser> for ListedPersonItem {
+    fn from(row: ListedUser) -> Self {
+        let ListedUser { id, first_name, last_name, username, added_at } = row;
         Self { person: PersonItem { id, first_name, last_name, username, email: None }, added_at }
     }
 }

@@ -1,57 +1,55 @@
-//! Everything that somebody may read, in short pages, each past a key: an export of any size holds
-//! one of them in memory, and no connection while its reader takes a page.
+//! The export of an account: everything that a user can read, in short pages by key. An export of any size
+//! holds one page in memory, and no connection while the client reads it.
 
+use super::Db;
+use super::contacts::ListedUser;
 use super::conversations::{ConversationState, select_states};
 use super::messages::{StoredMessage, select_messages};
 use super::notifications::Notification;
-use super::{Db, contacts};
 use crate::error::Error;
 use crate::model::{ConversationId, Seq, UserId};
-use crate::wire::items::ListedPersonItem;
 
-/// My contacts past one, in the order of their ids.
+/// Loads the contacts of a user with ids greater than `after`, in the order of their ids.
 ///
 /// # Errors
 /// Only where the database fails.
-pub async fn contacts(db: &Db, user: UserId, past: UserId, limit: i64) -> Result<Vec<ListedPersonItem>, Error> {
-    let rows = sqlx::query_as!(
-        contacts::Row,
+pub async fn contacts(db: &Db, user: UserId, after: UserId, limit: i64) -> Result<Vec<ListedUser>, Error> {
+    Ok(sqlx::query_as!(
+        ListedUser,
         "select u.id, u.first_name, u.last_name, u.username, c.created_at as added_at
          from contacts c join users u on u.id = c.contact_id
          where c.user_id = $1 and c.contact_id > $2 order by c.contact_id limit $3",
         user.0,
-        past.0,
+        after.0,
         limit
     )
     .fetch_all(&db.pool)
-    .await?;
-    Ok(rows.into_iter().map(ListedPersonItem::from).collect())
+    .await?)
 }
 
-/// Whom I have blocked, past one, in the order of their ids.
+/// Loads the users with ids greater than `after` whom a user has blocked, in the order of their ids.
 ///
 /// # Errors
 /// Only where the database fails.
-pub async fn blocked(db: &Db, user: UserId, past: UserId, limit: i64) -> Result<Vec<ListedPersonItem>, Error> {
-    let rows = sqlx::query_as!(
-        contacts::Row,
+pub async fn blocked(db: &Db, user: UserId, after: UserId, limit: i64) -> Result<Vec<ListedUser>, Error> {
+    Ok(sqlx::query_as!(
+        ListedUser,
         "select u.id, u.first_name, u.last_name, u.username, b.created_at as added_at
          from blocks b join users u on u.id = b.blocked_id
          where b.user_id = $1 and b.blocked_id > $2 order by b.blocked_id limit $3",
         user.0,
-        past.0,
+        after.0,
         limit
     )
     .fetch_all(&db.pool)
-    .await?;
-    Ok(rows.into_iter().map(ListedPersonItem::from).collect())
+    .await?)
 }
 
-/// My notifications past one, the oldest first.
+/// Loads the notifications of a user with ids greater than `after`, the oldest first.
 ///
 /// # Errors
 /// Only where the database fails.
-pub async fn notifications(db: &Db, user: UserId, past: i64, limit: i64) -> Result<Vec<Notification>, Error> {
+pub async fn notifications(db: &Db, user: UserId, after: i64, limit: i64) -> Result<Vec<Notification>, Error> {
     Ok(sqlx::query_as!(
         Notification,
         r#"select n.id, n.kind, n.sender_id, u.name as sender_name, n.data, n.created_at,
@@ -59,23 +57,23 @@ pub async fn notifications(db: &Db, user: UserId, past: i64, limit: i64) -> Resu
          from notifications n join users u on u.id = n.sender_id
          where n.user_id = $1 and n.id > $2 order by n.id limit $3"#,
         user.0,
-        past,
+        after,
         limit
     )
     .fetch_all(&db.pool)
     .await?)
 }
 
-/// The conversation that I am in next past one, in the order of their ids.
+/// Loads the conversation of a user with the smallest id that is greater than `after`.
 ///
 /// # Errors
 /// Only where the database fails.
 pub async fn next_conversation(
     db: &Db,
     user: UserId,
-    past: ConversationId,
+    after: ConversationId,
 ) -> Result<Option<ConversationState>, Error> {
-    // Dialogs and groups have an index each.
+    // There is an index of dialogs and one of groups.
     let next = select_states!(
         "select least(
              (select m.conversation_id from members m where m.user_id = $1 and m.kind = 'dialog'
@@ -83,16 +81,16 @@ pub async fn next_conversation(
              (select m.conversation_id from members m where m.user_id = $1 and m.kind = 'group'
                  and m.conversation_id > $2 order by m.conversation_id limit 1)) as id, 1 as place",
         user.0,
-        past.0
+        after.0
     );
     Ok(next.fetch_optional(&db.pool).await?)
 }
 
-/// Most bytes of the messages of a page, but for the last one and those that are replied to.
-const PAGE_BYTES: i64 = 262_144;
+/// The most content of a page, not counting its last message and the messages replied to.
+const MAX_PAGE_BYTES: i64 = 262_144;
 
-/// The messages of a conversation past one that I may read now, the oldest first, fewer than `limit` where
-/// they are long; none where I am no longer in it.
+/// Loads the messages of a conversation after the `seq` `after` that a user can see now, the oldest first:
+/// fewer than `limit` where they are long, and none where the user is not in the conversation any more.
 ///
 /// # Errors
 /// Only where the database fails.
@@ -100,11 +98,11 @@ pub async fn messages(
     db: &Db,
     user: UserId,
     conversation: ConversationId,
-    past: Seq,
+    after: Seq,
     limit: i64,
 ) -> Result<Vec<StoredMessage>, Error> {
-    // A value and not a join, so that the index is entered at it. The length of a content is known without
-    // reading it.
+    // The cleared seq is a scalar subquery and not a join, so that the index scan starts at it. PostgreSQL
+    // knows the length of a content without reading it.
     let messages = select_messages!(
         "select p.id, p.place from (
              select m.id, m.seq as place,
@@ -118,9 +116,9 @@ pub async fn messages(
          ) p where p.bytes_before < $5",
         user.0,
         conversation.0,
-        past,
+        after,
         limit,
-        PAGE_BYTES
+        MAX_PAGE_BYTES
     );
     Ok(messages.fetch_all(&db.pool).await?)
 }

@@ -122,6 +122,6 @@ pub async fn may_be_seen(db: &Db, user: UserId, target: Target) -> Result<(), Er
                 None => Err(Error::no_such_user(Field::ReceiverId)),
             }
         }
-        Target::Group(_) => super::conversations::find(db, user, target).await.map(drop),
+        Target::Group(_) => super::conversations::visible_range(db, user, target).await.map(drop),
     }
 }

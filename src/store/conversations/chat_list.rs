@@ -1,4 +1,4 @@
-//! A person's conversations, the one with the newest message first.
+//! The chat list: a user's conversations, the one with the newest message first.
 
 use chrono::{DateTime, Utc};
 
@@ -7,33 +7,34 @@ use crate::error::Error;
 use crate::model::{ConversationFilter, ListPosition, MovingListStart, Timestamp, UserId};
 use crate::store::conversations::{ConversationState, select_states};
 
-/// Which conversations a list holds.
+/// The conversations that a chat list is to hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Wanted {
-    /// Which of them.
+pub struct ChatListQuery {
+    /// All but spam, or a part of them.
     pub filter: ConversationFilter,
-    /// Whether groups without a message are among them.
-    pub empty_groups: bool,
+    /// Whether groups without a message are listed.
+    pub has_empty_groups: bool,
 }
 
-/// A page of somebody's conversations.
+/// Loads a page of a user's chat list.
 ///
 /// # Errors
 /// Only where the database fails.
 pub async fn page(
     db: &Db,
     asker: UserId,
-    wanted: Wanted,
+    query: ChatListQuery,
     limit: i64,
     start: &MovingListStart,
 ) -> Result<Vec<ConversationState>, Error> {
     use ConversationFilter::{Dialogs, Groups, Spam, Unread};
     let moment = |place: Option<ListPosition>| place.and_then(|place| DateTime::from_timestamp_micros(place.at));
     let (below, moved_above) = (start.start.below, start.moved_above);
-    // Two stretches of the list: what is below the page before, and what has moved to the top since
-    // the first one. Dialogs come out of two indexes in the order of the list and stop at the end of
-    // the page; whether each is wanted is asked of it alone, or a plan for pages of any length would
-    // rather read all that somebody has. A person's groups are few and are sorted.
+    // The page is taken from two stretches of the list: what is below the page before, and what has moved
+    // to the top since the first page was read. Dialogs come out of two partial indexes in the order of the
+    // list, and the scan stops at the end of the page. The filter is a subquery of each dialog: as a join,
+    // the generic plan for pages of any length would read all conversations of the user. The groups of a
+    // user are bounded in number and are sorted.
     let states = select_states!(
         "with stretches (above_at, above_id, below_at, below_id) as (
              select '-infinity'::timestamptz, 0::bigint,
@@ -87,11 +88,11 @@ pub async fn page(
          from listed order by at desc, id desc limit $2 offset $10",
         asker.0,
         limit,
-        wanted.filter == Spam,
-        wanted.filter == Unread,
-        wanted.filter != Groups,
-        wanted.filter != Dialogs,
-        wanted.empty_groups,
+        query.filter == Spam,
+        query.filter == Unread,
+        query.filter != Groups,
+        query.filter != Dialogs,
+        query.has_empty_groups,
         moment(below),
         below.map(|place| place.id),
         start.start.skipped,
@@ -102,7 +103,7 @@ pub async fn page(
     Ok(states.fetch_all(&db.pool).await?)
 }
 
-/// Where a conversation stands in the list.
+/// The place of a conversation in the chat list, from which the next page starts.
 #[must_use]
 pub fn place(state: &ConversationState) -> ListPosition {
     let Timestamp(at): Timestamp = state.moved_at;

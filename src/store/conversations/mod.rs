@@ -1,4 +1,5 @@
-//! Conversations: finding the one that a request means, and how it stands for one of its members.
+//! Conversations: finding the one that a request names, its state for one member, and its members. The
+//! chat list, the history, read and delivery receipts and a member's own settings are files of their own.
 
 pub mod chat_list;
 pub mod history;
@@ -9,54 +10,56 @@ use super::Db;
 use crate::error::{Error, Field};
 use crate::model::{ConversationId, GroupId, MessageId, Seq, Target, Timestamp, UserId};
 
-/// A conversation and how far it goes for one of its members.
+/// The messages of a conversation that one of its members can see: those after `cleared_seq`, up to
+/// `last_seq`.
 #[derive(Clone, Copy, Debug)]
-pub struct Extent {
-    /// Which.
+pub struct VisibleRange {
+    /// The conversation.
     pub id: ConversationId,
-    /// `seq` of its newest message, 0 where there is none.
+    /// `seq` of its newest message; 0 where there is none.
     pub last_seq: Seq,
-    /// What is not past this `seq` is gone for them.
+    /// The member has cleared the history up to and including this `seq`.
     pub cleared_seq: Seq,
 }
 
-/// How a conversation stands for one of its members.
+/// A row of the view `conversation_states`: a conversation for one of its members.
 #[derive(Debug)]
 pub struct ConversationState {
-    /// Which.
+    /// The conversation; a group's id is the same number.
     pub id: ConversationId,
-    /// Whether it is a group.
+    /// False for a dialog.
     pub is_group: bool,
-    /// Name of the group, in one.
+    /// The name of a group.
     pub group_name: Option<String>,
-    /// The other side of a dialog; oneself in notes.
+    /// The other side of a dialog; the member's own id in a dialog with oneself.
     pub peer_id: Option<UserId>,
-    /// Their current name.
+    /// The current name of the other side of a dialog.
     pub peer_name: Option<String>,
-    /// `seq` of its newest message, 0 where there is none.
+    /// `seq` of its newest message; 0 where there is none.
     pub last_seq: Seq,
-    /// What is not past this `seq` is gone for them.
+    /// The member has cleared the history up to and including this `seq`.
     pub cleared_seq: Seq,
-    /// Read up to here.
+    /// The member's read marker.
     pub read_seq: Seq,
-    /// Arrived up to here.
+    /// The member's delivery marker.
     pub delivered_seq: Seq,
-    /// Messages of others past `read_seq`.
+    /// Messages of others after `read_seq`.
     pub unread_count: i64,
-    /// Whether they called it spam.
+    /// Whether the member has marked it as spam.
     pub is_spam: bool,
-    /// Whether they are an admin, in a group.
+    /// Whether the member is an admin of the group; false in a dialog.
     pub is_admin: bool,
-    /// Since when they are in it.
+    /// When the member joined; in a dialog, when it was started.
     pub joined_at: Timestamp,
-    /// Its newest message, unless that is gone for them.
+    /// Its newest message, unless the member has cleared it.
     pub last_message_id: Option<MessageId>,
-    /// When the newest message came, else when it was made: its place in the list.
+    /// When the newest message was stored, or else when the conversation was created: its place in the
+    /// chat list.
     pub moved_at: Timestamp,
 }
 
 impl ConversationState {
-    /// As its member names it.
+    /// The conversation as its member names it.
     #[must_use]
     pub fn target(&self) -> Target {
         match self.peer_id {
@@ -66,8 +69,8 @@ impl ConversationState {
     }
 }
 
-/// Selects [`ConversationState`]s: `$ids` is a query that finds their `id` and a `place` in the
-/// result; `$1` is the member, and the arguments are the parameters.
+/// Selects [`ConversationState`]s: `$ids` is a query for their `id` and their `place` in the result. The
+/// arguments are its parameters, and `$1` is the member.
 macro_rules! select_states {
     ($ids:tt, $($argument:expr),+ $(,)?) => {
         sqlx::query_as!(
@@ -80,7 +83,7 @@ macro_rules! select_states {
                       s.moved_at as "moved_at!: _"
                from ("# + $ids + r#") found
                cross join lateral (
-                   -- One by one, however many a plan takes them to be.
+                   -- `offset 0` keeps this from becoming a join: a few rows, each by an index.
                    select * from conversation_states s where s.id = found.id and s.user_id = $1 offset 0) s
                order by found.place"#,
             $($argument),+
@@ -89,19 +92,19 @@ macro_rules! select_states {
 }
 pub(in crate::store) use select_states;
 
-/// Finds a conversation for one of its members; `None` where a dialog has not begun.
+/// Finds a conversation and what `asker` can see of it; `None` where a dialog has not been started.
 ///
 /// # Errors
-/// `not_found` where there is no such group or never was such a user, `not_a_member` where the asker
-/// is not in the group.
-pub async fn find(db: &Db, asker: UserId, target: Target) -> Result<Option<Extent>, Error> {
+/// `not_found` where there is no such group, or there has never been such a user; `not_a_member` where
+/// the asker is not in the group.
+pub async fn visible_range(db: &Db, asker: UserId, target: Target) -> Result<Option<VisibleRange>, Error> {
     match target {
-        Target::User(other) => dialog(db, asker, other).await,
-        Target::Group(id) => group(db, asker, id).await.map(Some),
+        Target::User(other) => dialog_range(db, asker, other).await,
+        Target::Group(id) => group_range(db, asker, id).await.map(Some),
     }
 }
 
-async fn dialog(db: &Db, asker: UserId, other: UserId) -> Result<Option<Extent>, Error> {
+async fn dialog_range(db: &Db, asker: UserId, other: UserId) -> Result<Option<VisibleRange>, Error> {
     let row = sqlx::query!(
         r#"select c.id as "id?", c.last_seq as "last_seq?", me.cleared_seq as "cleared_seq?"
            from users o
@@ -117,10 +120,10 @@ async fn dialog(db: &Db, asker: UserId, other: UserId) -> Result<Option<Extent>,
     let (Some(id), Some(last_seq), Some(cleared_seq)) = (row.id, row.last_seq, row.cleared_seq) else {
         return Ok(None);
     };
-    Ok(Some(Extent { id: id.into(), last_seq, cleared_seq }))
+    Ok(Some(VisibleRange { id: id.into(), last_seq, cleared_seq }))
 }
 
-async fn group(db: &Db, asker: UserId, group: GroupId) -> Result<Extent, Error> {
+async fn group_range(db: &Db, asker: UserId, group: GroupId) -> Result<VisibleRange, Error> {
     let row = sqlx::query!(
         r#"select c.id, c.last_seq, me.cleared_seq as "cleared_seq?"
            from conversations c left join members me on me.conversation_id = c.id and me.user_id = $2
@@ -132,23 +135,23 @@ async fn group(db: &Db, asker: UserId, group: GroupId) -> Result<Extent, Error> 
     .await?
     .ok_or_else(Error::no_such_group)?;
     let cleared_seq = row.cleared_seq.ok_or_else(Error::not_a_member)?;
-    Ok(Extent { id: row.id.into(), last_seq: row.last_seq, cleared_seq })
+    Ok(VisibleRange { id: row.id.into(), last_seq: row.last_seq, cleared_seq })
 }
 
-/// How a conversation stands for one of its members, where they are in it.
+/// Loads the state of a conversation for one of its members; `None` where the user is not in it.
 ///
 /// # Errors
 /// Only where the database fails.
-pub async fn state(db: &Db, member: UserId, id: ConversationId) -> Result<Option<ConversationState>, Error> {
+pub async fn load_state(db: &Db, member: UserId, id: ConversationId) -> Result<Option<ConversationState>, Error> {
     let states = select_states!("select $2::bigint as id, 1 as place", member.0, id.0);
     Ok(states.fetch_optional(&db.pool).await?)
 }
 
-/// What is spam to somebody.
+/// Lists the conversations that a user has marked as spam.
 ///
 /// # Errors
 /// Only where the database fails.
-pub async fn spam_of(db: &Db, member: UserId) -> Result<Vec<Target>, Error> {
+pub async fn list_spam(db: &Db, member: UserId) -> Result<Vec<Target>, Error> {
     let rows = sqlx::query!(
         r#"select conversation_id as "group_id: GroupId", peer_id as "peer_id: UserId"
            from members where user_id = $1 and is_spam"#,
@@ -161,40 +164,40 @@ pub async fn spam_of(db: &Db, member: UserId) -> Result<Vec<Target>, Error> {
 
 /// A member of a conversation.
 #[derive(Debug)]
-pub struct Member {
-    /// Who.
+pub struct MemberState {
+    /// The member.
     pub id: UserId,
-    /// Their current name.
+    /// The member's current name.
     pub name: String,
-    /// Whether they are an admin, in a group.
+    /// Whether the member is an admin of the group; false in a dialog.
     pub is_admin: bool,
-    /// Since when they are in it.
+    /// When the member joined; in a dialog, when it was started.
     pub joined_at: Timestamp,
-    /// Read up to here.
+    /// The read marker.
     pub read_seq: Seq,
-    /// Arrived up to here.
+    /// The delivery marker.
     pub delivered_seq: Seq,
 }
 
-/// Who is in a conversation.
+/// The members of a conversation, with only the first of a large group named.
 #[derive(Debug)]
-pub struct Members {
-    /// The longest-standing of them.
-    pub first: Vec<Member>,
-    /// All admins, in a group.
+pub struct MemberOverview {
+    /// Those who joined first.
+    pub first: Vec<MemberState>,
+    /// All admins of a group, in the order of their ids; empty in a dialog.
     pub admins: Vec<UserId>,
-    /// How many there are.
+    /// The number of all members.
     pub count: i64,
 }
 
-/// Who is in a conversation: the first `limit` of them, all admins, and how many there are. Who has
-/// deleted their account stays in dialogs, and in no group.
+/// Loads the members of a conversation: the first `limit`, all admins, and the number of all. A deleted
+/// account stays in its dialogs and is left out of groups.
 ///
 /// # Errors
 /// Only where the database fails.
-pub async fn members(db: &Db, id: ConversationId, limit: i64) -> Result<Members, Error> {
+pub async fn load_members(db: &Db, id: ConversationId, limit: i64) -> Result<MemberOverview, Error> {
     let first = sqlx::query_as!(
-        Member,
+        MemberState,
         "select u.id, u.name, m.is_admin, m.joined_at, m.read_seq, m.delivered_seq
          from members m join users u on u.id = m.user_id
          where m.conversation_id = $1 and (m.kind = 'dialog' or u.deleted_at is null)
@@ -215,5 +218,5 @@ pub async fn members(db: &Db, id: ConversationId, limit: i64) -> Result<Members,
     let first = first.fetch_all(&db.pool).await?;
     let counted = counted.fetch_one(&db.pool).await?;
     let admins = counted.admins.unwrap_or_default().into_iter().map(UserId).collect();
-    Ok(Members { first, admins, count: counted.count })
+    Ok(MemberOverview { first, admins, count: counted.count })
 }

@@ -1,41 +1,44 @@
-//! How far members have read and received, as markers on `seq` that only ever move forward.
+//! Read and delivery receipts: two markers on `seq` for each member, which only move forward. The unread
+//! count is computed from the read marker, without a row per message.
 
 use sqlx::PgConnection;
 
 use super::Db;
 use crate::error::Error;
 use crate::model::{Seq, Timestamp, UserId};
-use crate::store::conversations::Extent;
+use crate::store::conversations::VisibleRange;
 use crate::store::groups::MemberIds;
 use crate::store::groups::member_cache;
 
-/// A marker after it was asked to move.
+/// A marker after a request to move it.
 #[derive(Debug)]
-pub struct Marker {
-    /// Where it is.
+pub struct MarkerUpdate {
+    /// Where the marker is now.
     pub seq: Seq,
-    /// Since when; `None` where it was never moved.
-    pub at: Option<Timestamp>,
-    /// Messages of others past the read marker.
+    /// When it moved there; `None` where it has never moved.
+    pub moved_at: Option<Timestamp>,
+    /// Messages of others after the read marker.
     pub unread_count: i64,
-    /// Who is to hear that it has moved; `None` where it has not.
-    pub told: Option<MemberIds>,
+    /// The members to notify; `None` where the marker has not moved.
+    pub members: Option<MemberIds>,
 }
 
-impl Marker {
-    /// Of a dialog that has not begun.
-    pub const NOWHERE: Self = Self { seq: 0, at: None, unread_count: 0, told: None };
+impl MarkerUpdate {
+    /// The marker of a dialog that has not been started.
+    pub const NOT_STARTED: Self = Self { seq: 0, moved_at: None, unread_count: 0, members: None };
 }
 
-/// Moves the read marker of a member to `seq`, or to the newest message, and the one of delivery with it.
+/// Moves the read marker of a member to `seq`, or to the newest message where that is `None`. The delivery
+/// marker moves with it where it is behind.
 ///
-/// One statement, and so one snapshot: how many of one's own messages are not past `seq` is the same
-/// whatever else is sent or read meanwhile, because what a snapshot sees of a conversation is its
-/// beginning. It is counted over the shorter way, from the old marker on or from the newest back.
+/// The update is one statement, and so reads one snapshot. What a snapshot sees of a conversation is its
+/// beginning, so the number of the member's own messages up to `seq` is right whatever is sent or read
+/// meanwhile. It is counted over the shorter distance: from the old marker forward, or from the newest
+/// message back.
 ///
 /// # Errors
-/// Only where the database fails.
-pub async fn read(db: &Db, user: UserId, extent: Extent, seq: Option<Seq>) -> Result<Marker, Error> {
+/// `not_a_member` where the user was removed from the group meanwhile.
+pub async fn mark_read(db: &Db, user: UserId, range: VisibleRange, seq: Option<Seq>) -> Result<MarkerUpdate, Error> {
     let mut tx = db.pool.begin().await?;
     let moved = sqlx::query!(
         r#"with state as materialized (
@@ -63,35 +66,40 @@ pub async fn read(db: &Db, user: UserId, extent: Extent, seq: Option<Seq>) -> Re
            from counted c
            where m.conversation_id = c.id and m.user_id = $2 and m.read_seq < c.up_to
            returning m.peer_id as "peer_id?: UserId", c.member_version as "member_version!""#,
-        extent.id.0,
+        range.id.0,
         user.0,
         seq
     )
     .fetch_optional(&mut *tx)
     .await?;
     let moved = moved.map(|row| (row.peer_id, row.member_version));
-    let told = told(&mut tx, db, user, extent, moved).await?;
-    // As of now: what came since is unread as well.
+    let members = members_to_notify(&mut tx, db, user, range, moved).await?;
+    // A second statement, with a snapshot of now: what was sent since the first counts as unread as well.
     let row = sqlx::query!(
         r#"select m.read_seq, m.read_at as "read_at?: Timestamp", unread_count(c, m) as "unread_count!"
            from members m join conversations c on c.id = m.conversation_id
            where m.conversation_id = $1 and m.user_id = $2"#,
-        extent.id.0,
+        range.id.0,
         user.0
     )
     .fetch_optional(&mut *tx)
     .await?
-    // Removed from the group since it was found.
+    // Removed from the group since the conversation was found.
     .ok_or_else(Error::not_a_member)?;
     tx.commit().await?;
-    Ok(Marker { seq: row.read_seq, at: row.read_at, unread_count: row.unread_count, told })
+    Ok(MarkerUpdate { seq: row.read_seq, moved_at: row.read_at, unread_count: row.unread_count, members })
 }
 
-/// Moves the marker of delivery of a member to `seq`, or to the newest message.
+/// Moves the delivery marker of a member to `seq`, or to the newest message where that is `None`.
 ///
 /// # Errors
-/// Only where the database fails.
-pub async fn delivered(db: &Db, user: UserId, extent: Extent, seq: Option<Seq>) -> Result<Marker, Error> {
+/// `not_a_member` where the user was removed from the group meanwhile.
+pub async fn mark_delivered(
+    db: &Db,
+    user: UserId,
+    range: VisibleRange,
+    seq: Option<Seq>,
+) -> Result<MarkerUpdate, Error> {
     let mut tx = db.pool.begin().await?;
     let moved = sqlx::query!(
         r#"update members m
@@ -100,38 +108,39 @@ pub async fn delivered(db: &Db, user: UserId, extent: Extent, seq: Option<Seq>) 
            where c.id = $1 and m.conversation_id = c.id and m.user_id = $2
              and m.delivered_seq < least(coalesce($3, c.last_seq), c.last_seq)
            returning m.peer_id as "peer_id?: UserId", c.member_version"#,
-        extent.id.0,
+        range.id.0,
         user.0,
         seq
     )
     .fetch_optional(&mut *tx)
     .await?;
     let moved = moved.map(|row| (row.peer_id, row.member_version));
-    let told = told(&mut tx, db, user, extent, moved).await?;
-    // As it is now: an update that has waited for a send sees the new row of the member and the old
-    // one of the conversation, and would count wrongly.
+    let members = members_to_notify(&mut tx, db, user, range, moved).await?;
+    // A second statement, with a snapshot of now: an update that has waited for a send sees the new row of
+    // the member and the old row of the conversation, and would count wrongly.
     let row = sqlx::query!(
         r#"select m.delivered_seq, m.delivered_at as "delivered_at?: Timestamp", unread_count(c, m) as "unread_count!"
            from members m join conversations c on c.id = m.conversation_id
            where m.conversation_id = $1 and m.user_id = $2"#,
-        extent.id.0,
+        range.id.0,
         user.0
     )
     .fetch_optional(&mut *tx)
     .await?
     .ok_or_else(Error::not_a_member)?;
     tx.commit().await?;
-    Ok(Marker { seq: row.delivered_seq, at: row.delivered_at, unread_count: row.unread_count, told })
+    Ok(MarkerUpdate { seq: row.delivered_seq, moved_at: row.delivered_at, unread_count: row.unread_count, members })
 }
 
-/// Who is to hear of a marker that has moved, in a conversation with this peer or this version of its list.
-async fn told(
+/// Finds the members to notify of a marker that has moved: `moved` holds the other side of a dialog, and the
+/// version of the member list at that moment.
+async fn members_to_notify(
     connection: &mut PgConnection,
     db: &Db,
     user: UserId,
-    extent: Extent,
+    range: VisibleRange,
     moved: Option<(Option<UserId>, i64)>,
 ) -> Result<Option<MemberIds>, Error> {
     let Some((peer, version)) = moved else { return Ok(None) };
-    member_cache::told(connection, &db.member_lists, user, extent.id, peer, version).await.map(Some)
+    member_cache::told(connection, &db.member_lists, user, range.id, peer, version).await.map(Some)
 }

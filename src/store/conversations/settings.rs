@@ -1,17 +1,17 @@
-//! What one member wants of a conversation, for themselves alone: to begin it, to be rid of it, to
-//! call it spam.
+//! What one member does with a conversation without the other members seeing it: start a dialog, clear the
+//! history and remove it from the lists, mark it as spam.
 
 use crate::error::{Error, Field};
 use crate::model::{ConversationId, Seq, UserId};
-use crate::store::conversations::Extent;
+use crate::store::conversations::VisibleRange;
 use crate::store::{Db, users};
 
-/// Begins a dialog, unless there is one.
+/// Creates a dialog without messages, unless the two users have one.
 ///
 /// # Errors
-/// `not_found` where the other is no user, `blocked` where they take nothing from the one who asks,
-/// `unauthorized` where the one who asks is gone.
-pub async fn begin_dialog(db: &Db, asker: UserId, other: UserId) -> Result<(), Error> {
+/// `not_found` where `other` is no user, `blocked` where they have blocked the asker, `unauthorized` where
+/// the asker's account was deleted.
+pub async fn start_dialog(db: &Db, asker: UserId, other: UserId) -> Result<(), Error> {
     let mut tx = db.pool.begin().await?;
     users::lock_pair(&mut tx, asker, other, Field::ReceiverId).await?;
     let is_blocked = sqlx::query_scalar!(
@@ -43,14 +43,15 @@ pub async fn begin_dialog(db: &Db, asker: UserId, other: UserId) -> Result<(), E
     Ok(tx.commit().await?)
 }
 
-/// Clears a conversation for one member and takes it off their lists, until there is a new message.
-/// Gives back up to which `seq` it is cleared.
+/// Clears the history of a conversation for one member and removes it from their lists until there is a new
+/// message. Gives back the `seq` up to which it is cleared.
 ///
-/// One statement, and so one snapshot: what comes meanwhile is not cleared, see `receipts::read`.
+/// The update is one statement, and so reads one snapshot: messages that are stored meanwhile are not
+/// cleared. See [`receipts::mark_read`](super::receipts::mark_read).
 ///
 /// # Errors
-/// Only where the database fails.
-pub async fn remove(db: &Db, user: UserId, extent: Extent) -> Result<Seq, Error> {
+/// `not_a_member` where the user was removed from the group meanwhile.
+pub async fn remove(db: &Db, user: UserId, range: VisibleRange) -> Result<Seq, Error> {
     let cleared = sqlx::query_scalar!(
         "with state as materialized (
              select c.id, c.last_seq, own_sent(c, m) as own_sent
@@ -62,26 +63,26 @@ pub async fn remove(db: &Db, user: UserId, extent: Extent) -> Result<Seq, Error>
          from state s
          where m.conversation_id = s.id and m.user_id = $2
          returning m.cleared_seq",
-        extent.id.0,
+        range.id.0,
         user.0
     )
     .fetch_optional(&db.pool)
     .await?;
-    // Removed from the group since it was found.
+    // Removed from the group since the conversation was found.
     cleared.ok_or_else(Error::not_a_member)
 }
 
-/// Calls a conversation spam, or no longer. Whether that is new.
+/// Marks a conversation as spam or not. Gives back whether that has changed.
 ///
 /// # Errors
 /// Only where the database fails.
-pub async fn mark_spam(db: &Db, user: UserId, conversation: ConversationId, spam: bool) -> Result<bool, Error> {
+pub async fn mark_spam(db: &Db, user: UserId, conversation: ConversationId, is_spam: bool) -> Result<bool, Error> {
     let done = sqlx::query!(
         "update members set is_spam = $3, own_change = current_change()
          where conversation_id = $1 and user_id = $2 and is_spam <> $3",
         conversation.0,
         user.0,
-        spam
+        is_spam
     )
     .execute(&db.pool)
     .await?;

@@ -1,107 +1,74 @@
-//! Messages as they are stored, with everything that clients read of them.
+//! Messages after they were written: reading them with everything that clients see of one, and changing
+//! them ([`edits`], [`reactions`]). New messages are stored by [`writer`](crate::store::writer) alone.
 
 pub mod edits;
-
-use std::borrow::Cow;
+mod locked_message;
+pub mod reactions;
 
 use super::Db;
 use crate::error::Error;
 use crate::model::{ConversationId, GroupId, MessageId, Seq, Target, Timestamp, UserId};
-use crate::wire::items::{MessageItem, ReactionItem, ReplyTo};
+use crate::store::groups::MemberIds;
 
-/// A message with the names and the messages that go with it, all as of now.
+/// A row of the view `message_items`: a message with the names, the message replied to and the reactions
+/// that go with it, all as of the query.
 #[derive(Debug)]
 pub struct StoredMessage {
-    /// Which.
+    /// Unique among all messages.
     pub id: MessageId,
-    /// Where.
+    /// The dialog or group that it is in.
     pub conversation_id: ConversationId,
-    /// Its place there.
+    /// Its place in the conversation, from 1.
     pub seq: Seq,
-    /// Who wrote it.
+    /// Its author.
     pub sender_id: UserId,
-    /// Current name of who wrote it.
+    /// The author's current name.
     pub sender_name: String,
-    /// To whom, in a dialog.
+    /// The other side of a dialog; `None` in a group.
     pub receiver_id: Option<UserId>,
-    /// Current name of to whom.
+    /// The current name of the other side of a dialog.
     pub receiver_name: Option<String>,
-    /// The group, in one.
+    /// The group; `None` in a dialog.
     pub group_id: Option<GroupId>,
-    /// Its name.
+    /// The current name of the group.
     pub group_name: Option<String>,
-    /// What it says; empty where it was deleted.
+    /// The text; empty where the message was deleted.
     pub content: String,
-    /// When it was stored.
+    /// When it was committed.
     pub created_at: Timestamp,
-    /// When it was last edited or deleted.
+    /// When it was last edited or deleted; `created_at` before that.
     pub updated_at: Timestamp,
     /// When it was deleted.
     pub deleted_at: Option<Timestamp>,
-    /// The sender's own name for it.
+    /// The idempotency key that its sender gave it.
     pub client_message_id: Option<String>,
-    /// The message that it replies to.
+    /// The message that it replies to. The four `reply_…` fields are all there or all `None`.
     pub reply_id: Option<MessageId>,
-    /// Who wrote that.
+    /// The author of the message that it replies to.
     pub reply_sender_id: Option<UserId>,
-    /// Current name of who wrote that.
+    /// The current name of that author.
     pub reply_sender_name: Option<String>,
-    /// What that says.
+    /// The current text of the message that it replies to; empty where that was deleted.
     pub reply_content: Option<String>,
-    /// Who has reacted, the first one first.
+    /// The users who have reacted, the oldest reaction first.
     pub reaction_user_ids: Option<Vec<i64>>,
-    /// With what, in the same order.
+    /// Their reactions, in the order of `reaction_user_ids`.
     pub reactions: Option<Vec<String>>,
 }
 
-impl StoredMessage {
-    /// As clients read it.
-    #[must_use]
-    pub fn item(&self) -> MessageItem<'_> {
-        MessageItem {
-            message_id: self.id,
-            seq: self.seq,
-            sender_id: self.sender_id,
-            sender_name: Cow::Borrowed(&self.sender_name),
-            receiver_id: self.receiver_id,
-            receiver_name: self.receiver_name.as_deref().map(Cow::Borrowed),
-            group_id: self.group_id,
-            group_name: self.group_name.as_deref().map(Cow::Borrowed),
-            content: Cow::Borrowed(&self.content),
-            reply_to: self.reply_to(),
-            reactions: self.reactions(),
-            created_at: self.created_at,
-            updated_at: self.updated_at,
-            deleted_at: self.deleted_at,
-            client_message_id: self.client_message_id.as_deref().map(Cow::Borrowed),
-        }
-    }
-
-    /// The message that it replies to, as clients read it.
-    #[must_use]
-    pub fn reply_to(&self) -> Option<ReplyTo<'_>> {
-        Some(ReplyTo {
-            message_id: self.reply_id?,
-            sender_id: self.reply_sender_id?,
-            sender_name: Cow::Borrowed(self.reply_sender_name.as_deref()?),
-            content: Cow::Borrowed(self.reply_content.as_deref()?),
-        })
-    }
-
-    /// What people think of it, as clients read it.
-    #[must_use]
-    pub fn reactions(&self) -> Vec<ReactionItem<'_>> {
-        let users = self.reaction_user_ids.iter().flatten();
-        let reactions = self.reactions.iter().flatten();
-        users
-            .zip(reactions)
-            .map(|(user, reaction)| ReactionItem { user_id: UserId(*user), reaction: Cow::Borrowed(reaction) })
-            .collect()
-    }
+/// A message after a change of it, and the members to notify of that.
+#[derive(Debug)]
+pub struct MessageChange {
+    /// The message as it is after the change.
+    pub message: StoredMessage,
+    /// The members of its conversation who can see it, the one who changed it included.
+    pub members: MemberIds,
+    /// When it was changed; later than the change before it.
+    pub changed_at: Timestamp,
 }
 
-/// Selects [`StoredMessage`]s: `$ids` is a query that finds their `id` and a `place` in the result,
-/// and the arguments are its parameters.
+/// Selects [`StoredMessage`]s: `$ids` is a query for their `id` and their `place` in the result, and the
+/// arguments are its parameters.
 macro_rules! select_messages {
     ($ids:tt, $($argument:expr),+ $(,)?) => {
         sqlx::query_as!(
@@ -123,7 +90,7 @@ macro_rules! select_messages {
 }
 pub(in crate::store) use select_messages;
 
-/// These messages, in this order.
+/// Loads messages by id, in the order of `ids`; ids without a message are left out.
 ///
 /// # Errors
 /// Only where the database fails.
@@ -134,12 +101,12 @@ pub async fn load(db: &Db, ids: &[MessageId]) -> Result<Vec<StoredMessage>, Erro
     Ok(messages.fetch_all(&db.pool).await?)
 }
 
-/// The conversation of a message, as `asker` names it. Whether they are in that group is for the
-/// caller to ask.
+/// Finds the conversation of a message, as `asker` names it. Whether the asker is in a group is left for
+/// the caller to check.
 ///
 /// # Errors
-/// `not_found` where there is no such message, or it is in a dialog of others.
-pub async fn target(db: &Db, asker: UserId, message: MessageId) -> Result<Target, Error> {
+/// `not_found` where there is no such message, or it is in a dialog of two other users.
+pub async fn find_target(db: &Db, asker: UserId, message: MessageId) -> Result<Target, Error> {
     let row = sqlx::query!(
         r#"select c.id, c.low_user_id + c.high_user_id - $2::bigint as peer_id,
                   coalesce($2::bigint in (c.low_user_id, c.high_user_id), true) as "is_mine!"
