@@ -1,4 +1,4 @@
-//! Who is here, and who is writing.
+//! The frames of presence and typing, and the pushes of presence.
 
 use std::collections::HashMap;
 
@@ -6,22 +6,24 @@ use super::{Context, Outcome};
 use crate::app::App;
 use crate::delivery::presence::News;
 use crate::delivery::socket::Socket;
-use crate::delivery::typing::Typing as Writing;
+use crate::delivery::typing::Typing as TypingIndicator;
 use crate::delivery::{Audience, Delivery, Event, Push, Subject, WhenSlow, Where};
 use crate::error::Error;
 use crate::model::{Target, Timestamp, Topic, UserId};
 use crate::store::Db;
-use crate::store::presence::{self, Acquaintances};
+use crate::store::presence::{self, PresenceWatchers};
 use crate::wire::items::{OnlineInfo, TypingItem};
 use crate::wire::params::{Fields, FromFields};
 use crate::wire::reply::{self, Body};
 
+/// Shows or hides one's typing indicator to the others in a conversation. It ends by itself after a while.
+///
 /// `{"type": "typing", "params": {"receiverId": 2, "isTyping": true}}`
 #[derive(Debug)]
 pub struct Typing {
-    /// Where.
+    /// The conversation.
     pub target: Target,
-    /// Whether I write, or have stopped.
+    /// False hides the indicator.
     pub is_typing: bool,
 }
 
@@ -31,10 +33,12 @@ impl FromFields for Typing {
     }
 }
 
+/// Says whether the app of this socket is in the foreground.
+///
 /// `{"type": "setPresence", "params": {"active": false}}`
 #[derive(Debug)]
 pub struct SetPresence {
-    /// Whether the app of this socket is in front.
+    /// Whether it is in the foreground; new sockets are.
     pub active: bool,
 }
 
@@ -44,10 +48,12 @@ impl FromFields for SetPresence {
     }
 }
 
+/// Reads the presence of users whom the caller knows.
+///
 /// `{"type": "getOnlineInfo", "params": {"userIds": [2, 3]}}`
 #[derive(Debug)]
 pub struct GetOnlineInfo {
-    /// Of whom.
+    /// The users; those whom the caller does not know are left out of the reply.
     pub user_ids: Vec<UserId>,
 }
 
@@ -60,24 +66,25 @@ impl FromFields for GetOnlineInfo {
 pub(super) async fn typing(params: Typing, context: Context) -> Result<Outcome, Error> {
     let Typing { target, is_typing } = params;
     let user_id = context.user;
-    presence::may_be_seen(&context.app.db, user_id, target).await?;
-    // To the other side of a dialog the conversation is the one who writes.
-    let seen = if target.user().is_some() { Target::User(user_id) } else { target };
+    presence::ensure_may_type(&context.app.db, user_id, target).await?;
+    // The other side of a dialog names it by the id of the one who types.
+    let named = if target.user().is_some() { Target::User(user_id) } else { target };
     let frame = |is_typing| {
-        let item = TypingItem { target: seen.into(), user_id, is_typing };
+        let item = TypingItem { target: named.into(), user_id, is_typing };
         reply::push("typing", &Body::item(&item))
     };
-    let writing = Writing {
+    let indicator = TypingIndicator {
         user: user_id,
         conversation: Where::of(user_id, target),
         frame: frame(is_typing),
         ended: is_typing.then(|| frame(false)),
     };
-    Ok(Outcome { reply: Body::done(), events: vec![Event::Typing(writing)] })
+    Ok(Outcome { reply: Body::done(), events: vec![Event::Typing(indicator)] })
 }
 
 pub(super) fn set_presence(params: &SetPresence, context: &Context, socket: &Socket) -> Outcome {
-    // Others hear of it with the next news. A socket that has ended was counted out as it was then.
+    // Others are notified with the next batch of changes. A socket that is closed was removed from presence
+    // with the state that it had then.
     if !socket.outbox.is_over() && socket.set_active(params.active) != params.active {
         context.app.delivery.presence().turned(context.user, params.active);
     }
@@ -85,65 +92,65 @@ pub(super) fn set_presence(params: &SetPresence, context: &Context, socket: &Soc
 }
 
 pub(super) async fn get_online_info(params: GetOnlineInfo, context: Context) -> Result<Outcome, Error> {
-    let known = presence::known(&context.app.db, context.user, &params.user_ids).await?;
+    let known = presence::list_known_users(&context.app.db, context.user, &params.user_ids).await?;
     let mut rows: HashMap<UserId, OnlineInfo> = HashMap::new();
     let now = Timestamp(chrono::Utc::now());
-    for person in known {
-        let status = context.app.delivery.presence().of(person.id);
-        let row = if person.has_blocked {
-            // What they would see of anybody who was never here.
-            OnlineInfo { user_id: person.id, is_online: false, active: false, last_seen_at: None }
+    for user in known {
+        let status = context.app.delivery.presence().of(user.id);
+        let row = if user.has_blocked {
+            // As of a user who has never been online, so that the block does not show.
+            OnlineInfo { user_id: user.id, is_online: false, active: false, last_seen_at: None }
         } else {
-            let last_seen_at = if status.is_online { Some(now) } else { person.last_seen_at };
-            OnlineInfo { user_id: person.id, is_online: status.is_online, active: status.active, last_seen_at }
+            let last_seen_at = if status.is_online { Some(now) } else { user.last_seen_at };
+            OnlineInfo { user_id: user.id, is_online: status.is_online, active: status.active, last_seen_at }
         };
-        rows.insert(person.id, row);
+        rows.insert(user.id, row);
     }
-    // In the order of the question, each once.
+    // In the order of the request, each user once.
     let rows: Vec<OnlineInfo> = params.user_ids.iter().filter_map(|id| rows.remove(id)).collect();
     Ok(Body::rows(&rows).into())
 }
 
-/// Tells the sockets of this node of those who came, went or turned to something else, and notes when
-/// those who went were last here. To be called every so often, on every node; what it costs grows with
-/// those who are told.
+/// Pushes changes of presence to the sockets of this node, and stores when the users were last online. A
+/// background task of every node calls it with the changes since the last call; its cost grows with the number
+/// of users who are notified.
 ///
 /// # Errors
-/// Only where the database fails; who was to be told is not, and may ask.
-pub async fn announce(db: &Db, delivery: &Delivery, news: &[News]) -> Result<(), Error> {
-    // Also of those who came: a server that is killed has no time to say when they went.
+/// Only where the database fails; nobody is notified then, and `getOnlineInfo` has the changes.
+pub async fn announce_changes(db: &Db, delivery: &Delivery, news: &[News]) -> Result<(), Error> {
+    // Also of users who came online: a server that is killed does not store when they went offline.
     let seen: Vec<_> = news.iter().filter(|news| news.is_ours).map(|news| (news.user, news.seen)).collect();
     if !seen.is_empty() {
         presence::set_last_seen(db, &seen).await?;
     }
     let users: Vec<UserId> = news.iter().map(|news| news.user).collect();
-    let mut acquaintances = presence::acquaintances(db, &users).await?;
+    let mut watchers = presence::load_watchers(db, &users).await?;
     for news in news.iter().filter(|news| news.is_known) {
-        let told = acquaintances.remove(&news.user).unwrap_or_default();
+        let watchers = watchers.remove(&news.user).unwrap_or_default();
         let item = OnlineInfo {
             user_id: news.user,
             is_online: news.status.is_online,
             active: news.status.active,
             last_seen_at: Some(news.seen),
         };
-        delivery.publish_here(&push(&item, told));
+        delivery.publish_here(&presence_event(&item, watchers));
     }
     Ok(())
 }
 
-/// What those are to be told who know somebody that deletes their account. To be asked before, because
-/// afterwards nobody is their contact any more, and said after.
+/// Makes the push that a user is offline who deletes the account. The caller makes it before the deletion,
+/// after which the user has no contacts any more, and publishes it after.
 ///
 /// # Errors
 /// Only where the database fails.
-pub async fn farewell(app: &App, user: UserId) -> Result<Event, Error> {
-    let told = presence::acquaintances(&app.db, &[user]).await?.remove(&user).unwrap_or_default();
+pub async fn offline_event(app: &App, user: UserId) -> Result<Event, Error> {
+    let watchers = presence::load_watchers(&app.db, &[user]).await?.remove(&user).unwrap_or_default();
     let item = OnlineInfo { user_id: user, is_online: false, active: false, last_seen_at: None };
-    Ok(push(&item, told))
+    Ok(presence_event(&item, watchers))
 }
 
-fn push(item: &OnlineInfo, told: Acquaintances) -> Event {
-    let Acquaintances { contacts, blocked } = told;
+fn presence_event(item: &OnlineInfo, watchers: PresenceWatchers) -> Event {
+    let PresenceWatchers { contacts, blocked } = watchers;
     Event::Push(Push {
         to: Audience::Acquaintances { of: item.user_id, contacts: contacts.into(), blocked: blocked.into() },
         from: None,

@@ -213,7 +213,7 @@ pub(super) async fn delete(app: Data<App>, me: SignedIn) -> Result<HttpResponse,
 /// Deletes an account, and lets everybody know whom it concerns.
 pub(super) async fn end_account(app: Data<App>, user: UserId) -> Result<(), HttpError> {
     to_its_end(async move {
-        let farewell = presence::farewell(&app, user).await?;
+        let farewell = presence::offline_event(&app, user).await?;
         if let Some(name) = deletion::begin(&app.db, user).await? {
             app.delivery.presence().forget(user);
             app.delivery.publish(&farewell);

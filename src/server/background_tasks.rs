@@ -91,7 +91,7 @@ async fn tell_of_presence(app: Arc<App>) {
         if news.is_empty() {
             continue;
         }
-        match presence::announce(&app.db, &app.delivery, &news).await {
+        match presence::announce_changes(&app.db, &app.delivery, &news).await {
             Ok(()) => news.clear(),
             // Told again with the next.
             Err(error) => {

@@ -208,7 +208,7 @@ impl Server {
             self.app.writer.drain().await;
             // Nobody is here any more; when it was stays. Other nodes tell their own sockets.
             let news = self.app.delivery.presence().news(true);
-            if let Err(error) = presence::announce(&self.writer_db, &self.app.delivery, &news).await {
+            if let Err(error) = presence::announce_changes(&self.writer_db, &self.app.delivery, &news).await {
                 drop(error.log_and_convert());
             }
             if let Some(bus) = self.bus {

@@ -1,4 +1,5 @@
-//! Who is to hear of somebody's coming and going, who may ask, and when people were last here.
+//! What presence and typing ask of the database: who watches a user's presence, whom a user may ask about,
+//! and when users were last online.
 
 use std::collections::HashMap;
 
@@ -6,20 +7,20 @@ use super::Db;
 use crate::error::{Error, Field};
 use crate::model::{Target, Timestamp, UserId};
 
-/// Whom somebody's coming and going is told to, and whom never; both in the order of their ids.
+/// The users whom changes of one user's presence are pushed to, and those to whom they are never pushed.
 #[derive(Clone, Debug, Default)]
-pub struct Acquaintances {
-    /// Their contacts.
+pub struct PresenceWatchers {
+    /// The user's contacts, in the order of their ids.
     pub contacts: Vec<UserId>,
-    /// Whom they have blocked.
+    /// The users whom this user has blocked, in the order of their ids.
     pub blocked: Vec<UserId>,
 }
 
-/// The acquaintances of several people at once.
+/// Loads the watchers of several users; a user without contacts and blocks has no entry.
 ///
 /// # Errors
 /// Only where the database fails.
-pub async fn acquaintances(db: &Db, users: &[UserId]) -> Result<HashMap<UserId, Acquaintances>, Error> {
+pub async fn load_watchers(db: &Db, users: &[UserId]) -> Result<HashMap<UserId, PresenceWatchers>, Error> {
     let ids: Vec<i64> = users.iter().map(|user| user.0).collect();
     let rows = sqlx::query!(
         r#"select user_id as "user_id!: UserId", contact_id as "other_id!: UserId", false as "is_blocked!"
@@ -31,15 +32,15 @@ pub async fn acquaintances(db: &Db, users: &[UserId]) -> Result<HashMap<UserId, 
     )
     .fetch_all(&db.pool)
     .await?;
-    let mut all: HashMap<UserId, Acquaintances> = HashMap::new();
+    let mut watchers: HashMap<UserId, PresenceWatchers> = HashMap::new();
     for row in rows {
-        let of = all.entry(row.user_id).or_default();
-        if row.is_blocked { &mut of.blocked } else { &mut of.contacts }.push(row.other_id);
+        let of_user = watchers.entry(row.user_id).or_default();
+        if row.is_blocked { &mut of_user.blocked } else { &mut of_user.contacts }.push(row.other_id);
     }
-    Ok(all)
+    Ok(watchers)
 }
 
-/// Notes when people were last here.
+/// Stores when users were last online; of several moments of one user, the latest.
 ///
 /// # Errors
 /// Only where the database fails.
@@ -61,27 +62,28 @@ pub async fn set_last_seen(db: &Db, seen: &[(UserId, Timestamp)]) -> Result<(), 
     Ok(())
 }
 
-/// Somebody whom the asker may ask about.
+/// A user whose presence the asker may see.
 #[derive(Debug)]
-pub struct Known {
-    /// Who.
+pub struct KnownUser {
+    /// The user.
     pub id: UserId,
-    /// When they were last here, before they came.
+    /// When the user was last online, as it was stored; a user who is online now may have an older one.
     pub last_seen_at: Option<Timestamp>,
-    /// Whether they have blocked the asker, who is never told that they are here.
+    /// Whether the user has blocked the asker, to whom they always appear offline.
     pub has_blocked: bool,
 }
 
-/// Those of these people with whom the asker shares a conversation or a contact, and the asker.
+/// Lists those of `users` who share a conversation with the asker, are a contact of the asker or have the
+/// asker as a contact, and the asker. Deleted accounts are left out.
 ///
 /// # Errors
 /// Only where the database fails.
-pub async fn known(db: &Db, asker: UserId, users: &[UserId]) -> Result<Vec<Known>, Error> {
+pub async fn list_known_users(db: &Db, asker: UserId, users: &[UserId]) -> Result<Vec<KnownUser>, Error> {
     let ids: Vec<i64> = users.iter().map(|user| user.0).collect();
-    // The asker's groups are read once, and those of each person looked up in them: `is true` keeps that
-    // from becoming a join, and a subquery that is no `exists` is not turned into a list of all members.
+    // The asker's groups are read once, and those of each user looked up in them. `is true` keeps the planner
+    // from making that a join, and a subquery other than `exists` from reading a list of all members.
     Ok(sqlx::query_as!(
-        Known,
+        KnownUser,
         r#"select u.id, u.last_seen_at as "last_seen_at?: _",
                   exists (select from blocks b where b.user_id = u.id and b.blocked_id = $1) as "has_blocked!"
            from users u
@@ -103,11 +105,11 @@ pub async fn known(db: &Db, asker: UserId, users: &[UserId]) -> Result<Vec<Known
     .await?)
 }
 
-/// Whether somebody may let the others in a conversation see that they write.
+/// Checks that a user may show a typing indicator to the others in a conversation.
 ///
 /// # Errors
 /// `not_found` where there is no such user or group, `not_a_member`, `blocked`.
-pub async fn may_be_seen(db: &Db, user: UserId, target: Target) -> Result<(), Error> {
+pub async fn ensure_may_type(db: &Db, user: UserId, target: Target) -> Result<(), Error> {
     match target {
         Target::User(other) => {
             let blocked = sqlx::query_scalar!(
