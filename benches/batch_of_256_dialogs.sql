@@ -6,5 +6,5 @@ with counted as (
     where id > :first and id <= :first + 256
     returning id, last_seq - 1 as before, low_user_id
 )
-insert into messages (id, conversation_id, seq, sender_id, content, created_at, updated_at, created_in)
+insert into messages (id, conversation_id, seq, sender_id, content, created_at, updated_at, created_change)
 select nextval('message_ids'), id, before + 1, low_user_id, repeat('m', 100), now(), now(), 1 from counted;

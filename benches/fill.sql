@@ -31,10 +31,10 @@ from generate_series(0, :others - 1) n;
 select :base + 1 as long_dialog, :base + 10001 as the_group, :base + 10002 as first_other \gset
 
 -- Without its indexes, which are made at the end in one go each.
-alter table messages drop constraint messages_pkey, drop constraint one_message_a_seq;
-drop index one_message_a_client_id;
+alter table messages drop constraint messages_pkey, drop constraint one_message_per_seq;
+drop index one_message_per_client_id;
 
-insert into messages (id, conversation_id, seq, sender_id, content, created_at, updated_at, created_in)
+insert into messages (id, conversation_id, seq, sender_id, content, created_at, updated_at, created_change)
 select g + 1, p.conversation, p.seq,
        case when p.conversation = :the_group
             then case when p.seq % 20 = 0 then :reader else :before_peers + p.seq % 20 end
@@ -69,8 +69,8 @@ select setval('message_ids', :messages) \gset
 update search_progress set indexed_to = :messages;
 
 alter table messages add constraint messages_pkey primary key (id),
-                     add constraint one_message_a_seq unique (conversation_id, seq);
-create unique index one_message_a_client_id on messages (sender_id, client_message_id) where client_message_id is not null;
+                     add constraint one_message_per_seq unique (conversation_id, seq);
+create unique index one_message_per_client_id on messages (sender_id, client_message_id) where client_message_id is not null;
 
 create temporary table said on commit drop as
 select conversation_id, sender_id, count(*) as sent, max(seq) as last_seq, max(created_at) as last_message_at

@@ -5,5 +5,5 @@ with counted as (
     where id = :conversation
     returning id, last_seq, low_user_id
 )
-insert into messages (id, conversation_id, seq, sender_id, content, created_at, updated_at, created_in)
+insert into messages (id, conversation_id, seq, sender_id, content, created_at, updated_at, created_change)
 select nextval('message_ids'), id, last_seq, low_user_id, repeat('m', 100), now(), now(), 1 from counted;

@@ -1,4 +1,5 @@
-//! The words of the field as columns: each is read as what it wraps.
+//! The ids and times of the model as columns: sqlx decodes each one as the type that it wraps, so that queries
+//! return `UserId` and not `i64`.
 
 use chrono::{DateTime, Utc};
 use sqlx::postgres::{PgTypeInfo, PgValueRef};

@@ -270,9 +270,7 @@ impl From<sqlx::Error> for Error {
 /// The verdict of the constraints on who does to themselves what one does to others only.
 fn not_oneself(error: sqlx::Error) -> Error {
     match error.as_database_error().and_then(|error| error.constraint()) {
-        Some("nobody_is_their_own_contact" | "nobody_blocks_themselves" | "nobody_notifies_themselves") => {
-            Error::oneself()
-        }
+        Some("contacts_are_others" | "blocked_users_are_others" | "notifications_are_for_others") => Error::oneself(),
         _ => error.into(),
     }
 }

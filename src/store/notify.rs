@@ -38,7 +38,7 @@ pub async fn notify(db: &Db, channel: &str, payloads: &[String]) -> Result<(), E
 /// Only where the database fails.
 pub async fn horizon(db: &Db) -> Result<i64, Error> {
     Ok(sqlx::query_scalar!(
-        r#"select pg_snapshot_xmin(pg_current_snapshot())::text::bigint + shift as "horizon!" from change_clock"#
+        r#"select pg_snapshot_xmin(pg_current_snapshot())::text::bigint + xid_offset as "horizon!" from change_clock"#
     )
     .fetch_one(&db.pool)
     .await?)

@@ -106,7 +106,7 @@ pub async fn page(
 /// The place of a conversation in the chat list, from which the next page starts.
 #[must_use]
 pub fn place(state: &ConversationState) -> ListPosition {
-    let Timestamp(at): Timestamp = state.moved_at;
+    let Timestamp(at): Timestamp = state.last_activity_at;
     let at: DateTime<Utc> = at;
     ListPosition { at: at.timestamp_micros(), id: state.id.0 }
 }

@@ -55,7 +55,7 @@ pub struct ConversationState {
     pub last_message_id: Option<MessageId>,
     /// When the newest message was stored, or else when the conversation was created: its place in the
     /// chat list.
-    pub moved_at: Timestamp,
+    pub last_activity_at: Timestamp,
 }
 
 impl ConversationState {
@@ -80,7 +80,7 @@ macro_rules! select_states {
                       s.cleared_seq as "cleared_seq!", s.read_seq as "read_seq!", s.delivered_seq as "delivered_seq!",
                       s.unread_count as "unread_count!", s.is_spam as "is_spam!", s.is_admin as "is_admin!",
                       s.joined_at as "joined_at!: _", s.last_message_id as "last_message_id?: _",
-                      s.moved_at as "moved_at!: _"
+                      s.last_activity_at as "last_activity_at!: _"
                from ("# + $ids + r#") found
                cross join lateral (
                    -- `offset 0` keeps this from becoming a join: a few rows, each by an index.

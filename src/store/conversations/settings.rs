@@ -28,7 +28,7 @@ pub async fn start_dialog(db: &Db, asker: UserId, other: UserId) -> Result<(), E
         "with made as (
              insert into conversations (kind, low_user_id, high_user_id)
              values ('dialog', least($1::bigint, $2), greatest($1::bigint, $2))
-             on conflict on constraint one_dialog_a_pair do nothing
+             on conflict on constraint one_dialog_per_pair do nothing
              returning id
          )
          insert into members (conversation_id, user_id, kind, peer_id)
@@ -59,7 +59,7 @@ pub async fn remove(db: &Db, user: UserId, range: VisibleRange) -> Result<Seq, E
          )
          update members m
          set cleared_seq = greatest(m.cleared_seq, s.last_seq), own_cleared = greatest(m.own_cleared, s.own_sent),
-             is_removed = true, own_change = current_change()
+             is_removed = true, private_change = current_change()
          from state s
          where m.conversation_id = s.id and m.user_id = $2
          returning m.cleared_seq",
@@ -78,7 +78,7 @@ pub async fn remove(db: &Db, user: UserId, range: VisibleRange) -> Result<Seq, E
 /// Only where the database fails.
 pub async fn mark_spam(db: &Db, user: UserId, conversation: ConversationId, is_spam: bool) -> Result<bool, Error> {
     let done = sqlx::query!(
-        "update members set is_spam = $3, own_change = current_change()
+        "update members set is_spam = $3, private_change = current_change()
          where conversation_id = $1 and user_id = $2 and is_spam <> $3",
         conversation.0,
         user.0,

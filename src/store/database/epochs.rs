@@ -71,7 +71,7 @@ struct Known {
     histories: u64,
 }
 
-/// See `database_life` in the migrations.
+/// See `database_incarnation` in the migrations.
 #[derive(Clone, Debug)]
 struct Life {
     history: String,
@@ -224,7 +224,7 @@ async fn life(connection: &mut PgConnection) -> Result<Life, sqlx::Error> {
     let row = sqlx::query!(
         r#"select is_standby as "is_standby!", history as "history?", started as "started!", flushed as "flushed?",
                   has_epoch as "has_epoch?"
-           from database_life()"#
+           from database_incarnation()"#
     )
     .fetch_one(connection)
     .await?;
@@ -239,18 +239,18 @@ async fn life(connection: &mut PgConnection) -> Result<Life, sqlx::Error> {
 
 /// The two steps; see the migrations.
 async fn draw(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-    sqlx::query!("select keep_change_clock()").execute(&mut *connection).await?;
+    sqlx::query!("select sync_change_clock()").execute(&mut *connection).await?;
     let mut inserts = connection.begin().await?;
     // One at a time, so that their numbers are in the order of commits.
     sqlx::query!("lock table change_epochs in share row exclusive mode").execute(&mut *inserts).await?;
     let epoch = sqlx::query_scalar!(
-        "insert into change_epochs (clock, timeline)
-         select c.clock, l.timeline from change_clock c, database_life() l returning epoch"
+        "insert into change_epochs (clock_id, timeline)
+         select c.clock_id, l.timeline from change_clock c, database_incarnation() l returning epoch"
     )
     .fetch_one(&mut *inserts)
     .await?;
     sqlx::query!(
-        "delete from change_epochs where nth <= (select max(nth) from change_epochs) - $1::bigint",
+        "delete from change_epochs where ordinal <= (select max(ordinal) from change_epochs) - $1::bigint",
         MAX_EPOCHS
     )
     .execute(&mut *inserts)
@@ -258,13 +258,13 @@ async fn draw(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
     inserts.commit().await?;
     let mut begins = connection.begin().await?;
     sqlx::query!(
-        "update change_epochs set began = pg_snapshot_xmax(pg_current_snapshot())::text::bigint where epoch = $1",
+        "update change_epochs set start_xid = pg_snapshot_xmax(pg_current_snapshot())::text::bigint where epoch = $1",
         epoch
     )
     .execute(&mut *begins)
     .await?;
-    sqlx::query!("delete from epochs_in_effect").execute(&mut *begins).await?;
-    sqlx::query!("insert into epochs_in_effect values ($1)", epoch).execute(&mut *begins).await?;
+    sqlx::query!("delete from epochs_since_recovery").execute(&mut *begins).await?;
+    sqlx::query!("insert into epochs_since_recovery values ($1)", epoch).execute(&mut *begins).await?;
     begins.commit().await
 }
 

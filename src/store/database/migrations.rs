@@ -1,4 +1,5 @@
-//! The schema: what this build knows of, what a database has, and the way from the one to the other.
+//! The schema: which migrations this build has, which ones a database has, and how the one is brought up to
+//! the other. How to add a migration is in migrations/README.md.
 
 use std::collections::BTreeSet;
 
@@ -8,39 +9,43 @@ use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
 use crate::error::Error;
 use crate::store::{Db, prepare_session};
 
-/// The migrations of this build, as `sqlx migrate run` applies them too.
+/// The migrations of this build, which `sqlx migrate run` applies as well.
 pub static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!();
 
-/// Where sqlx keeps what was applied.
-const TABLE: &str = "_sqlx_migrations";
+/// The table in which sqlx keeps the migrations that were applied.
+const APPLIED_TABLE: &str = "_sqlx_migrations";
 
 impl Db {
-    /// Applies the migrations that are missing, and names them. Several nodes may do so at once.
+    /// Applies the migrations that are missing, and returns their names. Several nodes may do so at once: one
+    /// applies them under an advisory lock, and the others wait for it.
     ///
     /// # Errors
-    /// Where one fails, or the database has migrations that this build does not know.
+    /// Where a migration fails, or the database has migrations that this build does not know.
     pub async fn migrate(&self) -> Result<Vec<String>, Error> {
-        // On a connection of its own: a node may wait for another one's migration as long as that takes.
+        // A connection of its own and no timeouts: a node waits for another one's migration as long as that takes.
         let mut connection = self.pool.connect_options().connect().await?;
         prepare_session(&mut connection).await?;
         sqlx::raw_sql("set lock_timeout = 0; set statement_timeout = 0").execute(&mut connection).await?;
-        let before = applied(&mut connection).await?.unwrap_or_default();
-        MIGRATOR.run(&mut connection).await.map_err(in_words)?;
+        let before = applied_versions(&mut connection).await?;
+        check_release(&before)?;
+        MIGRATOR.run(&mut connection).await.map_err(describe)?;
         connection.close().await?;
         Ok(names(|version| !before.contains(&version)))
     }
 
-    /// Whether the schema is one that this build can work with, where somebody else brings it up to date.
-    /// A newer one is: nodes of two versions run side by side during an update.
+    /// Checks that this build can work with the schema, where something else keeps it up to date. It can work
+    /// with a newer one, because nodes of two versions run side by side during an update.
     ///
     /// # Errors
     /// A sentence that says what to do.
     pub async fn check_schema(&self) -> Result<(), Error> {
         let mut connection = self.pool.acquire().await?;
         let what_to_do = "run `hark migrate`, or set HARK_MIGRATE=true";
-        let Some(applied) = applied(&mut connection).await?.filter(|applied| !applied.is_empty()) else {
+        let applied = applied_versions(&mut connection).await?;
+        if applied.is_empty() {
             return Err(Error::internal(format!("it has no schema, and HARK_MIGRATE is false: {what_to_do}")));
-        };
+        }
+        check_release(&applied)?;
         let missing = names(|version| !applied.contains(&version));
         if !missing.is_empty() {
             return Err(Error::internal(format!(
@@ -58,25 +63,41 @@ impl Db {
     }
 }
 
-/// The versions that were applied; `None` where there never were any.
-async fn applied(connection: &mut PgConnection) -> Result<Option<BTreeSet<i64>>, Error> {
-    let is_there = sqlx::query_scalar!(r#"select to_regclass($1) is not null as "is_there!""#, TABLE)
+/// Refuses the schema of a development build from before 0.1.0. Releases have no migrations that continue it:
+/// those of the development builds were replaced by a baseline.
+fn check_release(applied: &BTreeSet<i64>) -> Result<(), Error> {
+    let baseline = MIGRATOR.iter().map(|migration| migration.version).min();
+    match applied.iter().find(|version| Some(**version) < baseline) {
+        None => Ok(()),
+        Some(version) => Err(Error::internal(format!(
+            "it has migration {version}, which no release of Hark has: it is of a development build from before 0.1.0, \
+             or of another program, and no release can bring it up to date. Nothing in it was changed. Use a new, empty \
+             database: another one in DATABASE_URL, or another HARK_DATA_DIR for the private PostgreSQL. To keep what \
+             is in the old one, run the build that made it, and let users export their data (GET /api/v1/users/me/export)"
+        ))),
+    }
+}
+
+/// The versions of the migrations that were applied; empty where none ever was.
+async fn applied_versions(connection: &mut PgConnection) -> Result<BTreeSet<i64>, Error> {
+    let has_table = sqlx::query_scalar!(r#"select to_regclass($1) is not null as "has_table!""#, APPLIED_TABLE)
         .fetch_one(&mut *connection)
         .await?;
-    if !is_there {
-        return Ok(None);
+    if !has_table {
+        return Ok(BTreeSet::new());
     }
-    let rows = connection.list_applied_migrations(TABLE).await.map_err(in_words)?;
-    Ok(Some(rows.into_iter().map(|row| row.version).collect()))
+    let rows = connection.list_applied_migrations(APPLIED_TABLE).await.map_err(describe)?;
+    Ok(rows.into_iter().map(|row| row.version).collect())
 }
 
-/// The migrations of this build whose version fits, by version and name.
-fn names(fits: impl Fn(i64) -> bool) -> Vec<String> {
-    let fitting = MIGRATOR.iter().filter(|migration| fits(migration.version));
-    fitting.map(|migration| format!("{} {}", migration.version, migration.description)).collect()
+/// Version and name of those migrations of this build that the condition selects.
+fn names(is_selected: impl Fn(i64) -> bool) -> Vec<String> {
+    let selected = MIGRATOR.iter().filter(|migration| is_selected(migration.version));
+    selected.map(|migration| format!("{} {}", migration.version, migration.description)).collect()
 }
 
-fn in_words(error: MigrateError) -> Error {
+/// The sentence that an operator reads.
+fn describe(error: MigrateError) -> Error {
     match error {
         MigrateError::VersionMissing(version) => Error::internal(format!(
             "its schema is newer than this build: it has migration {version}. Run the build that applied it, or a later \

@@ -263,7 +263,7 @@ pub(in crate::store) async fn changed(
 async fn next_versions(connection: &mut PgConnection, groups: &[i64]) -> Result<Vec<(GroupId, MemberIds)>, Error> {
     let lists = sqlx::query!(
         r#"update conversations c
-           set member_version = random_number(), change = (select current_change()),
+           set member_version = random_bigint(), change = (select current_change()),
                ended_at = case when l.ids is null then now() end
            from (select g.id, (select array_agg(m.user_id order by m.user_id) from members m where m.conversation_id = g.id) as ids
                  from unnest($1::bigint[]) as g (id)) l

@@ -171,7 +171,7 @@ impl Search<'_> {
         let (first_era, last_era) = match part {
             Part::Unindexed(indexed_to) => {
                 let ids = sqlx::query_scalar!(
-                    r#"select search_unindexed($1, $2, $3, $4, $5) as "ids!""#,
+                    r#"select search_unindexed_messages($1, $2, $3, $4, $5) as "ids!""#,
                     self.asker.0,
                     place,
                     indexed_to,
@@ -184,7 +184,7 @@ impl Search<'_> {
             Part::Indexed => (None, None),
         };
         let found = sqlx::query!(
-            r#"select ids as "ids!", reached from search_index($1, $2, $3, $4, $5, $6, $7, $8)"#,
+            r#"select ids as "ids!", reached from search_indexed_messages($1, $2, $3, $4, $5, $6, $7, $8)"#,
             self.asker.0,
             place,
             self.words.query(),

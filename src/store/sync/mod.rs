@@ -165,13 +165,13 @@ impl Here {
         // One statement, and so one snapshot. The timeline of the cluster is looked at anew: a standby may
         // have taken over since the epoch was drawn.
         let row = sqlx::query!(
-            r#"select e.epoch, pg_current_snapshot()::text as "snapshot!", k.nth is not null as "is_known!",
-                      (select min(l.began) from change_epochs l where l.nth > k.nth) as "began?"
+            r#"select e.epoch, pg_current_snapshot()::text as "snapshot!", k.ordinal is not null as "is_known!",
+                      (select min(l.start_xid) from change_epochs l where l.ordinal > k.ordinal) as "began?"
                from change_epochs e
-               left join (change_clock c join change_epochs k on k.clock = c.clock)
+               left join (change_clock c join change_epochs k on k.clock_id = c.clock_id)
                    on k.epoch = $1
                   and k.timeline = ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::bigint
-               order by e.nth desc limit 1"#,
+               order by e.ordinal desc limit 1"#,
             known.map(|known| known.epoch)
         )
         .fetch_one(&db.pool)

@@ -58,7 +58,7 @@ pub async fn begin(db: &Db, user: UserId) -> Result<Option<String>, Error> {
             .await?;
     let Some(user_name) = user_name else { return Ok(None) };
     sqlx::query!(
-        "update users set email = null, username = null, username_key = null, username_look = null, first_name = null, last_name = null, password_hash = null,
+        "update users set email = null, username = null, username_key = null, username_skeleton = null, first_name = null, last_name = null, password_hash = null,
                           last_seen_at = null, deleted_at = now(), updated_at = now()
          where id = $1",
         user.0

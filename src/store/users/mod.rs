@@ -90,7 +90,7 @@ pub enum SignInName {
 pub async fn create(db: &Db, user: &NewUser) -> Result<User, Error> {
     sqlx::query_as!(
         User,
-        "insert into users (email, username, first_name, last_name, password_hash, username_key, username_look)
+        "insert into users (email, username, first_name, last_name, password_hash, username_key, username_skeleton)
          values ($1, $2, $3, $4, $5, $6, $7)
          returning id, email, username, first_name, last_name, created_at, updated_at",
         user.email.as_ref().map(Email::as_str),
@@ -121,7 +121,7 @@ pub async fn update(db: &Db, id: UserId, changes: &Changes) -> Result<Option<Use
              first_name = case when $6 then $7 else first_name end,
              last_name  = case when $8 then $9 else last_name end,
              username_key  = case when $4 then $10 else username_key end,
-             username_look = case when $4 then $11 else username_look end,
+             username_skeleton = case when $4 then $11 else username_skeleton end,
              updated_at = now()
          where id = $1 and deleted_at is null
          returning id, email, username, first_name, last_name, created_at, updated_at",
@@ -146,7 +146,7 @@ pub async fn update(db: &Db, id: UserId, changes: &Changes) -> Result<Option<Use
 fn taken(error: sqlx::Error) -> Error {
     match error.as_database_error().and_then(|error| error.constraint()) {
         Some("users_email_key") => Error::of_field(Code::Conflict, Field::Email, " is taken"),
-        Some("users_username_key" | "users_username_look") => {
+        Some("users_username_key" | "users_username_skeleton") => {
             Error::of_field(Code::Conflict, Field::Username, " is taken")
         }
         Some("users_have_an_identity") => Error::bad_params("email or username must stay"),

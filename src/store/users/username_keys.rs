@@ -46,7 +46,7 @@ impl Db {
 /// Fills in the key of a row that has none. False where it is somebody else's.
 async fn set(connection: &mut PgConnection, id: i64, key: &str, look: Option<&str>) -> Result<bool, sqlx::Error> {
     let done = sqlx::query!(
-        "update users set username_key = $2, username_look = $3 where id = $1 and username is not null and username_key is null",
+        "update users set username_key = $2, username_skeleton = $3 where id = $1 and username is not null and username_key is null",
         id,
         key,
         look
