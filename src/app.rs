@@ -99,7 +99,7 @@ impl App {
     /// `overloaded` where that takes too long, or the database was restored meanwhile.
     pub async fn turn(&self, user: UserId, history: u64) -> Result<Turn, Error> {
         let turn = self.requests.turn(user).await?;
-        self.db.check_history(history)?;
+        self.db.ensure_same_history(history)?;
         Ok(turn)
     }
 

@@ -1,4 +1,4 @@
-//! My lists of people: contacts, and those from whom I take nothing.
+//! Frames of the two lists that each user keeps: contacts, and blocked users.
 
 use std::borrow::Cow;
 
@@ -6,15 +6,15 @@ use super::{Context, Outcome};
 use crate::delivery::{Audience, Push, WhenSlow};
 use crate::error::Error;
 use crate::model::{Page, Topic, UserId};
-use crate::store::contacts;
-use crate::wire::items::UserItem;
+use crate::store::contacts::{self, ListedUser};
+use crate::wire::items::{ListedPersonItem, PersonItem, UserItem};
 use crate::wire::params::{Fields, FromFields};
 use crate::wire::reply::{self, Body};
 
 /// `{"type": "addContact", "params": {"userId": 2}}`
 #[derive(Debug)]
 pub struct AddContact {
-    /// Whom.
+    /// The user to add.
     pub user_id: UserId,
 }
 
@@ -27,7 +27,7 @@ impl FromFields for AddContact {
 /// `{"type": "removeContact", "params": {"userId": 2}}`
 #[derive(Debug)]
 pub struct RemoveContact {
-    /// Whom.
+    /// The contact to remove.
     pub user_id: UserId,
 }
 
@@ -40,7 +40,7 @@ impl FromFields for RemoveContact {
 /// `{"type": "listContacts", "params": {"limit": 20, "page": 1}}`
 #[derive(Debug)]
 pub struct ListContacts {
-    /// Which page.
+    /// The page to list.
     pub page: Page,
 }
 
@@ -53,7 +53,7 @@ impl FromFields for ListContacts {
 /// `{"type": "blockUser", "params": {"userId": 2}}`
 #[derive(Debug)]
 pub struct BlockUser {
-    /// Whom.
+    /// The user to block.
     pub user_id: UserId,
 }
 
@@ -66,7 +66,7 @@ impl FromFields for BlockUser {
 /// `{"type": "unblockUser", "params": {"userId": 2}}`
 #[derive(Debug)]
 pub struct UnblockUser {
-    /// Whom.
+    /// The user to unblock.
     pub user_id: UserId,
 }
 
@@ -79,7 +79,7 @@ impl FromFields for UnblockUser {
 /// `{"type": "listBlocked", "params": {"limit": 20, "page": 1}}`
 #[derive(Debug)]
 pub struct ListBlocked {
-    /// Which page.
+    /// The page to list.
     pub page: Page,
 }
 
@@ -89,59 +89,75 @@ impl FromFields for ListBlocked {
     }
 }
 
-/// Who has blocked me hears nothing of me, and I do not hear of that.
-pub(super) async fn add(params: AddContact, context: Context) -> Result<Outcome, Error> {
+/// `addContact`: pushed to the contact, unless one of the two has blocked the other. The reply does not reveal that.
+pub(super) async fn add_contact(params: AddContact, context: Context) -> Result<Outcome, Error> {
     let AddContact { user_id } = params;
     let added = contacts::add(&context.app.db, context.user, user_id).await?;
-    let own = changed("addContact", user_id, added.is_new.then_some(&added.name), &context);
-    let told = (added.is_new && !added.is_blocked).then(|| Push {
+    let own = own_push("addContact", user_id, added.is_new.then_some(&added.name), &context);
+    let contact_push = (added.is_new && !added.is_blocked).then(|| Push {
         topic: Some(Topic::Contacts),
         ..push("addContact", user_id, context.user, &added.by_name, &context)
     });
-    Ok(Outcome::with_pushes(Body::done(), told.into_iter().chain(own)))
+    Ok(Outcome::with_pushes(Body::done(), contact_push.into_iter().chain(own)))
 }
 
-pub(super) async fn remove(params: RemoveContact, context: Context) -> Result<Outcome, Error> {
+/// `removeContact`: pushed to the other sockets of the asker.
+pub(super) async fn remove_contact(params: RemoveContact, context: Context) -> Result<Outcome, Error> {
     let RemoveContact { user_id } = params;
     let name = contacts::remove(&context.app.db, context.user, user_id).await?;
-    Ok(Outcome::with_pushes(Body::done(), changed("removeContact", user_id, name.as_ref(), &context)))
+    Ok(Outcome::with_pushes(Body::done(), own_push("removeContact", user_id, name.as_ref(), &context)))
 }
 
-pub(super) async fn list(params: ListContacts, context: Context) -> Result<Outcome, Error> {
+/// `listContacts`: a page in the order in which the contacts were added.
+pub(super) async fn list_contacts(params: ListContacts, context: Context) -> Result<Outcome, Error> {
     const LIST: &str = "contacts";
     let ListContacts { page } = params;
     let start = context.paging.start_of(LIST, page);
-    let rows = contacts::list(&context.app.db, context.user, page.limit, start).await?;
-    context.paging.record(LIST, page, rows.last().map(contacts::place));
-    Ok(Body::rows(&rows).into())
+    let listed = contacts::list(&context.app.db, context.user, page.limit, start).await?;
+    context.paging.record(LIST, page, listed.last().map(contacts::list_position));
+    Ok(listed_rows(listed).into())
 }
 
-/// Nobody is told whom I block, but my other sockets.
-pub(super) async fn block(params: BlockUser, context: Context) -> Result<Outcome, Error> {
+/// `blockUser`: pushed to the other sockets of the asker alone, and not to the blocked user.
+pub(super) async fn block_user(params: BlockUser, context: Context) -> Result<Outcome, Error> {
     let BlockUser { user_id } = params;
     let blocked = contacts::block(&context.app.db, context.user, user_id).await?;
     let name = blocked.is_new.then_some(&blocked.name);
-    Ok(Outcome::with_pushes(Body::done(), changed("blockUser", user_id, name, &context)))
+    Ok(Outcome::with_pushes(Body::done(), own_push("blockUser", user_id, name, &context)))
 }
 
-pub(super) async fn unblock(params: UnblockUser, context: Context) -> Result<Outcome, Error> {
+/// `unblockUser`: pushed to the other sockets of the asker.
+pub(super) async fn unblock_user(params: UnblockUser, context: Context) -> Result<Outcome, Error> {
     let UnblockUser { user_id } = params;
     let name = contacts::unblock(&context.app.db, context.user, user_id).await?;
-    Ok(Outcome::with_pushes(Body::done(), changed("unblockUser", user_id, name.as_ref(), &context)))
+    Ok(Outcome::with_pushes(Body::done(), own_push("unblockUser", user_id, name.as_ref(), &context)))
 }
 
+/// `listBlocked`: a page in the order in which the users were blocked.
 pub(super) async fn list_blocked(params: ListBlocked, context: Context) -> Result<Outcome, Error> {
     const LIST: &str = "blocked";
     let ListBlocked { page } = params;
     let start = context.paging.start_of(LIST, page);
-    let rows = contacts::list_blocked(&context.app.db, context.user, page.limit, start).await?;
-    context.paging.record(LIST, page, rows.last().map(contacts::place));
-    Ok(Body::rows(&rows).into())
+    let listed = contacts::list_blocked(&context.app.db, context.user, page.limit, start).await?;
+    context.paging.record(LIST, page, listed.last().map(contacts::list_position));
+    Ok(listed_rows(listed).into())
 }
 
-/// Tells my other sockets that a list of mine has changed; `name` where it has.
-fn changed(kind: &str, whom: UserId, name: Option<&String>, context: &Context) -> Option<Push> {
-    name.map(|name| push(kind, context.user, whom, name, context))
+/// The item of a user on one of the two lists. Also used by the export.
+#[must_use]
+pub fn listed_person_item(listed: ListedUser) -> ListedPersonItem {
+    let ListedUser { id, first_name, last_name, username, added_at } = listed;
+    ListedPersonItem { person: PersonItem { id, first_name, last_name, username, email: None }, added_at }
+}
+
+fn listed_rows(listed: Vec<ListedUser>) -> Body {
+    Body::rows(&listed.into_iter().map(listed_person_item).collect::<Vec<_>>())
+}
+
+/// The push of a changed list to the other sockets of the asker; `name` is that of the user whom the change is about,
+/// if there was one.
+fn own_push(kind: &str, about: UserId, name: Option<&String>, context: &Context) -> Option<Push> {
+    name.map(|name| push(kind, context.user, about, name, context))
 }
 
 fn push(kind: &str, to: UserId, about: UserId, name: &str, context: &Context) -> Push {
@@ -150,7 +166,7 @@ fn push(kind: &str, to: UserId, about: UserId, name: &str, context: &Context) ->
         from: Some(context.origin()),
         topic: None,
         frame: reply::push(kind, &Body::item(&UserItem { user_id: about, user_name: Cow::Borrowed(name) })),
-        // The lists say the same.
+        // `listContacts` and `listBlocked` show the current state.
         when_slow: WhenSlow::Drop,
         message: None,
     }

@@ -1,4 +1,4 @@
-//! Groups: making one, who comes and goes, and what admins do.
+//! Frames of groups: creating one, joining and leaving, and what admins do.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -11,12 +11,12 @@ use super::{Context, Outcome};
 use crate::app::App;
 use crate::delivery::{Audience, Event, Push, WhenSlow, Where};
 use crate::error::Error;
-use crate::model::{GroupId, GroupName, Origin, Page, SocketId, Target, Timestamp, Topic, UserId};
+use crate::model::{GroupEventKind, GroupId, GroupName, Origin, Page, SocketId, Target, Timestamp, UserId};
 use crate::store::conversations;
 use crate::store::groups::admins;
 use crate::store::groups::members::{self, MemberChange};
-use crate::store::groups::{self, MemberIds};
-use crate::store::users::deletion::{self, Portion, Progress};
+use crate::store::groups::{self, GroupMember, MemberIds};
+use crate::store::users::deletion::{self, DeletionBatch, DeletionProgress};
 use crate::wire::items::{GroupItem, MemberItem};
 use crate::wire::params::{Fields, FromFields};
 use crate::wire::reply::{self, Body};
@@ -24,9 +24,9 @@ use crate::wire::reply::{self, Body};
 /// `{"type": "newGroup", "params": {"groupName": "new name", "userIds": [2, 3]}}`
 #[derive(Debug)]
 pub struct NewGroup {
-    /// What it is called.
+    /// Name of the group.
     pub group_name: GroupName,
-    /// Who is in it from the start, besides the creator.
+    /// Members besides the creator.
     pub user_ids: Vec<UserId>,
 }
 
@@ -39,30 +39,30 @@ impl FromFields for NewGroup {
     }
 }
 
-/// `{"type": "addUserInGroup", "params": {"groupId": 1, "userId": 1}}`; `removeUserFromGroup`,
-/// `addGroupAdmin` and `removeGroupAdmin` likewise.
+/// `{"type": "addUserInGroup", "params": {"groupId": 1, "userId": 1}}`; `removeUserFromGroup`, `addGroupAdmin` and
+/// `removeGroupAdmin` have the same parameters.
 #[derive(Debug)]
-pub struct UserOfGroup {
-    /// Which group.
+pub struct GroupMemberParams {
+    /// The group.
     pub group_id: GroupId,
-    /// Whom.
+    /// The user to be added, removed, appointed or dismissed.
     pub user_id: UserId,
 }
 
-impl FromFields for UserOfGroup {
+impl FromFields for GroupMemberParams {
     fn from_fields(fields: &Fields<'_>) -> Result<Self, Error> {
         Ok(Self { group_id: fields.required("groupId")?, user_id: fields.required("userId")? })
     }
 }
 
-/// `{"type": "leaveGroup", "params": {"groupId": 1}}`; `dropGroup` likewise.
+/// `{"type": "leaveGroup", "params": {"groupId": 1}}`; `dropGroup` has the same parameter.
 #[derive(Debug)]
-pub struct WholeGroup {
-    /// Which group.
+pub struct GroupParams {
+    /// The group.
     pub group_id: GroupId,
 }
 
-impl FromFields for WholeGroup {
+impl FromFields for GroupParams {
     fn from_fields(fields: &Fields<'_>) -> Result<Self, Error> {
         Ok(Self { group_id: fields.required("groupId")? })
     }
@@ -71,9 +71,9 @@ impl FromFields for WholeGroup {
 /// `{"type": "renameGroup", "params": {"groupId": 1, "groupName": "Chess club"}}`
 #[derive(Debug)]
 pub struct RenameGroup {
-    /// Which group.
+    /// The group.
     pub group_id: GroupId,
-    /// What it is called from now on.
+    /// New name of the group.
     pub group_name: GroupName,
 }
 
@@ -86,9 +86,9 @@ impl FromFields for RenameGroup {
 /// `{"type": "listGroupUsers", "params": {"groupId": 1, "limit": 5, "page": 1}}`
 #[derive(Debug)]
 pub struct ListGroupUsers {
-    /// Which group.
+    /// The group.
     pub group_id: GroupId,
-    /// Which page.
+    /// The page to list.
     pub page: Page,
 }
 
@@ -98,206 +98,244 @@ impl FromFields for ListGroupUsers {
     }
 }
 
-/// Somebody in a group.
+/// A row of `listGroupUsers`: a member of the group.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct GroupUserRow<'a> {
-    /// Who.
+    /// User id.
     #[schema(value_type = i64)]
     id: UserId,
-    /// What everybody sees of them.
+    /// Current display name.
     name: &'a str,
-    /// First name, if they gave one.
+    /// First name, if any.
     first_name: Option<&'a str>,
-    /// Last name, if they gave one.
+    /// Last name, if any.
     last_name: Option<&'a str>,
-    /// Null where they signed up by e-mail.
+    /// Null if they signed up by e-mail.
     username: Option<&'a str>,
-    /// Whether they are an admin of it.
+    /// Whether they are an admin of the group.
     is_admin: bool,
-    /// Since when they are in it.
+    /// When they joined.
     #[schema(value_type = String, format = DateTime)]
     joined_at: Timestamp,
 }
 
-/// With more people in a new group, each hears of their own coming only: a thousand notices to a
-/// thousand people would be a million for one request.
-const MOST_ANNOUNCED_TO_ALL: usize = 100;
+/// In a larger new group a member gets only the push of being added: a thousand pushes to a thousand members would be
+/// a fan-out of a million for one request.
+const MAX_ADDED_ANNOUNCED_TO_ALL: usize = 100;
 
+/// `newGroup`: pushes `addUserInGroup` for each added user to all members, and `newGroup` to the creator's other
+/// sockets.
 pub(super) async fn new_group(params: NewGroup, context: Context) -> Result<Outcome, Error> {
     let limits = &context.app.config.limits;
     let group = groups::create(&context.app.db, context.user, &params.group_name, &params.user_ids, limits).await?;
     let group_name = Cow::Borrowed(params.group_name.as_str());
-    let everybody_hears = group.added.len() <= MOST_ANNOUNCED_TO_ALL;
-    let pushes = group.added.iter().map(|(user_id, user_name)| {
+    let is_announced_to_all = group.added.len() <= MAX_ADDED_ANNOUNCED_TO_ALL;
+    let added_pushes = group.added.iter().map(|(user_id, user_name)| {
         let user_name = Cow::Borrowed(user_name.as_str());
         let item = MemberItem { group_id: group.id, group_name: group_name.clone(), user_id: *user_id, user_name };
-        let to = if everybody_hears { group.members.clone() } else { MemberIds::from([*user_id]) };
-        added(&item, to, context.origin(), &group.creator_name)
+        let to = if is_announced_to_all { group.members.clone() } else { MemberIds::from([*user_id]) };
+        member_added_push(&item, to, context.origin(), &group.creator_name)
     });
     let reply = Body::item(&GroupItem { group_id: group.id, group_name: group_name.clone() });
-    let to_my_others = push("newGroup", &reply, group.id, MemberIds::from([context.user]), context.origin());
-    let pushes: Vec<Push> = [to_my_others].into_iter().chain(pushes).collect();
+    let own_push = Push {
+        to: Audience::user(context.user),
+        from: Some(context.origin()),
+        topic: None,
+        frame: reply::push("newGroup", &reply),
+        when_slow: WhenSlow::Behind(Where::Group(group.id), 0),
+        message: None,
+    };
+    let pushes: Vec<Push> = [own_push].into_iter().chain(added_pushes).collect();
     Ok(Outcome::with_pushes(reply, pushes))
 }
 
-pub(super) async fn add_user(params: UserOfGroup, context: Context) -> Result<Outcome, Error> {
+/// `addUserInGroup`: pushed to all members, the new one included.
+pub(super) async fn add_user_in_group(params: GroupMemberParams, context: Context) -> Result<Outcome, Error> {
     let limits = &context.app.config.limits;
     let (change, by_name) =
         members::add(&context.app.db, params.group_id, context.user, params.user_id, limits).await?;
-    let push = added(&change.member(), change.members.clone(), context.origin(), &by_name);
+    let push = member_added_push(&member_item(&change), change.members.clone(), context.origin(), &by_name);
     Ok(Outcome::with_pushes(Body::done(), [push]))
 }
 
-pub(super) async fn leave(params: WholeGroup, context: Context) -> Result<Outcome, Error> {
+/// `leaveGroup`: pushed to the remaining members.
+pub(super) async fn leave_group(params: GroupParams, context: Context) -> Result<Outcome, Error> {
     let change = members::leave(&context.app.db, params.group_id, context.user).await?;
-    Ok(Outcome { reply: Body::done(), events: left(context.origin(), &change) })
+    Ok(Outcome { reply: Body::done(), events: departure_events(context.origin(), &change) })
 }
 
-/// What becomes of it that somebody has left, by a frame or with their account: those who stay hear
-/// of it and of whom it made an admin, and so do the other sockets of who has left.
+/// The events of a member's departure, by `leaveGroup` or with the deletion of the account: the remaining members and
+/// the other sockets of the one who left get `leaveGroup`, and `addGroupAdmin` if that made another member an admin.
 #[must_use]
-pub fn left(who: Origin, change: &MemberChange) -> Vec<Event> {
+pub fn departure_events(origin: Origin, change: &MemberChange) -> Vec<Event> {
     let notice = format!("User {} has left the group.", change.user_name);
-    let body = caused_by(&change.user_name, said(notice, &change.member()));
-    let leaving = push("leaveGroup", &body, change.group_id, with_user(change), who);
-    let succession = change.next_admin().map(|next| {
-        let body = said(now_an_admin(&next.user_name), &next);
-        about_the_group(push("addGroupAdmin", &body, change.group_id, change.members.clone(), who))
+    let body = with_sender_name(&change.user_name, notice_body(notice, &member_item(change)));
+    let to = members_and_subject(change);
+    let left_push = group_push(GroupEventKind::MemberLeft, &body, change.group_id, to, origin);
+    let admin_push = change.next_admin.as_ref().map(|(user_id, user_name)| {
+        let item = MemberItem { user_id: *user_id, user_name: Cow::Borrowed(user_name), ..member_item(change) };
+        let body = notice_body(admin_added_notice(user_name), &item);
+        group_push(GroupEventKind::AdminAdded, &body, change.group_id, change.members.clone(), origin)
     });
-    let gone = Event::Left { user: change.user_id, group: change.group_id };
-    [gone, Event::Push(leaving)].into_iter().chain(succession.map(Event::Push)).collect()
+    let left_event = Event::Left { user: change.user_id, group: change.group_id };
+    [left_event, Event::Push(left_push)].into_iter().chain(admin_push.map(Event::Push)).collect()
 }
 
-/// How long the rows that somebody else has locked are left alone.
+/// Pause before a batch of a deletion is retried where all remaining rows were locked by others.
 const LOCKED_RETRY_DELAY: Duration = Duration::from_millis(20);
 
-/// Takes a deleted account out of its groups, and from all lists, portion by portion for at most
-/// `within`; each group hears of it once that is committed. Says how far it is: what is not done is
-/// for whoever next claims the deletion.
+/// Continues the deletion of an account, batch by batch for at most `time_limit`: takes it out of its groups and
+/// deletes it from all lists. A departure is pushed once it is committed. What is not done when this returns is left to
+/// the node that claims the deletion next.
 ///
 /// # Errors
-/// Only where the database fails.
-pub async fn leave_all(app: &App, user: UserId, name: &str, within: Duration) -> Result<Progress, Error> {
-    let deadline = Instant::now() + within;
+/// Only if the database fails.
+pub async fn continue_deletion(
+    app: &App,
+    user: UserId,
+    name: &str,
+    time_limit: Duration,
+) -> Result<DeletionProgress, Error> {
+    let deadline = Instant::now() + time_limit;
     loop {
-        let Portion { left: changes, progress } = deletion::delete_portion(&app.db, user, name).await?;
-        for change in changes {
-            for event in left(Origin { user, socket: SocketId::NONE }, &change) {
+        let DeletionBatch { departures, progress } = deletion::delete_batch(&app.db, user, name).await?;
+        for change in departures {
+            for event in departure_events(Origin { user, socket: SocketId::NONE }, &change) {
                 app.delivery.publish(&event);
             }
         }
-        if progress == Progress::Done || Instant::now() >= deadline {
+        if progress == DeletionProgress::Done || Instant::now() >= deadline {
             return Ok(progress);
         }
-        if progress == Progress::Locked {
+        if progress == DeletionProgress::Locked {
             sleep(LOCKED_RETRY_DELAY).await;
         }
     }
 }
 
-pub(super) async fn remove_user(params: UserOfGroup, context: Context) -> Result<Outcome, Error> {
-    let change = admins::remove(&context.app.db, params.group_id, context.user, params.user_id).await?;
-    let body = said(format!("User {} has been removed from the group.", change.user_name), &change.member());
-    let notice = push("removeUserFromGroup", &body, change.group_id, with_user(&change), context.origin());
-    let gone = Event::Left { user: change.user_id, group: change.group_id };
-    Ok(Outcome { reply: Body::done(), events: vec![gone, Event::Push(about_the_group(notice))] })
+/// `removeUserFromGroup`: pushed to the remaining members and the removed one.
+pub(super) async fn remove_user_from_group(params: GroupMemberParams, context: Context) -> Result<Outcome, Error> {
+    let change = admins::remove_member(&context.app.db, params.group_id, context.user, params.user_id).await?;
+    let notice = format!("User {} has been removed from the group.", change.user_name);
+    let body = notice_body(notice, &member_item(&change));
+    let to = members_and_subject(&change);
+    let push = group_push(GroupEventKind::MemberRemoved, &body, change.group_id, to, context.origin());
+    let left_event = Event::Left { user: change.user_id, group: change.group_id };
+    Ok(Outcome { reply: Body::done(), events: vec![left_event, Event::Push(push)] })
 }
 
-pub(super) async fn add_admin(params: UserOfGroup, context: Context) -> Result<Outcome, Error> {
+/// `addGroupAdmin`: pushed to all members.
+pub(super) async fn add_group_admin(params: GroupMemberParams, context: Context) -> Result<Outcome, Error> {
     let change = admins::set_admin(&context.app.db, params.group_id, context.user, params.user_id, true).await?;
-    Ok(told("addGroupAdmin", change, &context, |change| now_an_admin(&change.user_name)))
+    Ok(admin_outcome(GroupEventKind::AdminAdded, change, &context, |change| admin_added_notice(&change.user_name)))
 }
 
-pub(super) async fn remove_admin(params: UserOfGroup, context: Context) -> Result<Outcome, Error> {
+/// `removeGroupAdmin`: pushed to all members.
+pub(super) async fn remove_group_admin(params: GroupMemberParams, context: Context) -> Result<Outcome, Error> {
     let change = admins::set_admin(&context.app.db, params.group_id, context.user, params.user_id, false).await?;
     let notice = |change: &MemberChange| format!("User {} is no longer an admin of the group.", change.user_name);
-    Ok(told("removeGroupAdmin", change, &context, notice))
+    Ok(admin_outcome(GroupEventKind::AdminRemoved, change, &context, notice))
 }
 
-pub(super) async fn rename(params: RenameGroup, context: Context) -> Result<Outcome, Error> {
+/// `renameGroup`: pushed to all members.
+pub(super) async fn rename_group(params: RenameGroup, context: Context) -> Result<Outcome, Error> {
     let change = admins::rename(&context.app.db, params.group_id, context.user, &params.group_name).await?;
     let notice = |change: &MemberChange| format!("User {} has renamed the group.", change.user_name);
-    Ok(told("renameGroup", change, &context, notice))
+    Ok(admin_outcome(GroupEventKind::Renamed, change, &context, notice))
 }
 
-pub(super) async fn end(params: WholeGroup, context: Context) -> Result<Outcome, Error> {
-    let change = admins::end(&context.app.db, params.group_id, context.user).await?;
+/// `dropGroup`: pushed to all who were members.
+pub(super) async fn drop_group(params: GroupParams, context: Context) -> Result<Outcome, Error> {
+    let change = admins::drop_group(&context.app.db, params.group_id, context.user).await?;
     let group = change.group_id;
-    let body = said(format!("User {} has ended the group.", change.user_name), &change.group());
-    let notice = about_the_group(push("dropGroup", &body, group, change.members.clone(), context.origin()));
-    let gone = change.members.iter().map(|user| Event::Left { user: *user, group });
-    Ok(Outcome { reply: Body::done(), events: gone.chain([Event::Push(notice)]).collect() })
+    let item = GroupItem { group_id: group, group_name: Cow::Borrowed(&change.group_name) };
+    let body = notice_body(format!("User {} has ended the group.", change.user_name), &item);
+    let push = group_push(GroupEventKind::Dropped, &body, group, change.members.clone(), context.origin());
+    let left_events = change.members.iter().map(|user| Event::Left { user: *user, group });
+    Ok(Outcome { reply: Body::done(), events: left_events.chain([Event::Push(push)]).collect() })
 }
 
-pub(super) async fn list_users(params: ListGroupUsers, context: Context) -> Result<Outcome, Error> {
+/// `listGroupUsers`, for members only.
+pub(super) async fn list_group_users(params: ListGroupUsers, context: Context) -> Result<Outcome, Error> {
     let ListGroupUsers { group_id, page } = params;
     let db = &context.app.db;
-    // For its members alone.
+    // Refuses who is not a member.
     conversations::visible_range(db, context.user, Target::Group(group_id)).await?;
     let list = format!("listGroupUsers {group_id}");
-    let users = groups::users(db, group_id.into(), page.limit, context.paging.start_of(&list, page)).await?;
-    context.paging.record(&list, page, users.last().map(groups::place));
-    let rows = users.iter().map(|user| GroupUserRow {
-        id: user.id,
-        name: &user.name,
-        first_name: user.first_name.as_deref(),
-        last_name: user.last_name.as_deref(),
-        username: user.username.as_deref(),
-        is_admin: user.is_admin,
-        joined_at: user.joined_at,
-    });
-    Ok(Body::rows(&rows.collect::<Vec<_>>()).into())
+    let members = groups::list_members(db, group_id.into(), page.limit, context.paging.start_of(&list, page)).await?;
+    context.paging.record(&list, page, members.last().map(groups::list_position));
+    let rows: Vec<GroupUserRow<'_>> = members.iter().map(group_user_row).collect();
+    Ok(Body::rows(&rows).into())
 }
 
-fn now_an_admin(user_name: &str) -> String {
+fn group_user_row(member: &GroupMember) -> GroupUserRow<'_> {
+    GroupUserRow {
+        id: member.id,
+        name: &member.name,
+        first_name: member.first_name.as_deref(),
+        last_name: member.last_name.as_deref(),
+        username: member.username.as_deref(),
+        is_admin: member.is_admin,
+        joined_at: member.joined_at,
+    }
+}
+
+/// The member whom a change concerns.
+fn member_item(change: &MemberChange) -> MemberItem<'_> {
+    MemberItem {
+        group_id: change.group_id,
+        group_name: Cow::Borrowed(&change.group_name),
+        user_id: change.user_id,
+        user_name: Cow::Borrowed(&change.user_name),
+    }
+}
+
+fn admin_added_notice(user_name: &str) -> String {
     format!("User {user_name} is now an admin of the group.")
 }
 
-/// The members and the one whom the change is about, who may be none any more.
-fn with_user(change: &MemberChange) -> MemberIds {
+/// The members and the user whom the change concerns, who may not be one any more.
+fn members_and_subject(change: &MemberChange) -> MemberIds {
     change.members.iter().copied().chain([change.user_id]).collect()
 }
 
-/// What comes of it that an admin has changed something; nothing where it was so already.
-fn told(
-    kind: &str,
+/// The outcome of an admin's request: a push to all members if it has changed something.
+fn admin_outcome(
+    kind: GroupEventKind,
     change: Option<MemberChange>,
     context: &Context,
     notice: impl Fn(&MemberChange) -> String,
 ) -> Outcome {
     let pushes = change.map(|change| {
-        let body = said(notice(&change), &change.member());
-        about_the_group(push(kind, &body, change.group_id, change.members.clone(), context.origin()))
+        let body = notice_body(notice(&change), &member_item(&change));
+        group_push(kind, &body, change.group_id, change.members.clone(), context.origin())
     });
     Outcome::with_pushes(Body::done(), pushes)
 }
 
-fn added(item: &MemberItem<'_>, to: MemberIds, by: Origin, by_name: &str) -> Push {
-    let body = caused_by(by_name, said(format!("User {} added in group.", item.user_name), item));
-    push("addUserInGroup", &body, item.group_id, to, by)
+fn member_added_push(item: &MemberItem<'_>, to: MemberIds, origin: Origin, by_name: &str) -> Push {
+    let notice = format!("User {} added in group.", item.user_name);
+    let body = with_sender_name(by_name, notice_body(notice, item));
+    group_push(GroupEventKind::MemberAdded, &body, item.group_id, to, origin)
 }
 
-/// Names who caused a change, as the first clients read it in the pushes that they know.
-fn caused_by(name: &str, body: Body) -> Body {
+/// Adds the name of the user who caused a change: the first clients read it in the pushes that they know.
+fn with_sender_name(name: &str, body: Body) -> Body {
     Body { sender_name: Some(name.to_owned()), ..body }
 }
 
-fn said(notice: String, item: &impl Serialize) -> Body {
+/// A body with an item and a sentence about it.
+fn notice_body(notice: String, item: &impl Serialize) -> Body {
     Body { message: Some(notice), ..Body::item(item) }
 }
 
-/// For those alone who asked for it: the first clients do not know it.
-fn about_the_group(push: Push) -> Push {
-    Push { topic: Some(Topic::Groups), ..push }
-}
-
-fn push(kind: &str, body: &Body, group: GroupId, to: MemberIds, by: Origin) -> Push {
+fn group_push(kind: GroupEventKind, body: &Body, group: GroupId, to: MemberIds, origin: Origin) -> Push {
     Push {
         to: Audience::Users(to),
-        from: Some(by),
-        topic: None,
-        frame: reply::push(kind, body),
+        from: Some(origin),
+        topic: kind.topic(),
+        frame: reply::push(kind.frame_type(), body),
         when_slow: WhenSlow::Behind(Where::Group(group), 0),
         message: None,
     }

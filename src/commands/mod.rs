@@ -128,21 +128,21 @@ commands! {
     /// Creates a group.
     "newGroup" => NewGroup(groups::NewGroup) = groups::new_group(params, context), [item GroupItem];
     /// Adds a user to a group.
-    "addUserInGroup" => AddUserInGroup(groups::UserOfGroup) = groups::add_user(params, context);
+    "addUserInGroup" => AddUserInGroup(groups::GroupMemberParams) = groups::add_user_in_group(params, context);
     /// Leaves a group.
-    "leaveGroup" => LeaveGroup(groups::WholeGroup) = groups::leave(params, context);
+    "leaveGroup" => LeaveGroup(groups::GroupParams) = groups::leave_group(params, context);
     /// Removes a user from a group. Admins only.
-    "removeUserFromGroup" => RemoveUserFromGroup(groups::UserOfGroup) = groups::remove_user(params, context);
+    "removeUserFromGroup" => RemoveUserFromGroup(groups::GroupMemberParams) = groups::remove_user_from_group(params, context);
     /// Makes a member of a group an admin. Admins only.
-    "addGroupAdmin" => AddGroupAdmin(groups::UserOfGroup) = groups::add_admin(params, context);
+    "addGroupAdmin" => AddGroupAdmin(groups::GroupMemberParams) = groups::add_group_admin(params, context);
     /// Makes an admin of a group an ordinary member. Admins only.
-    "removeGroupAdmin" => RemoveGroupAdmin(groups::UserOfGroup) = groups::remove_admin(params, context);
+    "removeGroupAdmin" => RemoveGroupAdmin(groups::GroupMemberParams) = groups::remove_group_admin(params, context);
     /// Renames a group. Admins only.
-    "renameGroup" => RenameGroup(groups::RenameGroup) = groups::rename(params, context);
+    "renameGroup" => RenameGroup(groups::RenameGroup) = groups::rename_group(params, context);
     /// Ends a group for all of its members. Admins only.
-    "dropGroup" => DropGroup(groups::WholeGroup) = groups::end(params, context);
+    "dropGroup" => DropGroup(groups::GroupParams) = groups::drop_group(params, context);
     /// A page of the members of a group, those who joined first at its beginning.
-    "listGroupUsers" => ListGroupUsers(groups::ListGroupUsers) = groups::list_users(params, context),
+    "listGroupUsers" => ListGroupUsers(groups::ListGroupUsers) = groups::list_group_users(params, context),
         [rows groups::GroupUserRow];
     /// Sends a message to a group.
     "messageInGroup" => MessageInGroup(messages::MessageInGroup) = messages::message_in_group(params, &context),
@@ -172,36 +172,36 @@ commands! {
     "getOnlineInfo" => GetOnlineInfo(presence::GetOnlineInfo) = presence::get_online_info(params, context),
         [rows OnlineInfo];
     /// A page of all users, in the order of sign-up.
-    "listUsers" => ListUsers(users::ListUsers) = users::list(params, context), [rows PersonItem];
+    "listUsers" => ListUsers(users::ListUsers) = users::list_users(params, context), [rows PersonItem];
     /// A user by id, or myself.
-    "getUser" => GetUser(users::GetUser) = users::get(params, context), [item PersonItem];
+    "getUser" => GetUser(users::GetUser) = users::get_user(params, context), [item PersonItem];
     /// Users by a part of their name, or by their e-mail address.
-    "searchUsers" => SearchUsers(users::SearchUsers) = users::search(params, context), [rows PersonItem];
+    "searchUsers" => SearchUsers(users::SearchUsers) = users::search_users(params, context), [rows PersonItem];
     /// Adds a user to my contacts.
-    "addContact" => AddContact(contacts::AddContact) = contacts::add(params, context);
+    "addContact" => AddContact(contacts::AddContact) = contacts::add_contact(params, context);
     /// Removes a user from my contacts.
-    "removeContact" => RemoveContact(contacts::RemoveContact) = contacts::remove(params, context);
+    "removeContact" => RemoveContact(contacts::RemoveContact) = contacts::remove_contact(params, context);
     /// A page of my contacts.
-    "listContacts" => ListContacts(contacts::ListContacts) = contacts::list(params, context),
+    "listContacts" => ListContacts(contacts::ListContacts) = contacts::list_contacts(params, context),
         [rows ListedPersonItem];
     /// Blocks a user.
-    "blockUser" => BlockUser(contacts::BlockUser) = contacts::block(params, context);
+    "blockUser" => BlockUser(contacts::BlockUser) = contacts::block_user(params, context);
     /// Unblocks a user.
-    "unblockUser" => UnblockUser(contacts::UnblockUser) = contacts::unblock(params, context);
+    "unblockUser" => UnblockUser(contacts::UnblockUser) = contacts::unblock_user(params, context);
     /// A page of the users that I have blocked.
     "listBlocked" => ListBlocked(contacts::ListBlocked) = contacts::list_blocked(params, context),
         [rows ListedPersonItem];
     /// Sends a notification to a user.
-    "sendNotification" => SendNotification(notifications::SendNotification) = notifications::send(params, context),
+    "sendNotification" => SendNotification(notifications::SendNotification) = notifications::send_notification(params, context),
         [item notifications::SentItem];
     /// A page of my notifications.
-    "listNotifications" => ListNotifications(notifications::ListNotifications) = notifications::list(params, context),
+    "listNotifications" => ListNotifications(notifications::ListNotifications) = notifications::list_notifications(params, context),
         [rows NotificationItem];
     /// Marks one of my notifications as read, or all of them.
-    "readNotifications" => ReadNotifications(notifications::ReadNotifications) = notifications::read(params, context),
+    "readNotifications" => ReadNotifications(notifications::ReadNotifications) = notifications::read_notifications(params, context),
         [item ReadItem];
     /// Full-text search in the messages that I may read, the newest first.
-    "searchMessages" => SearchMessages(search::SearchMessages) = search::messages(params, context),
+    "searchMessages" => SearchMessages(search::SearchMessages) = search::search_messages(params, context),
         [item search::SearchItem, rows MessageItem];
     /// The changes of my conversations since a cursor.
     "sync" => Sync(sync::Sync) = sync::sync(params, context), [item sync::SyncItem, rows sync::ChangeRow];

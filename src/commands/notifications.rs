@@ -1,6 +1,10 @@
-//! What people let each other know besides messages: kept, and pushed to who asked for it.
+//! Frames of notifications, which users send each other besides messages: they are stored, and pushed to sockets that
+//! have subscribed to them.
+
+use std::borrow::Cow;
 
 use serde::Serialize;
+use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use super::{Context, Outcome};
@@ -8,18 +12,18 @@ use crate::delivery::{Audience, Push, WhenSlow};
 use crate::error::Error;
 use crate::model::{NotificationData, NotificationId, NotificationKind, Page, Timestamp, Topic, UserId};
 use crate::store::notifications::{self, Notification};
-use crate::wire::items::ReadItem;
+use crate::wire::items::{NotificationItem, ReadItem};
 use crate::wire::params::{Fields, FromFields};
 use crate::wire::reply::{self, Body};
 
 /// `{"type": "sendNotification", "params": {"userId": 2, "kind": "like", "data": {"photo": 3}}}`
 #[derive(Debug)]
 pub struct SendNotification {
-    /// To whom.
+    /// The receiver.
     pub user_id: UserId,
-    /// What it is about.
+    /// Its kind, which the sender chooses.
     pub kind: NotificationKind,
-    /// What goes with it, if anything.
+    /// Its payload, if any.
     pub data: Option<NotificationData>,
 }
 
@@ -32,7 +36,7 @@ impl FromFields for SendNotification {
 /// `{"type": "listNotifications", "params": {"limit": 20, "page": 1}}`
 #[derive(Debug)]
 pub struct ListNotifications {
-    /// Which page.
+    /// The page to list.
     pub page: Page,
 }
 
@@ -45,7 +49,7 @@ impl FromFields for ListNotifications {
 /// `{"type": "readNotifications", "params": {"notificationId": 7}}`
 #[derive(Debug)]
 pub struct ReadNotifications {
-    /// Which; all where it is left out.
+    /// The notification to mark as read; all if it is absent.
     pub notification_id: Option<NotificationId>,
 }
 
@@ -55,11 +59,11 @@ impl FromFields for ReadNotifications {
     }
 }
 
-/// What the sender is told.
+/// The item of the reply to `sendNotification`.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct SentItem {
-    /// Which it is.
+    /// Id of the notification.
     #[schema(value_type = i64)]
     notification_id: NotificationId,
     /// When it was stored.
@@ -67,7 +71,8 @@ pub(super) struct SentItem {
     created_at: Timestamp,
 }
 
-pub(super) async fn send(params: SendNotification, context: Context) -> Result<Outcome, Error> {
+/// `sendNotification`: stores it, and pushes it unless it comes from a dialog that the receiver marked as spam.
+pub(super) async fn send_notification(params: SendNotification, context: Context) -> Result<Outcome, Error> {
     let SendNotification { user_id, kind, data } = params;
     let limits = &context.app.config.limits;
     let (notification, is_pushed) =
@@ -76,8 +81,8 @@ pub(super) async fn send(params: SendNotification, context: Context) -> Result<O
         to: Audience::user(user_id),
         from: Some(context.origin()),
         topic: Some(Topic::Notifications),
-        frame: reply::push("notification", &Body::item(&notification.item()?)),
-        // The list has it.
+        frame: reply::push("notification", &Body::item(&notification_item(&notification)?)),
+        // `listNotifications` has it.
         when_slow: WhenSlow::Drop,
         message: None,
     };
@@ -85,25 +90,27 @@ pub(super) async fn send(params: SendNotification, context: Context) -> Result<O
     Ok(Outcome::with_pushes(Body::item(&item), is_pushed.then_some(push)))
 }
 
-pub(super) async fn list(params: ListNotifications, context: Context) -> Result<Outcome, Error> {
+/// `listNotifications`: a page, newest first.
+pub(super) async fn list_notifications(params: ListNotifications, context: Context) -> Result<Outcome, Error> {
     const LIST: &str = "notifications";
     let ListNotifications { page } = params;
     let start = context.paging.start_of(LIST, page);
     let found = notifications::list(&context.app.db, context.user, page.limit, start).await?;
-    context.paging.record(LIST, page, found.last().map(notifications::place));
-    let rows = found.iter().map(Notification::item).collect::<Result<Vec<_>, _>>()?;
+    context.paging.record(LIST, page, found.last().map(notifications::list_position));
+    let rows = found.iter().map(notification_item).collect::<Result<Vec<_>, _>>()?;
     Ok(Body::rows(&rows).into())
 }
 
-pub(super) async fn read(params: ReadNotifications, context: Context) -> Result<Outcome, Error> {
+/// `readNotifications`: pushed to the other sockets of the asker.
+pub(super) async fn read_notifications(params: ReadNotifications, context: Context) -> Result<Outcome, Error> {
     let ReadNotifications { notification_id } = params;
     let db = &context.app.db;
-    let was_read = match notification_id {
+    let outcome = match notification_id {
         Some(id) => notifications::read(db, context.user, id).await?,
         None => notifications::read_all(db, context.user).await?,
     };
-    let body = Body::item(&ReadItem { notification_id, read_at: was_read.read_at });
-    let own = was_read.is_new.then(|| Push {
+    let body = Body::item(&ReadItem { notification_id, read_at: outcome.read_at });
+    let own = outcome.is_new.then(|| Push {
         to: Audience::user(context.user),
         from: Some(context.origin()),
         topic: None,
@@ -112,4 +119,21 @@ pub(super) async fn read(params: ReadNotifications, context: Context) -> Result<
         message: None,
     });
     Ok(Outcome::with_pushes(body, own))
+}
+
+/// The item of a notification. Also used by the export.
+///
+/// # Errors
+/// `internal` if the stored payload is not JSON.
+pub fn notification_item(notification: &Notification) -> Result<NotificationItem<'_>, Error> {
+    let data = notification.data.clone().map(RawValue::from_string).transpose().map_err(Error::internal)?;
+    Ok(NotificationItem {
+        notification_id: Some(notification.id),
+        kind: Cow::Borrowed(&notification.kind),
+        user_id: notification.sender_id,
+        user_name: Cow::Borrowed(&notification.sender_name),
+        data,
+        created_at: notification.created_at,
+        read_at: notification.read_at,
+    })
 }

@@ -1,38 +1,41 @@
-//! The table of what is pushed.
+//! The table of pushes.
 
-use crate::model::Topic;
+use crate::model::{GroupEventKind, MessageEvent, ReceiptEvent, Topic};
 use crate::wire::items::{
     BehindItem, GroupItem, MarkerItem, MemberItem, MessageItem, NotificationItem, OnlineInfo, ReactionChange, ReadItem,
     RemovedItem, SpamItem, TypingItem, UserItem,
 };
 use crate::wire::schema::NamedSchema;
 
-/// Every push that is not a reply's: its type, the event of `subscribe` that a socket has to ask for,
-/// and its `item`.
+/// Every frame that the server sends without a request: its type, the topic that a socket has to subscribe to, and the
+/// schema of its `item`.
 #[must_use]
 pub fn pushes() -> Vec<(&'static str, Option<Topic>, NamedSchema)> {
+    let message = |event: MessageEvent, topic, item| (event.frame_type(), topic, item);
+    let group = |kind: GroupEventKind, item| (kind.frame_type(), kind.topic(), item);
+    let receipt = |event: ReceiptEvent| (event.frame_type(), Some(Topic::Receipts), NamedSchema::of::<MarkerItem>());
     vec![
-        ("privateMessage", None, NamedSchema::of::<MessageItem>()),
-        ("messageInGroup", None, NamedSchema::of::<MessageItem>()),
-        ("addUserInGroup", None, NamedSchema::of::<MemberItem>()),
-        ("leaveGroup", None, NamedSchema::of::<MemberItem>()),
+        message(MessageEvent::PrivateMessage, None, NamedSchema::of::<MessageItem>()),
+        message(MessageEvent::MessageInGroup, None, NamedSchema::of::<MessageItem>()),
+        group(GroupEventKind::MemberAdded, NamedSchema::of::<MemberItem>()),
+        group(GroupEventKind::MemberLeft, NamedSchema::of::<MemberItem>()),
         ("behind", None, NamedSchema::of::<BehindItem>()),
-        ("editMessage", Some(Topic::Messages), NamedSchema::of::<MessageItem>()),
-        ("deleteMessage", Some(Topic::Messages), NamedSchema::of::<MessageItem>()),
-        ("reactToMessage", Some(Topic::Messages), NamedSchema::of::<ReactionChange>()),
-        ("readMessages", Some(Topic::Receipts), NamedSchema::of::<MarkerItem>()),
-        ("deliveredMessages", Some(Topic::Receipts), NamedSchema::of::<MarkerItem>()),
+        message(MessageEvent::EditMessage, Some(Topic::Messages), NamedSchema::of::<MessageItem>()),
+        message(MessageEvent::DeleteMessage, Some(Topic::Messages), NamedSchema::of::<MessageItem>()),
+        message(MessageEvent::ReactToMessage, Some(Topic::Messages), NamedSchema::of::<ReactionChange>()),
+        receipt(ReceiptEvent::ReadMessages),
+        receipt(ReceiptEvent::DeliveredMessages),
         ("typing", Some(Topic::Typing), NamedSchema::of::<TypingItem>()),
         ("onlineInfo", Some(Topic::Presence), NamedSchema::of::<OnlineInfo>()),
         ("notification", Some(Topic::Notifications), NamedSchema::of::<NotificationItem>()),
         ("newGroup", Some(Topic::Own), NamedSchema::of::<GroupItem>()),
         ("removeConversation", Some(Topic::Own), NamedSchema::of::<RemovedItem>()),
         ("markSpam", Some(Topic::Own), NamedSchema::of::<SpamItem>()),
-        ("removeUserFromGroup", Some(Topic::Groups), NamedSchema::of::<MemberItem>()),
-        ("addGroupAdmin", Some(Topic::Groups), NamedSchema::of::<MemberItem>()),
-        ("removeGroupAdmin", Some(Topic::Groups), NamedSchema::of::<MemberItem>()),
-        ("renameGroup", Some(Topic::Groups), NamedSchema::of::<MemberItem>()),
-        ("dropGroup", Some(Topic::Groups), NamedSchema::of::<GroupItem>()),
+        group(GroupEventKind::MemberRemoved, NamedSchema::of::<MemberItem>()),
+        group(GroupEventKind::AdminAdded, NamedSchema::of::<MemberItem>()),
+        group(GroupEventKind::AdminRemoved, NamedSchema::of::<MemberItem>()),
+        group(GroupEventKind::Renamed, NamedSchema::of::<MemberItem>()),
+        group(GroupEventKind::Dropped, NamedSchema::of::<GroupItem>()),
         ("addContact", Some(Topic::Contacts), NamedSchema::of::<UserItem>()),
         ("removeContact", Some(Topic::Own), NamedSchema::of::<UserItem>()),
         ("blockUser", Some(Topic::Own), NamedSchema::of::<UserItem>()),

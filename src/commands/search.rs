@@ -1,4 +1,4 @@
-//! Looking for messages by what they say.
+//! Full-text search over messages.
 
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -12,25 +12,25 @@ use crate::store::{conversations, search};
 use crate::wire::params::{Fields, FromFields};
 use crate::wire::reply::Body;
 
-/// `{"type": "searchMessages", "params": {"query": "tea", "limit": 5, "page": 1}}`, or with a
-/// `receiverId` or `groupId`, in that conversation alone; or `before`, the id of a message, for `page`.
+/// `{"type": "searchMessages", "params": {"query": "tea", "limit": 5, "page": 1}}`. With a `receiverId` or `groupId` it
+/// searches that conversation alone. `before`, the id of a message, may stand in the place of `page`.
 #[derive(Debug)]
 pub struct SearchMessages {
-    /// What the messages say.
+    /// The words that the messages have to contain.
     pub query: SearchQuery,
-    /// Where, if not everywhere.
+    /// The conversation to search, if not all of them.
     pub target: Option<Target>,
-    /// Which page.
+    /// The page to list.
     pub page: Page,
-    /// Older messages than this one alone.
+    /// Finds only messages older than this one.
     pub before: Option<MessageId>,
 }
 
 impl SearchMessages {
-    /// The query is in the field of this name.
+    /// Reads the parameters; the query is in the field named `query`, which differs over HTTP.
     ///
     /// # Errors
-    /// `bad_params` where a field is missing or out of its range, or two exclude each other.
+    /// `bad_params` if a field is missing or out of its range, or two exclude each other.
     pub fn from_fields_with(query: &str, fields: &Fields<'_>) -> Result<Self, Error> {
         let (query, target) = (fields.required(query)?, fields.optional_target()?);
         let (page, before) = (fields.page()?, fields.optional("before")?);
@@ -47,16 +47,17 @@ impl FromFields for SearchMessages {
     }
 }
 
-/// Where a search goes on that has stopped before its page was full, because it had looked at as much as
-/// one request may.
+/// Where to continue a search that has stopped before its page was full, because it had used up the budget of one
+/// request.
 #[derive(Clone, Copy, Debug, Serialize, ToSchema)]
 pub struct SearchItem {
-    /// Messages from this one on have been looked at: the `before` of the next request.
+    /// Messages from this one on were searched: the `before` of the next request.
     #[schema(value_type = i64)]
     pub before: MessageId,
 }
 
-pub(super) async fn messages(params: SearchMessages, context: Context) -> Result<Outcome, Error> {
+/// `searchMessages`: a page, newest first; the item says where to continue if the search has stopped early.
+pub(super) async fn search_messages(params: SearchMessages, context: Context) -> Result<Outcome, Error> {
     let (found, item) = find(params, context).await?;
     let rows = Body::rows(&found.iter().map(message_item).collect::<Vec<_>>());
     Ok(match item {
@@ -66,17 +67,17 @@ pub(super) async fn messages(params: SearchMessages, context: Context) -> Result
     .into())
 }
 
-/// What was found, and where the search goes on if it has stopped early. Also over HTTP.
+/// Runs a search. Returns the messages, and where to continue if it has stopped early. Also used over HTTP.
 ///
 /// # Errors
-/// `not_found`, `not_a_member`, `overloaded` where too many searches of this person wait.
+/// `not_found`, `not_a_member`; `overloaded` if too many searches of this user are queued.
 pub async fn find(params: SearchMessages, context: Context) -> Result<(Vec<StoredMessage>, Option<SearchItem>), Error> {
     let SearchMessages { query, target, page, before } = params;
     let db = &context.app.db;
     let within = match target {
         Some(target) => match conversations::visible_range(db, context.user, target).await? {
             Some(extent) => Some(extent.id),
-            // The dialog has not begun.
+            // The dialog does not exist yet.
             None => return Ok((Vec::new(), None)),
         },
         None => None,
@@ -88,8 +89,8 @@ pub async fn find(params: SearchMessages, context: Context) -> Result<(Vec<Store
         None => context.paging.start_of(&list, page),
     };
     let max_bytes = context.app.config.limits.search_bytes;
-    let found = search::page(db, context.user, within, &query, page.limit, start, max_bytes).await?;
-    // The next page goes on where this one has ended, full or not; one that was not reached is none.
+    let found = search::find_page(db, context.user, within, &query, page.limit, start, max_bytes).await?;
+    // The next page starts where this one has ended, full or not; a page that was not reached has no end.
     if before.is_none() && !found.is_short_of_page {
         let end = found.stopped_at.or(found.messages.last().map(|message| message.id));
         context.paging.record(&list, page, end.map(place));

@@ -1,15 +1,16 @@
-//! What somebody has missed.
+//! `sync`: the changes that a client has missed while it was offline.
 
 use std::borrow::Cow;
 
 use serde::Serialize;
-use utoipa::ToSchema;
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
 
 use super::items::message_item;
 use super::{Context, Outcome};
 use crate::error::Error;
 use crate::model::Cursor;
-use crate::store::sync::{self, Change};
+use crate::store::sync::{self, Change, ChangedSubject};
 use crate::wire::items::{GroupItem, MarkerItem, MemberItem, MessageItem, RemovedItem, SpamItem};
 use crate::wire::params::{Fields, FromFields};
 use crate::wire::reply::Body;
@@ -17,10 +18,10 @@ use crate::wire::reply::Body;
 /// `{"type": "sync", "params": {"cursor": "4294967297.728:728:", "limit": 20}}`
 #[derive(Debug)]
 pub struct Sync {
-    /// Where the client's knowledge ends, as an earlier reply said; without it, nothing but where it
-    /// stands now.
+    /// The cursor of an earlier reply, up to which the client knows everything; without it the reply has the current
+    /// cursor and no changes.
     pub cursor: Option<Cursor>,
-    /// Most changes of the reply.
+    /// Maximum number of changes in the reply.
     pub limit: i64,
 }
 
@@ -30,20 +31,21 @@ impl FromFields for Sync {
     }
 }
 
-/// A push that was missed, with its item as it is now.
-#[derive(Debug, Serialize, ToSchema)]
+/// A row of `sync`: a push that was missed, with the current state of its item. [`ChangeRowSchema`] describes it in
+/// documents.
+#[derive(Debug, Serialize)]
 pub(super) struct ChangeRow<'a> {
     /// Type of the push.
     #[serde(rename = "type")]
     kind: &'a str,
-    /// What it is about.
+    /// The item of the push.
     item: ChangeItem<'a>,
 }
 
-/// What a change is about: the item of the push of its type.
-#[derive(Debug, Serialize, ToSchema)]
+/// The item of a change, which is that of the push of its type.
+#[derive(Debug, Serialize)]
 #[serde(untagged)]
-pub(super) enum ChangeItem<'a> {
+enum ChangeItem<'a> {
     Message(Box<MessageItem<'a>>),
     Member(MemberItem<'a>),
     Group(GroupItem<'a>),
@@ -52,18 +54,54 @@ pub(super) enum ChangeItem<'a> {
     Removed(RemovedItem),
 }
 
-/// How far a reply goes.
+/// The schema of a [`ChangeRow`]: one object for each type, which `type` tells apart, so that generated clients know
+/// the item of each.
+#[derive(Serialize, ToSchema)]
+#[serde(tag = "type", content = "item", rename_all = "camelCase")]
+#[expect(dead_code, reason = "only its schema is used")]
+enum ChangeRowSchema {
+    PrivateMessage(MessageItem<'static>),
+    MessageInGroup(MessageItem<'static>),
+    EditMessage(MessageItem<'static>),
+    DeleteMessage(MessageItem<'static>),
+    ReactToMessage(MessageItem<'static>),
+    ReadMessages(MarkerItem),
+    DeliveredMessages(MarkerItem),
+    AddUserInGroup(MemberItem<'static>),
+    LeaveGroup(MemberItem<'static>),
+    RemoveUserFromGroup(MemberItem<'static>),
+    AddGroupAdmin(MemberItem<'static>),
+    RemoveGroupAdmin(MemberItem<'static>),
+    RenameGroup(GroupItem<'static>),
+    DropGroup(GroupItem<'static>),
+    MarkSpam(SpamItem),
+    RemoveConversation(RemovedItem),
+}
+
+impl PartialSchema for ChangeRow<'_> {
+    fn schema() -> RefOr<Schema> {
+        ChangeRowSchema::schema()
+    }
+}
+
+impl ToSchema for ChangeRow<'_> {
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        ChangeRowSchema::schemas(schemas);
+    }
+}
+
+/// The item of the reply to `sync`: how far it goes.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct SyncItem {
-    /// Where the next one begins.
+    /// The cursor of the next request.
     cursor: String,
-    /// Whether there is more already.
+    /// Whether there are more changes already.
     more: bool,
-    /// False where the cursor cannot prove that nothing is missing: what the client has, it has to
-    /// read anew.
+    /// False if the cursor cannot prove that nothing is missing: then the client has to read its lists anew.
     complete: bool,
 }
 
+/// `sync`: a page of missed pushes, and the cursor of the next one.
 pub(super) async fn sync(params: Sync, context: Context) -> Result<Outcome, Error> {
     let page = sync::changes(&context.app.db, context.user, params.cursor.as_ref(), params.limit).await?;
     let rows: Vec<ChangeRow<'_>> = page.changes.iter().map(row).collect();
@@ -72,27 +110,44 @@ pub(super) async fn sync(params: Sync, context: Context) -> Result<Outcome, Erro
 }
 
 fn row(change: &Change) -> ChangeRow<'_> {
-    let (kind, item) = match change {
-        Change::Message { kind, message } => (kind.as_str(), ChangeItem::Message(Box::new(message_item(message)))),
-        Change::Member { kind, group, group_name, user, user_name } => {
-            let (group_name, user_name) = (Cow::Borrowed(group_name.as_str()), Cow::Borrowed(user_name.as_str()));
-            (kind.as_str(), ChangeItem::Member(MemberItem { group_id: *group, group_name, user_id: *user, user_name }))
+    ChangeRow { kind: change.kind.frame_type(), item: item(&change.subject) }
+}
+
+fn item(subject: &ChangedSubject) -> ChangeItem<'_> {
+    match subject {
+        ChangedSubject::Message(message) => ChangeItem::Message(Box::new(message_item(message))),
+        ChangedSubject::Member { group, group_name, user, user_name } => ChangeItem::Member(MemberItem {
+            group_id: *group,
+            group_name: Cow::Borrowed(group_name),
+            user_id: *user,
+            user_name: Cow::Borrowed(user_name),
+        }),
+        ChangedSubject::Group { group, group_name } => {
+            ChangeItem::Group(GroupItem { group_id: *group, group_name: Cow::Borrowed(group_name) })
         }
-        Change::Group { kind, group, group_name } => {
-            let group_name = Cow::Borrowed(group_name.as_str());
-            (kind.as_str(), ChangeItem::Group(GroupItem { group_id: *group, group_name }))
+        ChangedSubject::Marker { target, user, seq, at } => {
+            ChangeItem::Marker(MarkerItem { target: (*target).into(), user_id: *user, seq: *seq, at: *at })
         }
-        Change::Marker { kind, target, user, seq, at } => {
-            let item = MarkerItem { target: (*target).into(), user_id: *user, seq: *seq, at: *at };
-            (kind.as_str(), ChangeItem::Marker(item))
+        ChangedSubject::Spam { target, spam } => ChangeItem::Spam(SpamItem { target: (*target).into(), spam: *spam }),
+        ChangedSubject::Removed { target, cleared_seq } => {
+            ChangeItem::Removed(RemovedItem { target: (*target).into(), cleared_seq: *cleared_seq })
         }
-        Change::Spam { target, spam } => {
-            ("markSpam", ChangeItem::Spam(SpamItem { target: (*target).into(), spam: *spam }))
-        }
-        Change::Removed { target, cleared_seq } => {
-            let item = RemovedItem { target: (*target).into(), cleared_seq: *cleared_seq };
-            ("removeConversation", ChangeItem::Removed(item))
-        }
-    };
-    ChangeRow { kind, item }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::model::ChangeKind;
+
+    #[test]
+    fn change_row_schema_has_an_object_for_each_kind_of_change() {
+        let schema = serde_json::to_value(ChangeRow::schema()).expect("a schema is plain JSON");
+        let objects = schema["oneOf"].as_array().expect("one of several objects");
+        let types: BTreeSet<&str> =
+            objects.iter().filter_map(|object| object["properties"]["type"]["enum"][0].as_str()).collect();
+        assert_eq!(types, ChangeKind::all().map(ChangeKind::frame_type).collect());
+    }
 }

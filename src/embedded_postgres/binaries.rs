@@ -1,4 +1,4 @@
-//! Where PostgreSQL's programs are.
+//! Finds the installed programs of PostgreSQL.
 
 use std::env;
 use std::fs;
@@ -14,15 +14,15 @@ pub(super) struct Binaries {
     pub(super) postgres: PathBuf,
 }
 
-/// Finds the first installation, or the first one of the version that the cluster at `data` needs.
+/// Finds the first installation, or the first one with the major version that the data directory `data` needs.
 ///
-/// `scripts/ensure-postgres` looks in the same places in the same order.
+/// `scripts/ensure-postgres` searches the same folders in the same order.
 pub(super) fn find(
     bin_dir: Option<&Path>,
     data: &Path,
     data_version: Option<&str>,
 ) -> Result<Binaries, EmbeddedPostgresError> {
-    // A setting is meant: where it is wrong, no other installation takes its place.
+    // A configured folder that is wrong is an error; no other installation takes its place.
     let folders = match bin_dir {
         Some(folder) => vec![folder.to_owned()],
         None => candidates(),
@@ -53,8 +53,8 @@ pub(super) fn find(
     })
 }
 
-/// Folders that may have the programs, the likeliest first.
-#[expect(clippy::disallowed_methods, reason = "PATH is the system's, not one of our settings")]
+/// Folders that may contain the programs, the likeliest first.
+#[expect(clippy::disallowed_methods, reason = "PATH belongs to the system and is no setting of Hark")]
 fn candidates() -> Vec<PathBuf> {
     let mut folders: Vec<PathBuf> = Vec::new();
     if let Some(path) = env::var_os("PATH") {
@@ -66,7 +66,7 @@ fn candidates() -> Vec<PathBuf> {
             folders.push(folder.into());
         }
     }
-    // Debian and its children: one folder a major version.
+    // Debian and its derivatives have one folder per major version.
     folders.extend(newest_first(Path::new("/usr/lib/postgresql"), ""));
     for prefix in ["/opt/homebrew/opt", "/usr/local/opt", "/home/linuxbrew/.linuxbrew/opt"] {
         folders.extend(newest_first(Path::new(prefix), "postgresql"));
@@ -74,7 +74,7 @@ fn candidates() -> Vec<PathBuf> {
     folders
 }
 
-/// The `bin` folders of the installations in `parent` whose name starts with `prefix`, by the
+/// The `bin` folders of the installations in `parent` whose name starts with `prefix`, in descending order of the
 /// version in the name: `17`, `postgresql@17`.
 fn newest_first(parent: &Path, prefix: &str) -> Vec<PathBuf> {
     let mut found: Vec<(u32, PathBuf)> = fs::read_dir(parent)
@@ -91,14 +91,14 @@ fn newest_first(parent: &Path, prefix: &str) -> Vec<PathBuf> {
     found.into_iter().map(|(_, folder)| folder).collect()
 }
 
-/// The programs in `folder`, or in the folder that its `initdb` is a link into.
+/// The programs in `folder`, or in the folder that its `initdb` links to.
 fn in_folder(folder: &Path) -> Option<Binaries> {
     let initdb = fs::canonicalize(folder.join("initdb")).ok()?;
     let postgres = initdb.with_file_name("postgres");
     postgres.is_file().then_some(Binaries { initdb, postgres })
 }
 
-/// The major version as a cluster's `PG_VERSION` has it: "15".
+/// The major version in the form of the file `PG_VERSION`: "15".
 fn major_version(binaries: &Binaries) -> Result<String, EmbeddedPostgresError> {
     let output =
         Command::new(&binaries.postgres).arg("--version").output().map_err(super::cannot("run", &binaries.postgres))?;
@@ -107,7 +107,7 @@ fn major_version(binaries: &Binaries) -> Result<String, EmbeddedPostgresError> {
         .ok_or_else(|| EmbeddedPostgresError::Failed { program: "postgres --version", message: text.into_owned() })
 }
 
-/// Reads "postgres (PostgreSQL) 15.13 (Debian 15.13-0+deb12u1)", and betas: "18beta1".
+/// Parses "postgres (PostgreSQL) 15.13 (Debian 15.13-0+deb12u1)", and betas: "18beta1".
 fn parse_major_version(text: &str) -> Option<String> {
     let version = text.split("(PostgreSQL) ").nth(1)?;
     let digits: String = version.chars().take_while(char::is_ascii_digit).collect();
@@ -119,7 +119,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn major_versions_are_read() {
+    fn parse_major_version_reads_packages_and_betas() {
         let debian = "postgres (PostgreSQL) 15.13 (Debian 15.13-0+deb12u1)\n";
         assert_eq!(parse_major_version(debian).as_deref(), Some("15"));
         assert_eq!(parse_major_version("postgres (PostgreSQL) 18beta1\n").as_deref(), Some("18"));
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_version_comes_first() {
+    fn newest_first_sorts_by_version() {
         let parent = tempfile::tempdir().unwrap();
         for name in ["postgresql@9", "postgresql@17", "postgresql", "redis@18"] {
             fs::create_dir(parent.path().join(name)).unwrap();

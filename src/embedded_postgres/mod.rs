@@ -1,25 +1,25 @@
-//! The private PostgreSQL: what Hark starts for itself when no `DATABASE_URL` is set.
+//! The private PostgreSQL, which Hark starts for itself if no `DATABASE_URL` is set.
 //!
-//! In the data folder:
+//! Files in the data folder of Hark:
 //!
 //! | name | what it is |
 //! |---|---|
-//! | `postgres/` | the cluster, and the socket while it runs |
-//! | `postgres.password` | the password of its one user (0600) |
-//! | `postgres.lock` | locked for as long as a server uses the folder |
-//! | `postgres.log` | what PostgreSQL says; emptied at a start when it is over 10 MiB |
-//! | `postgres.new.*` | a cluster whose making was interrupted; removed at the next start |
+//! | `postgres/` | the data directory of PostgreSQL, and the socket while it runs |
+//! | `postgres.password` | the password of the one database user (0600) |
+//! | `postgres.lock` | locked while a Hark process uses the folder |
+//! | `postgres.log` | the log of PostgreSQL; truncated at a start if it exceeds 10 MiB |
+//! | `postgres.new.*` | a data directory whose creation was interrupted; removed at the next start |
 //!
-//! It listens on a unix socket only, never on a TCP port. It ends with the process that started
-//! it, however that process ends, and is started again should it end alone.
+//! It listens on a Unix socket only, never on a TCP port. It ends with the process that started it, however that
+//! process ends, and is restarted if it ends by itself.
 //!
-//! Read on in this order: `cluster` (the folder), `postmaster` (the process), `account` (as whom
-//! it runs), `binaries` (where its programs are).
+//! Read on in this order: `data_directory`, `process`, `os_user` (the user that it runs as), `binaries` (finds its
+//! programs).
 
-mod account;
 mod binaries;
-mod cluster;
-mod postmaster;
+mod data_directory;
+mod os_user;
+mod process;
 
 use std::fmt;
 use std::io;
@@ -30,39 +30,38 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use cluster::Cluster;
-use postmaster::Postmaster;
+use data_directory::DataDirectory;
+use process::Postmaster;
 
-/// How often the keeper looks whether PostgreSQL still runs, and tries again if it does not.
+/// How often the supervisor checks that PostgreSQL runs, and restarts it if it does not.
 const CHECK_INTERVAL: Duration = Duration::from_millis(500);
 
-/// How often something that is waited for is looked at.
+/// How often [`wait_for`] polls.
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
-/// What the private PostgreSQL has to be told.
+/// Options of the private PostgreSQL.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// The folder that holds the cluster and the files beside it; made if it is missing.
+    /// The data folder of Hark; created if it is missing.
     pub data_dir: PathBuf,
-    /// The folder of `initdb` and `postgres`; `None` looks for them.
+    /// The folder of `initdb` and `postgres`; `None` searches for them.
     pub bin_dir: Option<PathBuf>,
-    /// Whether a commit waits for the disk. Anything but `true` loses data with the power;
-    /// `false` is for tests, whose data nobody wants back.
+    /// Whether a commit waits for the disk. With `false` a power failure loses data, which is for tests alone.
     pub fsync: bool,
 }
 
-/// How to connect to the private PostgreSQL.
+/// Connection parameters of the private PostgreSQL.
 #[derive(Clone)]
 pub struct Connection {
-    /// The folder of the unix socket.
+    /// The folder of the Unix socket.
     pub socket_dir: PathBuf,
-    /// The port: it is part of the socket's file name, nothing listens on it.
+    /// Part of the socket's file name; nothing listens on TCP.
     pub port: u16,
-    /// The user, a superuser of this cluster.
+    /// The database user, a superuser.
     pub user: String,
-    /// The user's password.
+    /// Their password.
     pub password: String,
-    /// The database; it exists.
+    /// The database, which exists.
     pub database: String,
 }
 
@@ -77,10 +76,10 @@ impl fmt::Debug for Connection {
     }
 }
 
-/// Why the private PostgreSQL cannot run.
+/// Why the private PostgreSQL cannot run; each variant is a sentence for an operator.
 #[derive(Debug, thiserror::Error)]
 pub enum EmbeddedPostgresError {
-    /// Nowhere on this machine.
+    /// PostgreSQL's programs were not found.
     #[error(
         "PostgreSQL's programs (initdb, postgres) are not on this machine. Install the package \
          postgresql (Debian, Ubuntu), postgresql-server and postgresql-contrib (Fedora), \
@@ -89,11 +88,11 @@ pub enum EmbeddedPostgresError {
     )]
     NotInstalled,
 
-    /// Not where the setting says.
+    /// PostgreSQL's programs are not in the configured folder.
     #[error("HARK_POSTGRES_BIN is {}, but initdb and postgres are not there.", .0.display())]
     NotInBinDir(PathBuf),
 
-    /// The cluster was made by another major version.
+    /// The data directory was created by another major version.
     #[error(
         "The data in {} was made by PostgreSQL {data_version}, but this machine has PostgreSQL \
          {binary_version} in {}. Install PostgreSQL {data_version} (HARK_POSTGRES_BIN can name \
@@ -101,7 +100,7 @@ pub enum EmbeddedPostgresError {
         data.display(), bin_dir.display()
     )]
     OtherVersion {
-        /// The cluster.
+        /// The data directory.
         data: PathBuf,
         /// Its major version.
         data_version: String,
@@ -111,18 +110,18 @@ pub enum EmbeddedPostgresError {
         binary_version: String,
     },
 
-    /// Another server holds the lock.
+    /// Another Hark process holds the lock.
     #[error("The data folder {} is in use by another Hark server.", .0.display())]
     InUse(PathBuf),
 
-    /// PostgreSQL refuses to be root, and nobody else is there.
+    /// Hark runs as root, and there is no other user to run PostgreSQL as.
     #[error(
         "PostgreSQL cannot run as root, and this machine has neither a user `postgres` nor a user \
          `nobody` to run it as. Run Hark as an ordinary user, or set DATABASE_URL."
     )]
     NoUser,
 
-    /// The account that PostgreSQL runs as cannot get to its data.
+    /// The user that PostgreSQL runs as has no access to the data folder.
     #[error(
         "PostgreSQL cannot run as root, and the user {user} that it would run as may not enter \
          the folder {}. Set HARK_DATA_DIR to a folder that every user may reach, for instance \
@@ -130,94 +129,97 @@ pub enum EmbeddedPostgresError {
         folder.display()
     )]
     NotSearchable {
-        /// The first folder on the way that keeps the user out.
+        /// The first folder on the way to it that the user may not enter.
         folder: PathBuf,
         /// The user.
         user: String,
     },
 
-    /// One of PostgreSQL's programs gave up.
+    /// One of PostgreSQL's programs has failed.
     #[error("PostgreSQL's {program} failed: {message}")]
     Failed {
         /// The program.
         program: &'static str,
-        /// The last of what it said.
+        /// The end of its output.
         message: String,
     },
 
-    /// The file system or the system refused something.
+    /// A system call has failed.
     #[error("Cannot {action}: {source}")]
     Io {
-        /// What was tried, with the name of the file.
+        /// What was attempted, with the name of the file.
         action: String,
         /// Why it failed.
         source: io::Error,
     },
 }
 
-/// For `map_err`: the error of doing `verb` to `path`.
+/// The error of doing `verb` to `path`, for `map_err`.
 fn cannot(verb: &str, path: &Path) -> impl FnOnce(io::Error) -> EmbeddedPostgresError {
     let action = format!("{verb} {}", path.display());
     move |source| EmbeddedPostgresError::Io { action, source }
 }
 
-/// Calls `look` until it finds something; `None` when that did not come within `patience`.
-#[expect(clippy::disallowed_methods, reason = "the end of a process and a file lock tell nobody; there is a deadline")]
-fn wait_for<T>(patience: Duration, mut look: impl FnMut() -> Option<T>) -> Option<T> {
-    let begun = Instant::now();
+/// Polls `poll` until it returns something; `None` if it has not within `timeout`.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the end of a process and the release of a file lock cannot be awaited; there is a timeout"
+)]
+fn wait_for<T>(timeout: Duration, mut poll: impl FnMut() -> Option<T>) -> Option<T> {
+    let started = Instant::now();
     loop {
-        let found = look();
-        if found.is_some() || begun.elapsed() >= patience {
+        let found = poll();
+        if found.is_some() || started.elapsed() >= timeout {
             return found;
         }
         thread::sleep(POLL_INTERVAL);
     }
 }
 
-/// A private PostgreSQL that runs; it stops when this is dropped.
+/// A running private PostgreSQL; it stops when this is dropped.
 #[derive(Debug)]
 pub struct EmbeddedPostgres {
     connection: Connection,
     pid: Arc<AtomicU32>,
-    /// Dropping it tells the keeper to stop PostgreSQL.
+    /// Dropping it makes the supervisor stop PostgreSQL.
     stop: Option<mpsc::Sender<()>>,
-    keeper: Option<JoinHandle<()>>,
+    supervisor: Option<JoinHandle<()>>,
 }
 
 impl EmbeddedPostgres {
-    /// Makes the cluster if there is none, starts PostgreSQL and waits until it takes connections:
-    /// some 30 ms, half a second for a new cluster, longer when it recovers from a crash.
+    /// Creates the data directory if there is none, starts PostgreSQL and waits until it accepts connections. That
+    /// takes some 30 ms, half a second with a new data directory, and longer after a crash.
     ///
-    /// Blocks the calling thread; any thread will do.
+    /// Blocks the calling thread, which may be any.
     ///
     /// # Errors
     ///
-    /// Every [`EmbeddedPostgresError`]; its sentence is made for the person who starts the server.
+    /// Every [`EmbeddedPostgresError`].
     ///
     /// # Panics
     ///
-    /// If the thread that starts PostgreSQL does.
+    /// If the supervisor thread does.
     pub fn start(options: &Options) -> Result<Self, EmbeddedPostgresError> {
         let (started, start) = mpsc::channel();
         let (stop, stopped) = mpsc::channel();
         let pid = Arc::new(AtomicU32::new(0));
-        // The kernel ends PostgreSQL when the *thread* that spawned it ends, so that has to be a
-        // thread which lives as long as PostgreSQL shall.
-        let keeper = thread::Builder::new()
-            .name("postgres-keeper".to_owned())
+        // The kernel ends PostgreSQL when the *thread* that spawned it ends, so the supervisor lives as long as
+        // PostgreSQL.
+        let supervisor = thread::Builder::new()
+            .name("postgres".to_owned())
             .spawn({
                 let (options, pid) = (options.clone(), Arc::clone(&pid));
                 move || {
-                    let opened = Cluster::open(&options).and_then(|cluster| {
-                        let postmaster = cluster.launch()?;
-                        Ok((cluster, postmaster))
+                    let opened = DataDirectory::open(&options).and_then(|directory| {
+                        let postmaster = directory.start_server()?;
+                        Ok((directory, postmaster))
                     });
                     match opened {
-                        Ok((cluster, postmaster)) => {
+                        Ok((directory, postmaster)) => {
                             pid.store(postmaster.pid(), Ordering::Relaxed);
-                            // An error means that nobody waits any more; the loop below ends then.
-                            let _ = started.send(Ok(cluster.connection().clone()));
-                            keep(&cluster, postmaster, &pid, &stopped);
+                            // It fails if the caller has gone; then `supervise` returns at once.
+                            let _ = started.send(Ok(directory.connection().clone()));
+                            supervise(&directory, postmaster, &pid, &stopped);
                         }
                         Err(error) => {
                             let _ = started.send(Err(error));
@@ -226,28 +228,28 @@ impl EmbeddedPostgres {
                 }
             })
             .map_err(|source| EmbeddedPostgresError::Io {
-                action: "start the thread that keeps PostgreSQL".to_owned(),
+                action: "start the thread that supervises PostgreSQL".to_owned(),
                 source,
             })?;
-        let connection = start.recv().expect("the keeper sends one before it ends")?;
-        Ok(Self { connection, pid, stop: Some(stop), keeper: Some(keeper) })
+        let connection = start.recv().expect("the supervisor sends one before it ends")?;
+        Ok(Self { connection, pid, stop: Some(stop), supervisor: Some(supervisor) })
     }
 
-    /// How to connect.
+    /// The connection parameters.
     #[must_use]
     pub fn connection(&self) -> &Connection {
         &self.connection
     }
 
-    /// The process id of the postmaster; another one after it ended alone and was started again.
+    /// The process id of the postmaster; it changes when PostgreSQL is restarted.
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.pid.load(Ordering::Relaxed)
     }
 
-    /// Stops PostgreSQL and waits for its end: some 20 ms, 25 s at the most.
+    /// Stops PostgreSQL and waits for its end: some 20 ms, at most 25 s.
     ///
-    /// Blocks the calling thread. Connections that are still open are cut.
+    /// Blocks the calling thread. Open connections are cut.
     pub fn stop(self) {
         drop(self);
     }
@@ -256,29 +258,29 @@ impl EmbeddedPostgres {
 impl Drop for EmbeddedPostgres {
     fn drop(&mut self) {
         drop(self.stop.take());
-        if let Some(keeper) = self.keeper.take() {
-            // If it panicked, that has been reported, and PostgreSQL ended with it.
-            let _ = keeper.join();
+        if let Some(supervisor) = self.supervisor.take() {
+            // A panic of it was reported already, and has ended PostgreSQL.
+            let _ = supervisor.join();
         }
     }
 }
 
-/// Holds PostgreSQL until it is told to stop, and starts it again whenever it ends alone.
-fn keep(cluster: &Cluster, postmaster: Postmaster, pid: &AtomicU32, stopped: &Receiver<()>) {
+/// Restarts PostgreSQL whenever it ends by itself, until `stopped` is disconnected.
+fn supervise(directory: &DataDirectory, postmaster: Postmaster, pid: &AtomicU32, stopped: &Receiver<()>) {
     let mut running = Some(postmaster);
     while stopped.recv_timeout(CHECK_INTERVAL) == Err(RecvTimeoutError::Timeout) {
         if running.as_mut().is_some_and(Postmaster::is_running) {
             continue;
         }
         if running.take().is_some() {
-            tracing::error!("the private PostgreSQL ended without being told to; starting it again");
+            tracing::error!("private PostgreSQL ended unexpectedly; restarting it");
         }
-        match cluster.launch() {
+        match directory.start_server() {
             Ok(postmaster) => {
                 pid.store(postmaster.pid(), Ordering::Relaxed);
                 running = Some(postmaster);
             }
-            Err(error) => tracing::error!(%error, "the private PostgreSQL does not start"),
+            Err(error) => tracing::error!(%error, "private PostgreSQL not restarted"),
         }
     }
 }

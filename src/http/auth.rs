@@ -18,7 +18,7 @@ use crate::delivery::Event;
 use crate::error::{Code, Error};
 use crate::limits::rate_limit::Network;
 use crate::model::{Email, LoginUsername, Password, PersonName, SessionId, SessionKey, Timestamp, UserId, Username};
-use crate::store::users::sessions::{self, Origin, Session};
+use crate::store::users::sessions::{self, ClientInfo, Session};
 use crate::store::users::{self, Credentials, NewUser, SignInName, User};
 use crate::wire::params::{Fields, FromFields, Param};
 
@@ -194,7 +194,7 @@ pub(super) async fn open_session(app: &App, client: Client, claimed: LogIn) -> R
     let LogIn { email, username, password } = claimed;
     let name = email.map(SignInName::Email).or_else(|| username.map(SignInName::Username));
     let found = match &name {
-        Some(name) => users::credentials(&app.db, name).await?,
+        Some(name) => users::find_credentials(&app.db, name).await?,
         None => None,
     };
     let hash = found.as_ref().map(|found| found.password_hash.as_str());
@@ -206,7 +206,7 @@ pub(super) async fn open_session(app: &App, client: Client, claimed: LogIn) -> R
     let matches = app.passwords.verify(Password::to_verify(password), hash, &from).await?;
     let Some(Credentials { user, password_hash: hash, .. }) = found.filter(|_| matches) else { return Ok(None) };
     let expires_at = app.tokens.expiry();
-    let origin = Origin { user_agent: client.user_agent, address: Some(client.address.to_string()) };
+    let origin = ClientInfo { user_agent: client.user_agent, address: Some(client.address.to_string()) };
     let Some(session) = sessions::open(&app.db, user.id, &hash, moment(expires_at), &origin).await? else {
         return Ok(None);
     };

@@ -13,13 +13,14 @@ use super::error::{ErrorBody, HttpError};
 use super::extract::SignedIn;
 use super::me::Own;
 use crate::app::{App, Identity};
+use crate::commands::contacts::listed_person_item;
 use crate::commands::items::{conversation_kind, member_role, message_item};
+use crate::commands::notifications::notification_item;
 use crate::error::Error;
 use crate::limits::fair_queue::Turn;
 use crate::model::{ConversationId, GroupId, Seq, Timestamp, UserId};
 use crate::store::conversations::ConversationState;
 use crate::store::export;
-use crate::store::notifications::Notification;
 use crate::store::users::{self, sessions};
 use crate::wire::items::{ListedPersonItem, MessageItem, NotificationItem};
 
@@ -172,19 +173,19 @@ impl Writing {
             Next::Contacts(past) => {
                 let rows = export::contacts(db, user, past, PAGE).await?;
                 let last = rows.last().map(|row| row.id).filter(|_| is_full(&rows));
-                append_rows(&mut chunk, past.0 == 0, rows.into_iter().map(ListedPersonItem::from));
+                append_rows(&mut chunk, past.0 == 0, rows.into_iter().map(listed_person_item));
                 goes_on(last.map(Next::Contacts), &mut chunk, b"],\"blocked\":[", Next::Blocked(UserId(0)))
             }
             Next::Blocked(past) => {
                 let rows = export::blocked(db, user, past, PAGE).await?;
                 let last = rows.last().map(|row| row.id).filter(|_| is_full(&rows));
-                append_rows(&mut chunk, past.0 == 0, rows.into_iter().map(ListedPersonItem::from));
+                append_rows(&mut chunk, past.0 == 0, rows.into_iter().map(listed_person_item));
                 goes_on(last.map(Next::Blocked), &mut chunk, b"],\"notifications\":[", Next::Notifications(0))
             }
             Next::Notifications(past) => {
                 let rows = export::notifications(db, user, past, PAGE).await?;
                 let last = rows.last().map(|row| row.id.0).filter(|_| is_full(&rows));
-                let items = rows.iter().map(Notification::item).collect::<Result<Vec<_>, Error>>()?;
+                let items = rows.iter().map(notification_item).collect::<Result<Vec<_>, Error>>()?;
                 append_rows(&mut chunk, past == 0, items);
                 let conversations = Next::Conversation(ConversationId(0));
                 goes_on(last.map(Next::Notifications), &mut chunk, b"],\"conversations\":[", conversations)

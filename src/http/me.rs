@@ -16,7 +16,7 @@ use crate::commands::{groups, presence};
 use crate::delivery::Event;
 use crate::error::{Code, Error};
 use crate::model::{Email, Password, PersonName, Timestamp, UserId, Username};
-use crate::store::users::{self, Changes, User};
+use crate::store::users::{self, User, UserChanges};
 use crate::store::users::{credentials, deletion};
 use crate::wire::params::{Fields, FromFields};
 
@@ -140,7 +140,7 @@ pub(super) async fn change(app: Data<App>, asked: Asked<Body<Change>>) -> Result
 pub(super) async fn store_change(app: &App, me: Identity, change: Change) -> Result<Own, HttpError> {
     let Change { email, username, first_name, last_name } = change;
     let name = |name: Option<Option<PersonName>>| name.map(|name| name.and_then(PersonName::non_empty));
-    let changes = Changes { email, username, first_name: name(first_name), last_name: name(last_name) };
+    let changes = UserChanges { email, username, first_name: name(first_name), last_name: name(last_name) };
     let user = users::update(&app.db, me.user, &changes).await?.ok_or_else(Error::unauthorized)?;
     Ok(user.into())
 }
@@ -214,12 +214,12 @@ pub(super) async fn delete(app: Data<App>, me: SignedIn) -> Result<HttpResponse,
 pub(super) async fn end_account(app: Data<App>, user: UserId) -> Result<(), HttpError> {
     to_its_end(async move {
         let farewell = presence::offline_event(&app, user).await?;
-        if let Some(name) = deletion::begin(&app.db, user).await? {
+        if let Some(name) = deletion::start(&app.db, user).await? {
             app.delivery.presence().forget(user);
             app.delivery.publish(&farewell);
             app.delivery.publish(&Event::SessionsEnded { user, keep: None });
             // The account is gone, so the answer is the same whatever becomes of the rest: that goes on without us.
-            if let Err(error) = groups::leave_all(&app, user, &name, DELETE_INLINE).await {
+            if let Err(error) = groups::continue_deletion(&app, user, &name, DELETE_INLINE).await {
                 drop(error.log_and_convert());
             }
         }

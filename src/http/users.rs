@@ -7,6 +7,7 @@ use utoipa::ToSchema;
 use super::error::{ErrorBody, HttpError};
 use super::extract::{Asked, QueryString, SignedIn};
 use crate::app::{App, Identity};
+use crate::commands::users::person_item;
 use crate::error::{Error, Field};
 use crate::model::{Page, UserId, UserQuery};
 use crate::store::users;
@@ -52,7 +53,7 @@ pub(super) async fn find(app: &App, me: Identity, wanted: Wanted) -> Result<Vec<
         Some(query) => users::search(&app.db, me, &query, None, page).await?,
         None => users::list(&app.db, page).await?,
     };
-    Ok(found.into_iter().map(|user| user.seen_by(me)).collect())
+    Ok(found.into_iter().map(|user| person_item(user, me)).collect())
 }
 
 /// One person
@@ -67,5 +68,5 @@ pub(super) async fn read(app: Data<App>, me: SignedIn, id: Path<String>) -> Resu
     let nobody = || Error::no_such_user(Field::Id);
     let id = id.parse().map_err(|_| nobody())?;
     let user = users::find(&app.db, UserId(id)).await?.ok_or_else(nobody)?;
-    Ok(Json(user.seen_by(me.0.user)))
+    Ok(Json(person_item(user, me.0.user)))
 }

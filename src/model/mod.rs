@@ -1,6 +1,8 @@
 //! The domain types: ids, texts, names, pages. A value of one of these types was validated when it was parsed, and
 //! is not validated again.
 
+mod changes;
+mod group_events;
 mod lists;
 mod message_events;
 mod names;
@@ -13,6 +15,8 @@ use std::fmt;
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Serialize, Serializer};
 
+pub use self::changes::ChangeKind;
+pub use self::group_events::GroupEventKind;
 pub use self::lists::{ConversationFilter, HistoryPage, HistoryStart, ListPosition, ListStart, MovingListStart, Page};
 pub use self::message_events::{MessageEvent, ReceiptEvent};
 pub use self::names::{LoginUsername, Username, username_key, username_skeleton};

@@ -10,7 +10,7 @@ use crate::app::App;
 use crate::commands::{groups, presence};
 use crate::error::Error;
 use crate::store::Db;
-use crate::store::search::{Indexer, Progress};
+use crate::store::search::{IndexProgress, Indexer};
 use crate::store::users::{deletion, sessions};
 
 /// How often the sessions of open sockets are looked at anew: an end that a node did not hear of, and
@@ -73,7 +73,7 @@ async fn check_sessions(app: Arc<App>) {
         if open.is_empty() {
             continue;
         }
-        match sessions::ended(&app.db, &open).await {
+        match sessions::find_ended(&app.db, &open).await {
             Ok(ended) => app.delivery.hub.close_ended(&ended),
             // Said in the log; the next look comes soon.
             Err(error) => drop(error.log_and_convert()),
@@ -125,7 +125,7 @@ async fn finish_deletion(app: &App) -> Result<Option<Duration>, Error> {
     loop {
         let begun = Instant::now();
         // Of what others have locked, another deletion may have more to do meanwhile.
-        if groups::leave_all(app, user, &name, DELETION_SLICE).await? != deletion::Progress::More {
+        if groups::continue_deletion(app, user, &name, DELETION_SLICE).await? != deletion::DeletionProgress::More {
             return Ok(Some(begun.elapsed()));
         }
         sleep(begun.elapsed() * DELETION_RESTS).await;
@@ -139,7 +139,7 @@ async fn look_at_history(db: Db) {
     let mut is_in_trouble = false;
     loop {
         often.tick().await;
-        match db.look_at_history().await {
+        match db.verify_history().await {
             Ok(()) => is_in_trouble = false,
             // Said once; others who need the database say more.
             Err(error) if !std::mem::replace(&mut is_in_trouble, true) => drop(error.log_and_convert()),
@@ -156,8 +156,8 @@ async fn index_messages(db: Db) {
         let progress = indexer.step(&db).await;
         let rest = (begun.elapsed() * INDEX_RESTS).min(INDEX_RESTS_AT_MOST);
         sleep(match progress {
-            Ok(Progress::More) => rest,
-            Ok(Progress::Done | Progress::Idle) => rest.max(INDEX_EVERY),
+            Ok(IndexProgress::More) => rest,
+            Ok(IndexProgress::Done | IndexProgress::Idle) => rest.max(INDEX_EVERY),
             // Said in the log; a search reads what is not indexed.
             Err(error) => {
                 drop(error.log_and_convert());

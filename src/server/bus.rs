@@ -12,7 +12,7 @@ use crate::delivery::bus::{Batch, Listening, Missed};
 use crate::delivery::{Delivery, Where};
 use crate::error::Error;
 use crate::store::notify::{self, Listener};
-use crate::store::{Address, Db};
+use crate::store::{DatabaseTarget, Db};
 
 /// How often a node gives a sign of life.
 const BEAT_EVERY: Duration = Duration::from_secs(2);
@@ -44,14 +44,20 @@ impl Place {
     ///
     /// # Errors
     /// Where the database fails.
-    pub(super) async fn take(delivery: &Delivery, db: &Db, address: &Address) -> Result<Self, Error> {
+    pub(super) async fn take(delivery: &Delivery, db: &Db, address: &DatabaseTarget) -> Result<Self, Error> {
         let channel = notify::channel(db).await?;
         let horizon = notify::horizon(db).await?;
         let (missed, misses) = unbounded_channel();
         let stop = CancellationToken::new();
         // Connections of its own: neither sends nor reads hold up what they have to say.
         let (mut saying, mut hearing) = (JoinSet::new(), JoinSet::new());
-        saying.spawn(say(delivery.clone(), db.beside(address, 1).await?, channel.clone(), horizon, stop.clone()));
+        saying.spawn(say(
+            delivery.clone(),
+            db.with_own_pool(address, 1).await?,
+            channel.clone(),
+            horizon,
+            stop.clone(),
+        ));
         let listening = Listening::new(delivery.clone(), horizon);
         hearing.spawn(hear(delivery.clone(), listening, address.clone(), channel, missed));
         hearing.spawn(catch_up(delivery.clone(), db.clone(), misses));
@@ -118,7 +124,7 @@ async fn say_until_said(batch: &Batch, db: &Db, channel: &str, horizon: i64) {
 async fn hear(
     delivery: Delivery,
     mut listening: Listening,
-    address: Address,
+    address: DatabaseTarget,
     channel: String,
     missed: UnboundedSender<Missed>,
 ) {

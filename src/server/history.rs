@@ -8,7 +8,7 @@ use crate::store::Db;
 /// Has the sockets hear of every restart and restore of the database.
 pub(super) fn watch(db: &Db, delivery: &Delivery) {
     let (hub, sessions_of) = (Arc::clone(&delivery.hub), Arc::clone(&delivery.hub));
-    db.watch(
+    db.on_restart(
         move || sessions_of.sessions(),
         move |renewal| {
             hub.close_ended(&renewal.ended_sessions);

@@ -34,7 +34,7 @@ use crate::limits::fair_queue::FairQueue;
 use crate::limits::memory::BytePool;
 use crate::limits::rate_limit::Attempts;
 use crate::store::writer::Writer;
-use crate::store::{Address, Db};
+use crate::store::{DatabaseTarget, Db};
 use crate::telemetry::Metrics;
 
 /// Connections that may wait to be accepted: a storm of reconnects comes all at once.
@@ -103,7 +103,7 @@ impl Server {
     /// Where the database cannot be used or the system refuses.
     pub async fn start(
         config: Config,
-        database: &Address,
+        database: &DatabaseTarget,
         secret: &Secret,
         listener: TcpListener,
     ) -> Result<Self, StartError> {
@@ -115,11 +115,11 @@ impl Server {
         } else {
             db.check_schema().await.map_err(|error| StartError::Database(error.cause_chain()))?;
         }
-        db.fill_username_keys().await.map_err(|error| StartError::Database(error.cause_chain()))?;
-        db.begin_epoch().await.map_err(|error| StartError::Database(error.cause_chain()))?;
+        db.backfill_username_keys().await.map_err(|error| StartError::Database(error.cause_chain()))?;
+        db.start_epoch().await.map_err(|error| StartError::Database(error.cause_chain()))?;
         // Connections of their own: neither do reads hold up sends, nor does a worker thread that
         // ends take a connection with it while the writers drain.
-        let beside = db.beside(database, u32::from(config.writers()) * u32::from(Writer::CONNECTIONS)).await;
+        let beside = db.with_own_pool(database, u32::from(config.writers()) * u32::from(Writer::CONNECTIONS)).await;
         let writer_db = beside.map_err(|error| StartError::Database(error.cause_chain()))?;
 
         let metrics = Metrics::default();
@@ -223,7 +223,7 @@ impl Server {
     }
 }
 
-async fn connect(database: &Address, connections: u32) -> Result<Db, StartError> {
+async fn connect(database: &DatabaseTarget, connections: u32) -> Result<Db, StartError> {
     Db::connect(database, connections).await.map_err(|error| StartError::Database(error.cause_chain()))
 }
 

@@ -11,7 +11,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::{Server, StartError, connect, listen};
 use crate::config::{Config, MIN_SECRET_BYTES, Secret};
 use crate::embedded_postgres::{EmbeddedPostgres, Options};
-use crate::store::Address;
+use crate::store::DatabaseTarget;
 
 /// Six bits each, less a little: more than the hash that they key.
 const KEPT_SECRET_CHARS: usize = 64;
@@ -116,13 +116,13 @@ pub async fn migrate(config: &Config) -> Result<(), StartError> {
 }
 
 fn check_database_url(config: &Config) -> Result<(), StartError> {
-    let url = config.database_url.clone().map(Address::Url);
+    let url = config.database_url.clone().map(DatabaseTarget::Url);
     url.map_or(Ok(()), |url| url.check()).map_err(StartError::DatabaseUrl)
 }
 
-async fn open_database(config: &Config) -> Result<(Option<EmbeddedPostgres>, Address), StartError> {
+async fn open_database(config: &Config) -> Result<(Option<EmbeddedPostgres>, DatabaseTarget), StartError> {
     if let Some(url) = &config.database_url {
-        return Ok((None, Address::Url(url.clone())));
+        return Ok((None, DatabaseTarget::Url(url.clone())));
     }
     let options = Options { data_dir: config.data_dir.clone(), bin_dir: config.postgres_bin.clone(), fsync: true };
     let started = tokio::task::spawn_blocking(move || EmbeddedPostgres::start(&options)).await;
@@ -132,9 +132,9 @@ async fn open_database(config: &Config) -> Result<(Option<EmbeddedPostgres>, Add
 }
 
 /// How to connect to a private PostgreSQL.
-fn private_address(postgres: &EmbeddedPostgres) -> Address {
+fn private_address(postgres: &EmbeddedPostgres) -> DatabaseTarget {
     let connection = postgres.connection();
-    Address::Socket {
+    DatabaseTarget::Socket {
         dir: connection.socket_dir.clone(),
         port: connection.port,
         user: connection.user.clone(),

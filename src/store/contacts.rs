@@ -1,39 +1,53 @@
-//! Whom somebody has on their lists: their contacts, and those from whom they take nothing.
+//! The two lists of users that each user keeps: contacts, and blocked users.
 
 use chrono::{DateTime, Utc};
 
-use super::{Db, not_oneself, users};
+use super::{Db, self_reference_error, users};
 use crate::error::{Error, Field};
 use crate::model::{ListPosition, ListStart, Timestamp, UserId};
-use crate::wire::items::{ListedPersonItem, PersonItem};
 
-/// What became of adding a contact.
+/// The outcome of [`add`].
 #[derive(Debug)]
-pub struct Added {
+pub struct AddedContact {
     /// Current name of the contact.
     pub name: String,
-    /// Current name of who added them.
+    /// Current name of the user who added them.
     pub by_name: String,
-    /// Whether they were not on the list before.
+    /// Whether they were not a contact before.
     pub is_new: bool,
-    /// Whether one of the two takes nothing from the other.
+    /// Whether one of the two has blocked the other.
     pub is_blocked: bool,
 }
 
-/// What became of blocking somebody.
+/// The outcome of [`block`].
 #[derive(Debug)]
-pub struct Blocked {
-    /// Their current name.
+pub struct BlockedUser {
+    /// Current name of the blocked user.
     pub name: String,
-    /// Whether they were not on the list before.
+    /// Whether they were not blocked before.
     pub is_new: bool,
 }
 
-/// Puts somebody on `user`'s contacts; twice is as good as once.
+/// A user on one of the two lists.
+#[derive(Debug)]
+pub struct ListedUser {
+    /// The user's id.
+    pub id: UserId,
+    /// First name, if any.
+    pub first_name: Option<String>,
+    /// Last name, if any.
+    pub last_name: Option<String>,
+    /// Username; `None` if they signed up by e-mail.
+    pub username: Option<String>,
+    /// When they were added to the list.
+    pub added_at: Timestamp,
+}
+
+/// Adds a contact. Idempotent.
 ///
 /// # Errors
-/// `not_found` where there is no such user, `self` for oneself, `unauthorized` where `user` is gone.
-pub async fn add(db: &Db, user: UserId, contact: UserId) -> Result<Added, Error> {
+/// `not_found` if there is no such user, `self` for oneself, `unauthorized` if `user` has no account any more.
+pub async fn add(db: &Db, user: UserId, contact: UserId) -> Result<AddedContact, Error> {
     let mut tx = db.pool.begin().await?;
     let [by_name, name] = users::lock_pair(&mut tx, user, contact, Field::UserId).await?;
     let added = sqlx::query!(
@@ -49,15 +63,15 @@ pub async fn add(db: &Db, user: UserId, contact: UserId) -> Result<Added, Error>
     )
     .fetch_one(&mut *tx)
     .await
-    .map_err(not_oneself)?;
+    .map_err(self_reference_error)?;
     tx.commit().await?;
-    Ok(Added { name, by_name, is_new: added.is_new, is_blocked: added.is_blocked })
+    Ok(AddedContact { name, by_name, is_new: added.is_new, is_blocked: added.is_blocked })
 }
 
-/// Takes somebody from `user`'s contacts, and gives back their name; `None` where they were not there.
+/// Removes a contact, and returns their name; `None` if they were no contact.
 ///
 /// # Errors
-/// Only where the database fails.
+/// Only if the database fails.
 pub async fn remove(db: &Db, user: UserId, contact: UserId) -> Result<Option<String>, Error> {
     Ok(sqlx::query_scalar!(
         r#"delete from contacts where user_id = $1 and contact_id = $2
@@ -69,13 +83,13 @@ pub async fn remove(db: &Db, user: UserId, contact: UserId) -> Result<Option<Str
     .await?)
 }
 
-/// A page of somebody's contacts, who came first first; without those who are gone.
+/// A page of a user's contacts in the order in which they were added, without deleted accounts.
 ///
 /// # Errors
-/// Only where the database fails.
-pub async fn list(db: &Db, user: UserId, limit: i64, start: ListStart) -> Result<Vec<ListedPersonItem>, Error> {
+/// Only if the database fails.
+pub async fn list(db: &Db, user: UserId, limit: i64, start: ListStart) -> Result<Vec<ListedUser>, Error> {
     let (after_at, after_id) = after(start);
-    let rows = sqlx::query_as!(
+    Ok(sqlx::query_as!(
         ListedUser,
         "select u.id, u.first_name, u.last_name, u.username, c.created_at as added_at
          from contacts c join users u on u.id = c.contact_id
@@ -88,15 +102,14 @@ pub async fn list(db: &Db, user: UserId, limit: i64, start: ListStart) -> Result
         start.skipped
     )
     .fetch_all(&db.pool)
-    .await?;
-    Ok(rows.into_iter().map(ListedPersonItem::from).collect())
+    .await?)
 }
 
-/// Lets `user` take nothing from somebody any more; twice is as good as once.
+/// Blocks a user, whose messages, notifications and invitations to groups are refused from now on. Idempotent.
 ///
 /// # Errors
-/// `not_found` where there is no such user, `self` for oneself, `unauthorized` where `user` is gone.
-pub async fn block(db: &Db, user: UserId, blocked: UserId) -> Result<Blocked, Error> {
+/// `not_found` if there is no such user, `self` for oneself, `unauthorized` if `user` has no account any more.
+pub async fn block(db: &Db, user: UserId, blocked: UserId) -> Result<BlockedUser, Error> {
     let mut tx = db.pool.begin().await?;
     let [_, name] = users::lock_pair(&mut tx, user, blocked, Field::UserId).await?;
     let added = sqlx::query!(
@@ -106,15 +119,15 @@ pub async fn block(db: &Db, user: UserId, blocked: UserId) -> Result<Blocked, Er
     )
     .execute(&mut *tx)
     .await
-    .map_err(not_oneself)?;
+    .map_err(self_reference_error)?;
     tx.commit().await?;
-    Ok(Blocked { name, is_new: added.rows_affected() == 1 })
+    Ok(BlockedUser { name, is_new: added.rows_affected() == 1 })
 }
 
-/// Ends a block, and gives back the name of who was blocked; `None` where there was none.
+/// Unblocks a user, and returns their name; `None` if they were not blocked.
 ///
 /// # Errors
-/// Only where the database fails.
+/// Only if the database fails.
 pub async fn unblock(db: &Db, user: UserId, blocked: UserId) -> Result<Option<String>, Error> {
     Ok(sqlx::query_scalar!(
         r#"delete from blocks where user_id = $1 and blocked_id = $2
@@ -126,13 +139,13 @@ pub async fn unblock(db: &Db, user: UserId, blocked: UserId) -> Result<Option<St
     .await?)
 }
 
-/// A page of those whom somebody has blocked, who came first first; without those who are gone.
+/// A page of the users whom a user has blocked, in the order in which they were blocked, without deleted accounts.
 ///
 /// # Errors
-/// Only where the database fails.
-pub async fn list_blocked(db: &Db, user: UserId, limit: i64, start: ListStart) -> Result<Vec<ListedPersonItem>, Error> {
+/// Only if the database fails.
+pub async fn list_blocked(db: &Db, user: UserId, limit: i64, start: ListStart) -> Result<Vec<ListedUser>, Error> {
     let (after_at, after_id) = after(start);
-    let rows = sqlx::query_as!(
+    Ok(sqlx::query_as!(
         ListedUser,
         "select u.id, u.first_name, u.last_name, u.username, b.created_at as added_at
          from blocks b join users u on u.id = b.blocked_id
@@ -145,14 +158,13 @@ pub async fn list_blocked(db: &Db, user: UserId, limit: i64, start: ListStart) -
         start.skipped
     )
     .fetch_all(&db.pool)
-    .await?;
-    Ok(rows.into_iter().map(ListedPersonItem::from).collect())
+    .await?)
 }
 
-/// Takes a deleted account from some of the lists that it is on, its own included, and says from how
-/// many. A row that is locked is left out: two accounts that know each other can be deleted at once,
-/// and whoever holds their row deletes it.
-pub(super) async fn delete_portion(tx: &mut sqlx::PgConnection, user: UserId, rows: i64) -> Result<u64, Error> {
+/// Deletes up to `rows` entries of a deleted account from each list, on either side, and returns how many were
+/// deleted. A locked row is skipped: two accounts that list each other can be deleted at once, and the transaction
+/// that holds their row deletes it.
+pub(super) async fn delete_batch(tx: &mut sqlx::PgConnection, user: UserId, rows: i64) -> Result<u64, Error> {
     let mut deleted = 0;
     deleted += sqlx::query!(
         "delete from contacts t
@@ -197,36 +209,14 @@ pub(super) async fn delete_portion(tx: &mut sqlx::PgConnection, user: UserId, ro
     Ok(deleted)
 }
 
-/// Where somebody stands on such a list.
+/// The position of a user in [`list`] and [`list_blocked`].
 #[must_use]
-pub fn place(listed: &ListedPersonItem) -> ListPosition {
-    ListPosition { at: listed.added_at.0.timestamp_micros(), id: listed.person.id.0 }
+pub fn list_position(listed: &ListedUser) -> ListPosition {
+    ListPosition { at: listed.added_at.0.timestamp_micros(), id: listed.id.0 }
 }
 
-/// The row that a page comes after; before all others where it comes after none.
+/// The position that a page comes after; the first page comes after a position before all rows.
 fn after(start: ListStart) -> (DateTime<Utc>, i64) {
     let ListPosition { at, id } = start.below.unwrap_or(ListPosition { at: 0, id: 0 });
     (DateTime::from_timestamp_micros(at).unwrap_or_default(), id)
-}
-
-/// A user on a list of contacts or blocked users.
-#[derive(Debug)]
-pub struct ListedUser {
-    /// The user.
-    pub id: UserId,
-    /// First name, if they gave one.
-    pub first_name: Option<String>,
-    /// Last name, if they gave one.
-    pub last_name: Option<String>,
-    /// Username, if they have one.
-    pub username: Option<String>,
-    /// When they were added to the list.
-    pub added_at: Timestamp,
-}
-
-impl From<ListedUser> for ListedPersonItem {
-    fn from(row: ListedUser) -> Self {
-        let ListedUser { id, first_name, last_name, username, added_at } = row;
-        Self { person: PersonItem { id, first_name, last_name, username, email: None }, added_at }
-    }
 }

@@ -1,72 +1,48 @@
-//! What people let each other know, kept for who is away.
+//! Notifications that users send each other, stored for those who are offline.
 
-use std::borrow::Cow;
-
-use serde_json::value::RawValue;
-
-use super::{Db, not_oneself};
+use super::{Db, self_reference_error};
 use crate::config::Limits;
 use crate::error::{Code, Error, Field};
 use crate::model::{ListPosition, ListStart, NotificationData, NotificationId, NotificationKind, Timestamp, UserId};
-use crate::wire::items::NotificationItem;
 
-/// A notification as it is stored.
+/// A stored notification.
 #[derive(Debug)]
 pub struct Notification {
-    /// Which.
+    /// Its id.
     pub id: NotificationId,
-    /// What it is about.
+    /// Its kind, which the sender chose.
     pub kind: String,
-    /// From whom.
+    /// The sender.
     pub sender_id: UserId,
-    /// Their current name.
+    /// Current name of the sender.
     pub sender_name: String,
-    /// JSON that goes with it.
+    /// Its payload as JSON text, if any.
     pub data: Option<String>,
     /// When it was stored.
     pub created_at: Timestamp,
-    /// When it was read.
+    /// When the receiver read it.
     pub read_at: Option<Timestamp>,
 }
 
-impl Notification {
-    /// As clients read it.
-    ///
-    /// # Errors
-    /// Where what is stored is not JSON.
-    pub fn item(&self) -> Result<NotificationItem<'_>, Error> {
-        let data = self.data.clone().map(RawValue::from_string).transpose().map_err(Error::internal)?;
-        Ok(NotificationItem {
-            notification_id: Some(self.id),
-            kind: Cow::Borrowed(&self.kind),
-            user_id: self.sender_id,
-            user_name: Cow::Borrowed(&self.sender_name),
-            data,
-            created_at: self.created_at,
-            read_at: self.read_at,
-        })
-    }
-}
-
-/// What became of reading a notification.
+/// The outcome of [`read`] and [`read_all`].
 #[derive(Debug)]
-pub struct WasRead {
+pub struct ReadOutcome {
     /// When it was first read.
     pub read_at: Timestamp,
-    /// Whether that was now.
+    /// Whether this request was the first.
     pub is_new: bool,
 }
 
-/// Notifications that one more takes with it at most, where there are more than are kept.
-const MAX_TRIMMED: i64 = 100;
+/// Most notifications that one send deletes where a user has more than are kept.
+const MAX_DELETED_PER_SEND: i64 = 100;
 
-/// Stores a notification for `receiver`. Gives back whether to push it too: what comes from a dialog
-/// that the receiver called spam waits in their list, and the sender does not learn of it. Of more than
-/// are kept for one person, the oldest go.
+/// Stores a notification. Returns it, and whether to push it too: a notification from a dialog that the receiver has
+/// marked as spam is only listed, and the sender does not learn of that. If the receiver has more notifications than
+/// are kept, the oldest are deleted.
 ///
 /// # Errors
-/// `not_found` where there is no such user, `blocked` where they take nothing from the sender, `self`
-/// for oneself, `conflict` where they have as many of the sender unread as they may.
+/// `not_found` if there is no such user, `blocked` if they have blocked the sender, `self` for oneself, `conflict` if
+/// they have the maximum number of unread notifications from the sender.
 pub async fn send(
     db: &Db,
     sender: UserId,
@@ -76,8 +52,8 @@ pub async fn send(
     limits: &Limits,
 ) -> Result<(Notification, bool), Error> {
     let mut tx = db.pool.begin().await?;
-    // One after the other from one person to one person, so that no two are both the last one. Before the
-    // query that counts, which would not see what it has waited for.
+    // Serializes the sends of one sender to one receiver, so that no two of them use the last free slot. A statement of
+    // its own: the query that counts would not see what it has waited for.
     sqlx::query!(
         "select pg_advisory_xact_lock(hashtextextended(format('notifications %s %s', $1::bigint, $2::bigint), 0))",
         sender.0,
@@ -85,8 +61,8 @@ pub async fn send(
     )
     .execute(&mut *tx)
     .await?;
-    // The lock keeps the account from being deleted in between, which takes its notifications along; and
-    // who reads all of them waits for it, so that none that is on its way is taken for read.
+    // The share lock on the receiver keeps the account from being deleted in between, which deletes its notifications;
+    // and `read_all` waits for it, so that no notification in flight is marked as read.
     let row = sqlx::query!(
         r#"with receiver as (
                select u.id, exists (select from blocks b where b.user_id = u.id and b.blocked_id = $1) as is_blocked,
@@ -117,19 +93,19 @@ pub async fn send(
     )
     .fetch_optional(&mut *tx)
     .await
-    .map_err(not_oneself)?
+    .map_err(self_reference_error)?
     .ok_or_else(|| Error::no_such_user(Field::UserId))?;
     if row.is_blocked {
         return Err(Error::blocked());
     }
     let (Some(id), Some(created_at)) = (row.id, row.created_at) else {
-        let most = limits.max_unread_notifications_from_one;
-        let full = format!(": this user has {most} notifications of yours to read first");
+        let max = limits.max_unread_notifications_from_one;
+        let full = format!(": this user has {max} notifications of yours to read first");
         return Err(Error::of_field(Code::Conflict, Field::UserId, full));
     };
     if limits.max_notifications_per_user > 0 {
         sqlx::query!(
-            // Found first and locked afterwards: what is skipped to get there is not to be locked.
+            // Found first and locked afterwards, so that the rows before the offset are not locked.
             "delete from notifications where id = any(array(
                  select l.id from notifications l
                  where l.id = any(array(
@@ -137,7 +113,7 @@ pub async fn send(
                  for update skip locked))",
             receiver.0,
             limits.max_notifications_per_user,
-            MAX_TRIMMED
+            MAX_DELETED_PER_SEND
         )
         .execute(&mut *tx)
         .await?;
@@ -155,10 +131,10 @@ pub async fn send(
     Ok((notification, !row.is_spam))
 }
 
-/// A page of somebody's notifications, newest first.
+/// A page of a user's notifications, newest first.
 ///
 /// # Errors
-/// Only where the database fails.
+/// Only if the database fails.
 pub async fn list(db: &Db, user: UserId, limit: i64, start: ListStart) -> Result<Vec<Notification>, Error> {
     Ok(sqlx::query_as!(
         Notification,
@@ -176,19 +152,19 @@ pub async fn list(db: &Db, user: UserId, limit: i64, start: ListStart) -> Result
     .await?)
 }
 
-/// Where a notification stands in the list.
+/// The position of a notification in [`list`].
 #[must_use]
-pub fn place(notification: &Notification) -> ListPosition {
+pub fn list_position(notification: &Notification) -> ListPosition {
     ListPosition { at: 0, id: notification.id.0 }
 }
 
-/// Marks one of somebody's notifications as read; the first time counts.
+/// Marks one notification of a user as read. Idempotent: the time of the first request stays.
 ///
 /// # Errors
-/// `not_found` where they have no such notification.
-pub async fn read(db: &Db, user: UserId, id: NotificationId) -> Result<WasRead, Error> {
+/// `not_found` if they have no such notification.
+pub async fn read(db: &Db, user: UserId, id: NotificationId) -> Result<ReadOutcome, Error> {
     sqlx::query_as!(
-        WasRead,
+        ReadOutcome,
         r#"with found as (
                select n.id, notification_read_at(n) as read_at from notifications n
                where n.id = $1 and n.user_id = $2 for no key update
@@ -207,18 +183,18 @@ pub async fn read(db: &Db, user: UserId, id: NotificationId) -> Result<WasRead, 
     .ok_or_else(|| Error::of_field(Code::NotFound, Field::NotificationId, ": there is no such notification"))
 }
 
-/// Marks all of somebody's notifications as read; those that were read stay as they are. The same work
-/// for any number of them.
+/// Marks all notifications of a user as read; those that were read before keep their time. The cost does not depend
+/// on their number: one row of `notification_reads` holds the id up to which all are read.
 ///
 /// # Errors
-/// Only where the database fails.
-pub async fn read_all(db: &Db, user: UserId) -> Result<WasRead, Error> {
+/// Only if the database fails.
+pub async fn read_all(db: &Db, user: UserId) -> Result<ReadOutcome, Error> {
     let mut tx = db.pool.begin().await?;
-    // What is on its way has an id already, and is waited for; what comes later gets a higher one. A query
-    // of its own, because one that waits does not see what it has waited for.
+    // A notification in flight has its id already, and this waits for it; a later one gets a higher id. A statement of
+    // its own, because one that waits does not see what it has waited for.
     sqlx::query!("select from users where id = $1 for no key update", user.0).execute(&mut *tx).await?;
-    let was_read = sqlx::query_as!(
-        WasRead,
+    let outcome = sqlx::query_as!(
+        ReadOutcome,
         r#"with read as (
                insert into notification_reads (user_id, up_to, read_at)
                select $1, (select n.id from notifications n where n.user_id = $1 order by n.id desc limit 1),
@@ -235,7 +211,7 @@ pub async fn read_all(db: &Db, user: UserId) -> Result<WasRead, Error> {
     )
     .fetch_one(&mut *tx)
     .await?;
-    // What reaches no notification any more says nothing of any.
+    // A row that covers no stored notification has no meaning any more.
     sqlx::query!(
         "delete from notification_reads
          where user_id = $1 and up_to < (select n.id from notifications n where n.user_id = $1 order by n.id limit 1)",
@@ -244,12 +220,12 @@ pub async fn read_all(db: &Db, user: UserId) -> Result<WasRead, Error> {
     .execute(&mut *tx)
     .await?;
     tx.commit().await?;
-    Ok(was_read)
+    Ok(outcome)
 }
 
-/// Deletes some of what came to a deleted account, and says how much. What it sent stays with those
-/// who have it.
-pub(super) async fn delete_portion(tx: &mut sqlx::PgConnection, user: UserId, rows: i64) -> Result<u64, Error> {
+/// Deletes up to `rows` notifications that a deleted account has received, and returns how many rows were deleted.
+/// Those that it has sent stay with their receivers.
+pub(super) async fn delete_batch(tx: &mut sqlx::PgConnection, user: UserId, rows: i64) -> Result<u64, Error> {
     let notifications = sqlx::query!(
         "delete from notifications n
          using (select id from notifications where user_id = $1 order by id desc limit $2 for update skip locked) gone

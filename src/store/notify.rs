@@ -3,7 +3,7 @@
 
 use sqlx::postgres::{PgListener, PgPoolOptions};
 
-use super::{ACQUIRE_TIMEOUT, Address, Db, prepare_session};
+use super::{ACQUIRE_TIMEOUT, DatabaseTarget, Db, prepare_session};
 use crate::error::Error;
 use crate::model::{GroupId, Seq, Target, UserId};
 
@@ -109,13 +109,13 @@ impl Listener {
     ///
     /// # Errors
     /// Where the database does not answer or lets nobody listen.
-    pub async fn start(address: &Address, channel: &str) -> Result<Self, Error> {
+    pub async fn start(target: &DatabaseTarget, channel: &str) -> Result<Self, Error> {
         // A pool of its own: one that has lost its connection is thrown away as a whole.
         let pool = PgPoolOptions::new()
             .max_connections(1)
             .acquire_timeout(ACQUIRE_TIMEOUT)
             .after_connect(|connection, _| Box::pin(prepare_session(connection)))
-            .connect_with(address.options()?.application_name(LISTENER))
+            .connect_with(target.connect_options()?.application_name(LISTENER))
             .await?;
         let mut listener = PgListener::connect_with(&pool).await?;
         listener.eager_reconnect(false);

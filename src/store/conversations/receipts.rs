@@ -142,5 +142,5 @@ async fn members_to_notify(
     moved: Option<(Option<UserId>, i64)>,
 ) -> Result<Option<MemberIds>, Error> {
     let Some((peer, version)) = moved else { return Ok(None) };
-    member_cache::told(connection, &db.member_lists, user, range.id, peer, version).await.map(Some)
+    member_cache::members_at_version(connection, &db.member_cache, user, range.id, peer, version).await.map(Some)
 }

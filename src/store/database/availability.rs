@@ -1,37 +1,41 @@
-//! Whether the database can be used at all, as its errors and its sessions tell: what is worth a retry,
-//! and which connections are replaced because they can only read.
+//! Database availability: which errors are worth a retry, and which connections are replaced because their session
+//! is read-only.
+//!
+//! A session may stay read-only for good when the database has long been writable again: it keeps the default that it
+//! began with (`alter database … set default_transaction_read_only`), and the server that it is connected to (a
+//! standby behind an address that has moved on). So the pools look for such sessions and close them.
 
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use sqlx::PgConnection;
 use sqlx::pool::PoolConnectionMetadata;
+use sqlx::{PgConnection, PgPool};
 
-use crate::store::TRUSTED_IDLE;
+use crate::error::Error;
+use crate::store::PING_AFTER_IDLE;
 
-/// SQLSTATE classes and codes that speak of the database and not of the statement: the same request
-/// may succeed later. Everything else is a bug of ours, or data that is damaged (XX001, XX002), which no
-/// retry mends.
+/// SQLSTATE classes and codes that concern the database and not the statement: the same request may succeed later.
+/// Any other code is a bug of Hark's, or damaged data (XX001, XX002), which no retry mends.
 const UNAVAILABLE: [&str; 12] = [
     "08",    // connection exception; PgBouncer's own errors are 08P01
     "25006", // read_only_sql_transaction: a standby, or default_transaction_read_only
-    "25P03", // idle_in_transaction_session_timeout: this process was held up amid a transaction
+    "25P03", // idle_in_transaction_session_timeout: this process was stopped amid a transaction
     "25P04", // transaction_timeout
-    "28",    // the login is refused: a password was changed, pg_hba.conf was
-    "3D000", // the database is not there, for instance while it is restored
+    "28",    // login refused: a password or pg_hba.conf was changed
+    "3D000", // the database does not exist, for instance while it is restored
     "40",    // deadlock, serialization failure: rolled back for certain
     "53",    // insufficient resources: disk full, too many connections
-    "55000", // the database takes no connections now
-    "55P03", // lock_not_available: somebody holds a lock for too long
+    "55000", // the database accepts no connections now
+    "55P03", // lock_not_available: a lock is held for too long
     "57",    // operator intervention: shutting down, starting up, statement_timeout
-    "58",    // the system below PostgreSQL fails: an I/O error
+    "58",    // system error below PostgreSQL: an I/O error
 ];
 
-/// The one of them that says that the session can only read.
+/// The SQLSTATE of a write in a read-only session.
 const READ_ONLY: &str = "25006";
 
-/// Whether the database is away, restarting, read-only or out of something, rather than unhappy with a
-/// query.
+/// Whether an error means that the database is away, restarting, read-only or out of resources, so that a retry may
+/// succeed; false where the statement itself is at fault.
 pub(in crate::store) fn is_unavailable(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Io(_)
@@ -46,53 +50,88 @@ pub(in crate::store) fn is_unavailable(error: &sqlx::Error) -> bool {
     }
 }
 
-/// For so long after a session was found that can only read, every connection is looked at before it is
-/// used. Each further one that is found begins that time anew.
+/// Longest wait for the answer to a readiness probe.
+pub(in crate::store) const PING_TIMEOUT: Duration = Duration::from_secs(2);
+/// For this long after a read-only session was found, every connection is checked before it is used. Each further
+/// one that is found restarts the period.
 const SUSPICION_PERIOD: Duration = Duration::from_secs(5);
-/// A read-only connection is replaced at this age, so that a database which is read-only for hours sees no
-/// storm of logins.
+/// A read-only connection is replaced at this age, so that a database which is read-only for hours sees no storm of
+/// logins.
 const READ_ONLY_MAX_AGE: Duration = Duration::from_secs(1);
+/// While all is well one acquired connection is checked per interval: a reload of PostgreSQL's configuration can make
+/// the sessions that are open read-only.
+const SPOT_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// When a session was last found that can only read. One for the process: what one pool learns of the
-/// database holds for the others.
-static READ_ONLY_SEEN: Mutex<Option<Instant>> = Mutex::new(None);
+/// What the pools of a node know about read-only sessions. They share it: what one pool finds holds for the others.
+#[derive(Debug, Default)]
+pub(in crate::store) struct Availability {
+    /// When a read-only session was last found.
+    read_only_seen: Mutex<Option<Instant>>,
+    /// When a connection was last checked.
+    checked: Mutex<Option<Instant>>,
+}
 
-/// Takes note of an error that says that the session can only read. A session may stay so for good when the
-/// database can be written to again: it keeps the default it began with (`alter database … set
-/// default_transaction_read_only`), and the server that it is connected to (a standby behind an address
-/// that has moved on).
-pub(in crate::store) fn note(error: &sqlx::Error) {
-    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
-    if code.as_deref() == Some(READ_ONLY) {
-        note_read_only();
+impl Availability {
+    /// Records an error that a session has returned; one that says the session is read-only starts the
+    /// [`SUSPICION_PERIOD`].
+    pub(in crate::store) fn record_error(&self, error: &sqlx::Error) {
+        let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+        if code.as_deref() == Some(READ_ONLY) {
+            self.record_read_only();
+        }
+    }
+
+    fn record_read_only(&self) {
+        *self.read_only_seen.lock() = Some(Instant::now());
+    }
+
+    /// Checks a new connection. A read-only one may be used, because reads go on; it is replaced later.
+    pub(in crate::store) async fn check_new(&self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+        self.check(connection).await.map(drop)
+    }
+
+    /// Whether a pooled connection may be used. It is checked if it was idle for [`PING_AFTER_IDLE`], if a read-only
+    /// session was found within the [`SUSPICION_PERIOD`], or if the next spot check is due.
+    pub(in crate::store) async fn may_use(
+        &self,
+        connection: &mut PgConnection,
+        meta: PoolConnectionMetadata,
+    ) -> Result<bool, sqlx::Error> {
+        let is_suspicious = self.read_only_seen.lock().is_some_and(|seen| seen.elapsed() < SUSPICION_PERIOD);
+        if meta.idle_for <= PING_AFTER_IDLE && !is_suspicious && !self.is_spot_check_due() {
+            return Ok(true);
+        }
+        let is_read_only = self.check(connection).await?;
+        Ok(!is_read_only || meta.age < READ_ONLY_MAX_AGE)
+    }
+
+    fn is_spot_check_due(&self) -> bool {
+        self.checked.lock().is_none_or(|checked| checked.elapsed() >= SPOT_CHECK_INTERVAL)
+    }
+
+    /// Whether the session is read-only; records it. Fails if the connection is dead.
+    async fn check(&self, connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+        // First, so that of many tasks that acquire at once one does the spot check.
+        *self.checked.lock() = Some(Instant::now());
+        let is_read_only = is_read_only(connection).await?;
+        if is_read_only {
+            self.record_read_only();
+        }
+        Ok(is_read_only)
+    }
+
+    /// See [`Db::ping`](crate::store::Db::ping).
+    pub(in crate::store) async fn ping(&self, probe: &PgPool) -> Result<(), Error> {
+        if tokio::time::timeout(PING_TIMEOUT, is_read_only(probe)).await.map_err(Error::unavailable)?? {
+            self.record_read_only();
+            return Err(Error::unavailable("the database is read-only"));
+        }
+        Ok(())
     }
 }
 
-/// Takes note of a session that can only read.
-pub(in crate::store) fn note_read_only() {
-    *READ_ONLY_SEEN.lock() = Some(Instant::now());
-}
-
-/// Whether a pooled connection may be used. One that was idle is asked for a sign of life, so that one
-/// which died with its server fails no request; a busy one pays nothing unless the database was read-only
-/// a moment ago.
-pub(in crate::store) async fn may_use(
-    connection: &mut PgConnection,
-    meta: PoolConnectionMetadata,
-) -> Result<bool, sqlx::Error> {
-    let is_suspicious = READ_ONLY_SEEN.lock().is_some_and(|seen| seen.elapsed() < SUSPICION_PERIOD);
-    if meta.idle_for <= TRUSTED_IDLE && !is_suspicious {
-        return Ok(true);
-    }
-    let is_read_only = is_read_only(connection).await?;
-    if is_read_only {
-        note_read_only();
-    }
-    Ok(!is_read_only || meta.age < READ_ONLY_MAX_AGE)
-}
-
-/// Whether the session can only read: a standby's always, another one's by its default.
-pub(in crate::store) async fn is_read_only<'e>(executor: impl sqlx::PgExecutor<'e>) -> Result<bool, sqlx::Error> {
+/// Whether a session is read-only: on a standby every session is, elsewhere the default decides.
+async fn is_read_only<'e>(executor: impl sqlx::PgExecutor<'e>) -> Result<bool, sqlx::Error> {
     sqlx::query_scalar!(r#"select current_setting('transaction_read_only') = 'on' as "is_read_only!""#)
         .fetch_one(executor)
         .await

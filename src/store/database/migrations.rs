@@ -37,7 +37,7 @@ impl Db {
     /// with a newer one, because nodes of two versions run side by side during an update.
     ///
     /// # Errors
-    /// A sentence that says what to do.
+    /// `internal`; the cause is a sentence that says what to do.
     pub async fn check_schema(&self) -> Result<(), Error> {
         let mut connection = self.pool.acquire().await?;
         let what_to_do = "run `hark migrate`, or set HARK_MIGRATE=true";
@@ -55,8 +55,8 @@ impl Db {
         }
         if let Some(newer) = applied.iter().find(|version| !MIGRATOR.version_exists(**version)) {
             tracing::warn!(
-                "the schema is newer than this build (it has migration {newer}): update this node too; no `hark migrate` \
-                 of this build changes it"
+                migration = newer,
+                "schema newer than this build; upgrade this node too (`hark migrate` of this build changes nothing)"
             );
         }
         Ok(())

@@ -1,5 +1,5 @@
-//! What is checked before a server uses a database: who answers, whether it can be written to, whether it
-//! holds every text, and whether a pooler gives out sessions. Each refusal is a sentence for an operator.
+//! Preflight checks, before a server uses a database: it answers, it can be written to, its encoding holds every
+//! text, and a pooler in front of it assigns whole sessions. Each refusal is a sentence for an operator.
 
 use std::io::ErrorKind;
 use std::time::Duration;
@@ -12,8 +12,9 @@ use tokio::time::{Instant, sleep, timeout};
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest wait for a notification, which plain PostgreSQL delivers within milliseconds.
 const NOTIFY_TIMEOUT: Duration = Duration::from_secs(10);
-/// A server that is starting up is asked again for so long.
+/// How long to retry while the database server is starting up.
 const STARTUP_TIMEOUT: Duration = Duration::from_secs(20);
+/// Pause between two such attempts.
 const RETRY_DELAY: Duration = Duration::from_millis(200);
 
 const NEEDS_SESSIONS: &str = "a pooler that shares out single transactions or statements stands before it (PgBouncer's \
@@ -23,24 +24,24 @@ const NEEDS_SESSIONS: &str = "a pooler that shares out single transactions or st
 const TOO_FEW_CONNECTIONS: &str = "a second connection gets no answer: is the pool of a pooler smaller than what hark \
      needs? That is HARK_DATABASE_CONNECTIONS + 3 × HARK_WRITERS + 3 connections for each node, and 2 more while one starts";
 
-/// Checks a database.
+/// Runs all preflight checks.
 ///
 /// # Errors
-/// What is wrong with it, in a sentence that names the database and where it is.
+/// A sentence that names the database, its location and what is wrong with it.
 pub(in crate::store) async fn check(options: &PgConnectOptions) -> Result<(), String> {
     let result = async {
         let mut connection = connect(options).await?;
-        within(check_server(&mut connection)).await?;
+        with_timeout(check_server(&mut connection)).await?;
         check_sessions(options, &mut connection).await?;
-        // The server ends it otherwise.
+        // If it fails, the server ends the connection.
         let _ = connection.close().await;
         Ok::<_, String>(())
     };
-    result.await.map_err(|cause| format!("{}: {cause}", place(options)))
+    result.await.map_err(|cause| format!("{}: {cause}", location(options)))
 }
 
-/// Which database, and where; nothing of it is secret.
-fn place(options: &PgConnectOptions) -> String {
+/// The database and its location, without secrets.
+fn location(options: &PgConnectOptions) -> String {
     let database = options.get_database().unwrap_or(options.get_username());
     match options.get_socket() {
         Some(folder) => format!("{database} at the socket in {}", folder.display()),
@@ -49,7 +50,7 @@ fn place(options: &PgConnectOptions) -> String {
     }
 }
 
-/// Connects without a pool: a pool tries again where nobody listens, and then knows only that time is up.
+/// Connects without a pool: a pool retries where nobody listens, and then reports a timeout and no cause.
 async fn connect(options: &PgConnectOptions) -> Result<PgConnection, String> {
     let started = Instant::now();
     loop {
@@ -58,7 +59,7 @@ async fn connect(options: &PgConnectOptions) -> Result<PgConnection, String> {
             Ok(Err(error)) if is_starting_up(&error) && started.elapsed() < STARTUP_TIMEOUT => {
                 sleep(RETRY_DELAY).await;
             }
-            Ok(Err(error)) => return Err(reason(&error, options)),
+            Ok(Err(error)) => return Err(describe(&error, options)),
             Err(_) => return Err(no_answer()),
         }
     }
@@ -68,7 +69,7 @@ fn is_starting_up(error: &sqlx::Error) -> bool {
     error.as_database_error().is_some_and(|error| error.code().as_deref() == Some("57P03"))
 }
 
-async fn within<T>(answer: impl Future<Output = Result<T, String>>) -> Result<T, String> {
+async fn with_timeout<T>(answer: impl Future<Output = Result<T, String>>) -> Result<T, String> {
     timeout(ANSWER_TIMEOUT, answer).await.unwrap_or_else(|_| Err(no_answer()))
 }
 
@@ -76,8 +77,8 @@ fn no_answer() -> String {
     format!("no answer within {} s", ANSWER_TIMEOUT.as_secs())
 }
 
-/// Why nothing was connected.
-fn reason(error: &sqlx::Error, options: &PgConnectOptions) -> String {
+/// Puts a failed connection into words.
+fn describe(error: &sqlx::Error, options: &PgConnectOptions) -> String {
     match error {
         sqlx::Error::Io(error) if error.kind() == ErrorKind::ConnectionRefused => {
             "nothing listens there (connection refused)".to_owned()
@@ -97,8 +98,8 @@ fn reason(error: &sqlx::Error, options: &PgConnectOptions) -> String {
     }
 }
 
-/// Whether the server holds every text and can be written to. In the simple protocol, as all here: behind a
-/// pooler of transactions a prepared statement fails in ways that explain nothing.
+/// Checks that the server holds every text and can be written to. Like all checks it uses the simple query
+/// protocol: behind a transaction pooler a prepared statement fails with errors that explain nothing.
 async fn check_server(connection: &mut PgConnection) -> Result<(), String> {
     let row = sqlx::raw_sql(
         "select current_setting('server_encoding'), current_setting('transaction_read_only'), \
@@ -126,20 +127,21 @@ async fn check_server(connection: &mut PgConnection) -> Result<(), String> {
     }
     if ["C", "POSIX"].contains(&ctype.as_str()) {
         tracing::warn!(
-            "the database's LC_CTYPE is {ctype}: a search for people by a name that is not in Latin letters reads all of \
-             them. With LC_CTYPE 'C.UTF-8' or of a language it goes by an index"
+            lc_ctype = ctype,
+            "a search for users by a name in other than Latin letters scans all users; a database with LC_CTYPE \
+             'C.UTF-8', or of a language, uses an index"
         );
     }
     Ok(())
 }
 
-/// Whether a connection is a session: what one connection listens for reaches it while it is idle. Behind a
-/// pooler of transactions an idle connection has no server that could tell it anything.
+/// Checks that a connection is a session: a notification has to reach a connection that listens while it is idle.
+/// Behind a transaction pooler an idle connection has no server that could deliver anything.
 async fn check_sessions(options: &PgConnectOptions, other: &mut PgConnection) -> Result<(), String> {
-    // What others listen for over the same server arrives amid the answers of whoever has it.
-    let in_words = |error: sqlx::Error| match error {
+    // Behind a pooler a notification for somebody else can arrive among the answers of this connection.
+    let explain = |error: sqlx::Error| match error {
         sqlx::Error::Protocol(_) => NEEDS_SESSIONS.to_owned(),
-        error => reason(&error, options),
+        error => describe(&error, options),
     };
     let channel = format!("hark_preflight_{:016x}", rand::random::<u64>());
     let pid_of = |row: sqlx::postgres::PgRow| row.get::<i32, _>(0);
@@ -154,18 +156,19 @@ async fn check_sessions(options: &PgConnectOptions, other: &mut PgConnection) ->
     let (mut listener, listener_pid) = match timeout(ANSWER_TIMEOUT, listening).await {
         Ok(Ok(listening)) => listening,
         Err(_) | Ok(Err(sqlx::Error::PoolTimedOut)) => return Err(TOO_FEW_CONNECTIONS.to_owned()),
-        Ok(Err(error)) => return Err(in_words(error)),
+        Ok(Err(error)) => return Err(explain(error)),
     };
-    let pid = within(async { sqlx::raw_sql("select pg_backend_pid()").fetch_one(&mut *other).await.map_err(in_words) });
-    // Two connections that are open and have one server between them.
+    let pid =
+        with_timeout(async { sqlx::raw_sql("select pg_backend_pid()").fetch_one(&mut *other).await.map_err(explain) });
+    // Two open connections share one server process.
     if pid_of(pid.await?) == listener_pid {
         return Err(NEEDS_SESSIONS.to_owned());
     }
     let notify = sqlx::raw_sql(AssertSqlSafe(format!("notify \"{channel}\"")));
-    within(async { notify.execute(other).await.map_err(in_words) }).await?;
+    with_timeout(async { notify.execute(other).await.map_err(explain) }).await?;
     let notified = async {
         while let Ok(Some(notification)) = listener.try_recv().await {
-            // Somebody else's is proof of nothing.
+            // A notification of another channel proves nothing.
             if notification.channel() == channel {
                 return true;
             }

@@ -1,36 +1,36 @@
-//! What admins do to a group: who is out, who is an admin, the name, the end.
+//! What the admins of a group do: remove members, appoint and dismiss admins, rename the group, end it.
 
 use sqlx::PgConnection;
 
 use super::Db;
-use super::members::{self, LockedGroup, MemberChange, Noted};
+use super::members::{self, GroupEvent, LockedGroup, MemberChange};
 use crate::error::{Code, Error, Field};
-use crate::model::{GroupId, GroupName, UserId};
+use crate::model::{GroupEventKind, GroupId, GroupName, UserId};
 
-/// Takes a user out of a group, as an admin may.
+/// Removes a member from a group.
 ///
 /// # Errors
-/// `not_found`, `not_a_member`, `not_admin`; `conflict` where the user is its last admin.
-pub async fn remove(db: &Db, group: GroupId, by: UserId, user: UserId) -> Result<MemberChange, Error> {
+/// `not_found`, `not_a_member`, `not_admin`; `conflict` if the member is the last admin.
+pub async fn remove_member(db: &Db, group: GroupId, by: UserId, user: UserId) -> Result<MemberChange, Error> {
     let mut tx = db.pool.begin().await?;
-    let found = administer(&mut tx, group, by, user).await?;
-    if found.is_last_admin() {
+    let locked_group = lock_as_admin(&mut tx, group, by, user).await?;
+    if locked_group.is_last_admin() {
         return Err(last_admin());
     }
-    let Administered { locked, user_name, .. } = found;
+    let GroupOfAdmin { locked, user_name, .. } = locked_group;
     sqlx::query!("delete from members where conversation_id = $1 and user_id = $2", locked.id.0, user.0)
         .execute(&mut *tx)
         .await?;
-    members::note(&mut tx, [Noted::of(locked.id, "removeUserFromGroup", user)]).await?;
-    let members = members::changed(&mut tx, locked.id).await?;
+    members::record_events(&mut tx, [GroupEvent::of_member(locked.id, GroupEventKind::MemberRemoved, user)]).await?;
+    let members = members::bump_version(&mut tx, locked.id).await?;
     tx.commit().await?;
-    Ok(locked.change(user, user_name, members))
+    Ok(locked.into_change(user, user_name, members))
 }
 
-/// Makes a member an admin, or an admin a member, as an admin may. None where they are that already.
+/// Makes a member an admin, or an admin an ordinary member. Returns `None` if they are that already.
 ///
 /// # Errors
-/// `not_found`, `not_a_member`, `not_admin`; `conflict` where the group would lose its last admin.
+/// `not_found`, `not_a_member`, `not_admin`; `conflict` if the group would lose its last admin.
 pub async fn set_admin(
     db: &Db,
     group: GroupId,
@@ -39,14 +39,14 @@ pub async fn set_admin(
     is_admin: bool,
 ) -> Result<Option<MemberChange>, Error> {
     let mut tx = db.pool.begin().await?;
-    let found = administer(&mut tx, group, by, user).await?;
-    if found.is_admin == is_admin {
+    let locked_group = lock_as_admin(&mut tx, group, by, user).await?;
+    if locked_group.is_admin == is_admin {
         return Ok(None);
     }
-    if found.is_last_admin() {
+    if locked_group.is_last_admin() {
         return Err(last_admin());
     }
-    let Administered { locked, user_name, .. } = found;
+    let GroupOfAdmin { locked, user_name, .. } = locked_group;
     sqlx::query!(
         "update members set is_admin = $3 where conversation_id = $1 and user_id = $2",
         locked.id.0,
@@ -55,20 +55,20 @@ pub async fn set_admin(
     )
     .execute(&mut *tx)
     .await?;
-    let kind = if is_admin { "addGroupAdmin" } else { "removeGroupAdmin" };
-    members::note(&mut tx, [Noted::of(locked.id, kind, user)]).await?;
-    let members = members::changed(&mut tx, locked.id).await?;
+    let kind = if is_admin { GroupEventKind::AdminAdded } else { GroupEventKind::AdminRemoved };
+    members::record_events(&mut tx, [GroupEvent::of_member(locked.id, kind, user)]).await?;
+    let members = members::bump_version(&mut tx, locked.id).await?;
     tx.commit().await?;
-    Ok(Some(locked.change(user, user_name, members)))
+    Ok(Some(locked.into_change(user, user_name, members)))
 }
 
-/// Gives a group another name, as an admin may. None where it has that name already.
+/// Renames a group. Returns `None` if it has that name already.
 ///
 /// # Errors
 /// `not_found`, `not_a_member`, `not_admin`.
 pub async fn rename(db: &Db, group: GroupId, by: UserId, name: &GroupName) -> Result<Option<MemberChange>, Error> {
     let mut tx = db.pool.begin().await?;
-    let Administered { mut locked, user_name, .. } = administer(&mut tx, group, by, by).await?;
+    let GroupOfAdmin { mut locked, user_name, .. } = lock_as_admin(&mut tx, group, by, by).await?;
     if locked.name == name.as_str() {
         return Ok(None);
     }
@@ -76,28 +76,30 @@ pub async fn rename(db: &Db, group: GroupId, by: UserId, name: &GroupName) -> Re
     sqlx::query!("update conversations set name = $2 where id = $1", locked.id.0, locked.name)
         .execute(&mut *tx)
         .await?;
-    members::note(&mut tx, [Noted { user: None, ..Noted::of(locked.id, "renameGroup", by) }]).await?;
-    let members = members::changed(&mut tx, locked.id).await?;
+    members::record_events(&mut tx, [GroupEvent::of_group(locked.id, GroupEventKind::Renamed)]).await?;
+    let members = members::bump_version(&mut tx, locked.id).await?;
     tx.commit().await?;
-    Ok(Some(locked.change(by, user_name, members)))
+    Ok(Some(locked.into_change(by, user_name, members)))
 }
 
-/// Ends a group, as an admin may. Its messages stay where they are, for nobody to read.
+/// Ends a group: removes all members. Its messages stay stored, and nobody can read them.
 ///
 /// # Errors
 /// `not_found`, `not_a_member`, `not_admin`.
-pub async fn end(db: &Db, group: GroupId, by: UserId) -> Result<MemberChange, Error> {
+pub async fn drop_group(db: &Db, group: GroupId, by: UserId) -> Result<MemberChange, Error> {
     let mut tx = db.pool.begin().await?;
-    let Administered { locked, user_name, .. } = administer(&mut tx, group, by, by).await?;
+    let GroupOfAdmin { locked, user_name, .. } = lock_as_admin(&mut tx, group, by, by).await?;
     let mut members =
         sqlx::query_scalar!("delete from members where conversation_id = $1 returning user_id", locked.id.0)
             .fetch_all(&mut *tx)
             .await?;
     members.sort_unstable();
-    members::note(&mut tx, members.iter().map(|member| Noted::of(locked.id, "dropGroup", UserId(*member)))).await?;
-    members::changed(&mut tx, locked.id).await?;
+    let events =
+        members.iter().map(|member| GroupEvent::of_member(locked.id, GroupEventKind::Dropped, UserId(*member)));
+    members::record_events(&mut tx, events).await?;
+    members::bump_version(&mut tx, locked.id).await?;
     tx.commit().await?;
-    Ok(locked.change(by, user_name, members.into_iter().map(UserId).collect()))
+    Ok(locked.into_change(by, user_name, members.into_iter().map(UserId).collect()))
 }
 
 fn last_admin() -> Error {
@@ -108,28 +110,29 @@ fn last_admin() -> Error {
     )
 }
 
-/// A group that is locked for one of its admins, and how somebody stands in it.
-struct Administered {
+/// A group that was locked on behalf of one of its admins, and the member whom their request names.
+struct GroupOfAdmin {
     locked: LockedGroup,
     user_name: String,
     is_admin: bool,
     has_other_admins: bool,
 }
 
-impl Administered {
+impl GroupOfAdmin {
     fn is_last_admin(&self) -> bool {
         self.is_admin && !self.has_other_admins
     }
 }
 
-/// Locks a group, and then looks whether `by` is an admin of it and how `user` stands in it.
-async fn administer(
+/// Locks a group, and then checks that `by` is an admin of it and `user` a member. In this order: a query that waits
+/// for a lock would see the members from before the wait.
+async fn lock_as_admin(
     connection: &mut PgConnection,
     group: GroupId,
     by: UserId,
     user: UserId,
-) -> Result<Administered, Error> {
-    let locked = members::lock(connection, group).await?;
+) -> Result<GroupOfAdmin, Error> {
+    let locked = members::lock_group(connection, group).await?;
     let found = sqlx::query!(
         r#"select me.is_admin as "i_am_admin?", u.name as "user_name?", m.is_admin as "is_admin?",
                   exists (select from members a where a.conversation_id = $1 and a.is_admin and a.user_id <> $3
@@ -155,5 +158,5 @@ async fn administer(
     let is_admin = found
         .is_admin
         .ok_or_else(|| Error::of_field(Code::NotAMember, Field::UserId, ": this user is not a member of the group"))?;
-    Ok(Administered { locked, user_name, is_admin, has_other_admins: found.has_other_admins })
+    Ok(GroupOfAdmin { locked, user_name, is_admin, has_other_admins: found.has_other_admins })
 }

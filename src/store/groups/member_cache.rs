@@ -1,7 +1,8 @@
-//! The member lists of groups that this node has seen, so that a busy group is not read again for
-//! every message. A list is not invalidated by a change: whoever has changed something learns in the same
-//! transaction which version holds, and takes a copy only where it is of that one. Versions are drawn at
-//! random, so that one is never that of two lists, not even in two histories of a database.
+//! A cache of the member lists of groups, so that the list of a busy group is not read again for every message.
+//!
+//! A change does not invalidate an entry: whoever has changed something learns in the same transaction which version
+//! of the list is current, and uses a cached copy only if it has that version. Versions are random numbers, so that
+//! no two lists share one, not even in two histories of the database.
 
 use moka::sync::Cache;
 use sqlx::PgConnection;
@@ -10,33 +11,35 @@ use crate::error::Error;
 use crate::model::{ConversationId, UserId};
 use crate::store::groups::MemberIds;
 
-/// Most ids that are kept, over all lists: 8 bytes each.
-const MAX_IDS: u64 = 4_000_000;
+/// Maximum number of ids that are cached, over all lists; 8 bytes each.
+const MAX_CACHED_IDS: u64 = 4_000_000;
+/// What an entry counts besides its ids.
+const ENTRY_OVERHEAD_IDS: u32 = 16;
 
-/// A member list, and the version that it held at.
+/// A member list and its version.
 #[derive(Clone, Debug)]
 pub(in crate::store) struct MemberList {
     pub(in crate::store) version: i64,
     pub(in crate::store) ids: MemberIds,
 }
 
-/// Member lists by group.
+/// The cached member lists, by group. Clones share the entries.
 #[derive(Clone, Debug)]
-pub(in crate::store) struct MemberLists(Cache<ConversationId, MemberList>);
+pub(in crate::store) struct MemberCache(Cache<ConversationId, MemberList>);
 
-impl MemberLists {
+impl MemberCache {
     pub(in crate::store) fn new() -> Self {
         let weight = |_: &ConversationId, list: &MemberList| {
-            u32::try_from(list.ids.len()).unwrap_or(u32::MAX).saturating_add(16)
+            u32::try_from(list.ids.len()).unwrap_or(u32::MAX).saturating_add(ENTRY_OVERHEAD_IDS)
         };
-        Self(Cache::builder().max_capacity(MAX_IDS).weigher(weight).build())
+        Self(Cache::builder().max_capacity(MAX_CACHED_IDS).weigher(weight).build())
     }
 
     pub(in crate::store) fn get(&self, group: ConversationId) -> Option<MemberList> {
         self.0.get(&group)
     }
 
-    /// Forgets all of them: they may be of another history.
+    /// Evicts all entries, which may be of another history of the database.
     pub(in crate::store) fn clear(&self) {
         self.0.invalidate_all();
     }
@@ -46,11 +49,13 @@ impl MemberLists {
     }
 }
 
-/// Everybody in a conversation that `user` is in, whose list has this version. Belongs into the
-/// transaction that has changed something: once it is committed, nothing may fail before others hear of it.
-pub(in crate::store) async fn told(
+/// The members of a conversation that `user` is in, as of `version` of its member list; of a dialog both sides.
+///
+/// Call it within the transaction that has changed something: once that is committed, nothing may fail before the
+/// change is pushed.
+pub(in crate::store) async fn members_at_version(
     connection: &mut PgConnection,
-    lists: &MemberLists,
+    cache: &MemberCache,
     user: UserId,
     conversation: ConversationId,
     peer: Option<UserId>,
@@ -59,7 +64,7 @@ pub(in crate::store) async fn told(
     if let Some(peer) = peer {
         return Ok(if peer == user { MemberIds::from([user]) } else { MemberIds::from([user, peer]) });
     }
-    if let Some(list) = lists.get(conversation).filter(|list| list.version == version) {
+    if let Some(list) = cache.get(conversation).filter(|list| list.version == version) {
         return Ok(list.ids);
     }
     let row = sqlx::query!(
@@ -70,6 +75,6 @@ pub(in crate::store) async fn told(
     .fetch_one(connection)
     .await?;
     let ids: MemberIds = row.ids.into_iter().map(UserId).collect();
-    lists.put(conversation, MemberList { version: row.member_version, ids: ids.clone() });
+    cache.put(conversation, MemberList { version: row.member_version, ids: ids.clone() });
     Ok(ids)
 }

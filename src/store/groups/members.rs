@@ -1,69 +1,42 @@
-//! Who comes to a group and who goes. Every change of a group happens under the lock of its
-//! conversation, the one that sends take, moves `member_version`, and is noted in `group_events`, so
-//! that who was away hears of it.
+//! Membership: joining and leaving a group, and what every change of a group has in common.
+//!
+//! A change takes the row lock of the group's conversation, the same that sends take; it draws another
+//! `member_version` and records a row of `group_events`, from which `sync` reports it to those who were offline.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 
 use sqlx::PgConnection;
 
-use super::places;
+use super::quotas;
 use crate::config::Limits;
 use crate::error::{Code, Error, Field};
-use crate::model::{ConversationId, GroupId, UserId};
+use crate::model::{ConversationId, GroupEventKind, GroupId, UserId};
 use crate::store::Db;
 use crate::store::groups::MemberIds;
-use crate::wire::items::{GroupItem, MemberItem};
 
-/// What a change of a group says to those who are told.
+/// A committed change of a group, with what the pushes about it need.
 #[derive(Clone, Debug)]
 pub struct MemberChange {
-    /// Which group.
+    /// The group.
     pub group_id: GroupId,
-    /// The group's name.
+    /// Its name after the change.
     pub group_name: String,
-    /// Who came, went or is concerned; who did it, where it concerns the group as a whole.
+    /// The member whom the change concerns; the admin who made it, if it concerns the group as a whole.
     pub user_id: UserId,
-    /// Their name.
+    /// Name of that user.
     pub user_name: String,
-    /// Who is in the group after it; who was, where it has ended the group.
+    /// The members after the change; those before it, if the group was ended.
     pub members: MemberIds,
-    /// Who became an admin because the last one has left, and their name.
+    /// The member who became an admin because the last admin left, and their name.
     pub next_admin: Option<(UserId, String)>,
 }
 
-impl MemberChange {
-    /// Whom it is about, as clients read it.
-    #[must_use]
-    pub fn member(&self) -> MemberItem<'_> {
-        MemberItem {
-            group_id: self.group_id,
-            group_name: Cow::Borrowed(&self.group_name),
-            user_id: self.user_id,
-            user_name: Cow::Borrowed(&self.user_name),
-        }
-    }
-
-    /// The group alone, as clients read it.
-    #[must_use]
-    pub fn group(&self) -> GroupItem<'_> {
-        GroupItem { group_id: self.group_id, group_name: Cow::Borrowed(&self.group_name) }
-    }
-
-    /// Who became an admin because the last one has left, as clients read it.
-    #[must_use]
-    pub fn next_admin(&self) -> Option<MemberItem<'_>> {
-        let (user_id, user_name) = self.next_admin.as_ref()?;
-        Some(MemberItem { user_id: *user_id, user_name: Cow::Borrowed(user_name), ..self.member() })
-    }
-}
-
-/// Adds a user to a group, as any member may. Gives back the name of `by` too, whose doing it is.
+/// Adds a user to a group, which any member may do. Returns the name of the member `by` too.
 ///
 /// # Errors
-/// `not_found` where there is no such group or user, `not_a_member` where `by` is none,
-/// `already_a_member` where the user is in it, `blocked` where the user takes nothing from `by`, `conflict`
-/// where the user is in as many groups as they may be, or the group has as many members as it may have.
+/// `not_found` if there is no such group or user, `not_a_member` if `by` is none, `already_a_member` if the user is
+/// one, `blocked` if the user has blocked `by`, `conflict` if the user has reached a quota of groups or the group its
+/// maximum number of members.
 pub async fn add(
     db: &Db,
     group: GroupId,
@@ -72,16 +45,15 @@ pub async fn add(
     limits: &Limits,
 ) -> Result<(MemberChange, String), Error> {
     let mut tx = db.pool.begin().await?;
-    let found = places::lock(&mut tx, &[user.0]).await?.pop();
-    let locked = lock(&mut tx, group).await?;
-    let by_name = member_name(&mut tx, locked.id, by).await?.ok_or_else(Error::not_a_member)?;
+    let found = quotas::lock_users(&mut tx, &[user.0]).await?.pop();
+    let locked = lock_group(&mut tx, group).await?;
+    let by_name = find_member_name(&mut tx, locked.id, by).await?.ok_or_else(Error::not_a_member)?;
     let user_name = found.ok_or_else(|| Error::no_such_user(Field::UserId))?.name;
-    if member_name(&mut tx, locked.id, user).await?.is_some() {
+    if find_member_name(&mut tx, locked.id, user).await?.is_some() {
         return Err(Error::new(Code::AlreadyAMember, "User is already a member of this group"));
     }
-    places::check(&mut tx, by, &[user.0], Field::UserId, limits).await?;
-    // The time is that of the lock and not that of the transaction, so that the list of a group only
-    // ever grows at its end.
+    quotas::check_added(&mut tx, by, &[user.0], Field::UserId, limits).await?;
+    // clock_timestamp() is read under the lock, unlike now(), so that the list of members only grows at its end.
     sqlx::query!(
         "insert into members (conversation_id, user_id, kind, joined_at, read_seq, delivered_seq, added_by)
          values ($1, $2, 'group', clock_timestamp(), $3, $3, $4)",
@@ -92,41 +64,41 @@ pub async fn add(
     )
     .execute(&mut *tx)
     .await?;
-    note(&mut tx, [Noted::of(locked.id, "addUserInGroup", user)]).await?;
-    let members = changed(&mut tx, locked.id).await?;
-    places::check_size(members.len(), Field::GroupId, limits)?;
+    record_events(&mut tx, [GroupEvent::of_member(locked.id, GroupEventKind::MemberAdded, user)]).await?;
+    let members = bump_version(&mut tx, locked.id).await?;
+    quotas::check_group_size(members.len(), Field::GroupId, limits)?;
     tx.commit().await?;
-    Ok((locked.change(user, user_name, members), by_name))
+    Ok((locked.into_change(user, user_name, members), by_name))
 }
 
-/// Leaves a group.
+/// Takes a user out of a group, at their own request.
 ///
 /// # Errors
-/// `not_found` where there is no such group, `not_a_member` where the user is not in it.
+/// `not_found` if there is no such group, `not_a_member` if the user is not in it.
 pub async fn leave(db: &Db, group: GroupId, user: UserId) -> Result<MemberChange, Error> {
     let mut tx = db.pool.begin().await?;
-    let locked = lock(&mut tx, group).await?;
-    let left = leave_locked(&mut tx, &[locked.id.0], user).await?.pop().ok_or_else(Error::not_a_member)?;
+    let locked = lock_group(&mut tx, group).await?;
+    let departure = leave_locked_groups(&mut tx, &[locked.id.0], user).await?.pop().ok_or_else(Error::not_a_member)?;
     let user_name = sqlx::query_scalar!("select name from users where id = $1", user.0).fetch_one(&mut *tx).await?;
     tx.commit().await?;
-    Ok(MemberChange { next_admin: left.next_admin, ..locked.change(user, user_name, left.members) })
+    Ok(MemberChange { next_admin: departure.next_admin, ..locked.into_change(user, user_name, departure.members) })
 }
 
-/// A group that nobody else changes or writes to now.
-pub(in crate::store) struct LockedGroup {
-    pub(in crate::store) id: ConversationId,
-    pub(in crate::store) name: String,
+/// A group whose conversation this transaction has locked: nobody else changes it or sends to it.
+pub(super) struct LockedGroup {
+    pub(super) id: ConversationId,
+    pub(super) name: String,
     last_seq: i64,
 }
 
 impl LockedGroup {
-    pub(in crate::store) fn change(self, user_id: UserId, user_name: String, members: MemberIds) -> MemberChange {
+    pub(super) fn into_change(self, user_id: UserId, user_name: String, members: MemberIds) -> MemberChange {
         let (group_id, group_name) = (GroupId(self.id.0), self.name);
         MemberChange { group_id, group_name, user_id, user_name, members, next_admin: None }
     }
 }
 
-pub(in crate::store) async fn lock(connection: &mut PgConnection, group: GroupId) -> Result<LockedGroup, Error> {
+pub(super) async fn lock_group(connection: &mut PgConnection, group: GroupId) -> Result<LockedGroup, Error> {
     sqlx::query_as!(
         LockedGroup,
         r#"select id, name as "name!", last_seq from conversations
@@ -138,9 +110,9 @@ pub(in crate::store) async fn lock(connection: &mut PgConnection, group: GroupId
     .ok_or_else(Error::no_such_group)
 }
 
-/// The current name of a member; `None` where the user is none. A deleted account is a member of nothing,
-/// though its turn to leave this group may be to come.
-async fn member_name(
+/// The current name of a member; `None` if the user is not one. A deleted account counts as no member, though its
+/// deletion may not have come to this group yet.
+async fn find_member_name(
     connection: &mut PgConnection,
     group: ConversationId,
     user: UserId,
@@ -155,24 +127,25 @@ async fn member_name(
     .await?)
 }
 
-/// A group that somebody has left.
-pub(in crate::store) struct Left {
+/// The departure of a user from one group.
+pub(in crate::store) struct Departure {
     pub(in crate::store) group: GroupId,
-    /// Who stays.
+    /// The members who remain.
     pub(in crate::store) members: MemberIds,
-    /// Who became an admin because the last one has left, and their name.
+    /// The member who became an admin because the last admin left, and their name.
     pub(in crate::store) next_admin: Option<(UserId, String)>,
 }
 
-/// Takes a user out of groups whose conversations are locked. A group that has lost its last admin
-/// gets its longest-standing member as one, unless all who stay have deleted their accounts too and are
-/// about to leave; a group without members ends. The same number of
-/// statements for any number of groups: their locks hold up everybody who writes there.
-pub(in crate::store) async fn leave_locked(
+/// Takes a user out of groups whose conversations are locked.
+///
+/// If the last admin leaves, the member who joined first becomes one, unless all remaining accounts are being deleted
+/// too. A group without members ends. The number of statements does not depend on the number of groups, because
+/// their locks block everybody who sends there.
+pub(in crate::store) async fn leave_locked_groups(
     connection: &mut PgConnection,
     groups: &[i64],
     user: UserId,
-) -> Result<Vec<Left>, Error> {
+) -> Result<Vec<Departure>, Error> {
     let left = sqlx::query_scalar!(
         "delete from members where conversation_id = any($1) and user_id = $2 returning conversation_id",
         groups,
@@ -195,44 +168,48 @@ pub(in crate::store) async fn leave_locked(
     )
     .fetch_all(&mut *connection)
     .await?;
-    let leavings = left.iter().map(|group| Noted::of(ConversationId(*group), "leaveGroup", user));
-    let successions =
-        next_admins.iter().map(|next| Noted::of(next.conversation_id.into(), "addGroupAdmin", UserId(next.user_id)));
-    note(connection, leavings.chain(successions)).await?;
+    let departures =
+        left.iter().map(|group| GroupEvent::of_member(ConversationId(*group), GroupEventKind::MemberLeft, user));
+    let successions = next_admins.iter().map(|next| {
+        GroupEvent::of_member(next.conversation_id.into(), GroupEventKind::AdminAdded, UserId(next.user_id))
+    });
+    record_events(connection, departures.chain(successions)).await?;
     let mut next_admins: HashMap<i64, (UserId, String)> =
         next_admins.into_iter().map(|next| (next.conversation_id, (UserId(next.user_id), next.name))).collect();
-    let lists = next_versions(connection, &left).await?;
+    let lists = bump_versions(connection, &left).await?;
     Ok(lists
         .into_iter()
-        .map(|(group, members)| Left { group, members, next_admin: next_admins.remove(&group.0) })
+        .map(|(group, members)| Departure { group, members, next_admin: next_admins.remove(&group.0) })
         .collect())
 }
 
-/// A line of `group_events`.
-pub(in crate::store) struct Noted {
-    pub(in crate::store) group: ConversationId,
-    /// The frame that did it.
-    pub(in crate::store) kind: &'static str,
-    /// Whom it is about; none where it is the group as a whole.
-    pub(in crate::store) user: Option<UserId>,
+/// A row of `group_events`.
+pub(super) struct GroupEvent {
+    group: ConversationId,
+    kind: GroupEventKind,
+    /// The user whom it concerns; `None` if it concerns the group as a whole.
+    user: Option<UserId>,
 }
 
-impl Noted {
-    pub(in crate::store) fn of(group: ConversationId, kind: &'static str, user: UserId) -> Self {
+impl GroupEvent {
+    pub(super) fn of_member(group: ConversationId, kind: GroupEventKind, user: UserId) -> Self {
         Self { group, kind, user: Some(user) }
+    }
+
+    pub(super) fn of_group(group: ConversationId, kind: GroupEventKind) -> Self {
+        Self { group, kind, user: None }
     }
 }
 
-/// Notes what has happened to groups that are locked, for those who were away. With the time of the
-/// lock, as messages have it.
-pub(in crate::store) async fn note(
+/// Records events of locked groups for `sync`. Their time is read under the lock, like that of a message.
+pub(super) async fn record_events(
     connection: &mut PgConnection,
-    events: impl IntoIterator<Item = Noted>,
+    events: impl IntoIterator<Item = GroupEvent>,
 ) -> Result<(), Error> {
     let (mut groups, mut kinds, mut users) = (Vec::new(), Vec::new(), Vec::new());
-    for Noted { group, kind, user } in events {
+    for GroupEvent { group, kind, user } in events {
         groups.push(group.0);
-        kinds.push(kind.to_owned());
+        kinds.push(kind.frame_type().to_owned());
         users.push(user.map(|user| user.0));
     }
     sqlx::query!(
@@ -250,17 +227,15 @@ pub(in crate::store) async fn note(
     Ok(())
 }
 
-/// [`next_versions`] of one group.
-pub(in crate::store) async fn changed(
-    connection: &mut PgConnection,
-    group: ConversationId,
-) -> Result<MemberIds, Error> {
-    let (_, members) = next_versions(connection, &[group.0]).await?.pop().ok_or_else(Error::no_such_group)?;
+/// [`bump_versions`] of one group.
+pub(super) async fn bump_version(connection: &mut PgConnection, group: ConversationId) -> Result<MemberIds, Error> {
+    let (_, members) = bump_versions(connection, &[group.0]).await?.pop().ok_or_else(Error::no_such_group)?;
     Ok(members)
 }
 
-/// Marks groups as changed, and reads their member lists; a group without members ends.
-async fn next_versions(connection: &mut PgConnection, groups: &[i64]) -> Result<Vec<(GroupId, MemberIds)>, Error> {
+/// Marks groups as changed: draws another `member_version` for each, and ends a group without members. Returns
+/// their member lists.
+async fn bump_versions(connection: &mut PgConnection, groups: &[i64]) -> Result<Vec<(GroupId, MemberIds)>, Error> {
     let lists = sqlx::query!(
         r#"update conversations c
            set member_version = random_bigint(), change = (select current_change()),

@@ -1,84 +1,85 @@
-//! Groups: making one, and who is in it.
+//! Groups: creates them and lists their members. Joining and leaving is in `members`, what admins do in `admins`,
+//! how many groups a user may be in and who may add them in `quotas`.
 
 pub mod admins;
 pub mod member_cache;
 pub mod members;
-mod places;
+mod quotas;
 
 use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
+use chrono::DateTime;
 use sqlx::PgConnection;
 
-use self::places::FoundUser;
+use self::quotas::ExistingUser;
 use super::Db;
 use crate::config::Limits;
 use crate::error::{Code, Error, Field};
 use crate::model::{ConversationId, GroupId, GroupName, ListPosition, ListStart, Timestamp, UserId};
 
-/// Members of a group at one moment, that of a commit.
+/// The members of a group as of one commit.
 pub type MemberIds = Arc<[UserId]>;
 
-/// A group that was made, and whom the members are to hear of.
+/// A group that was created, with what the pushes about it need.
 #[derive(Debug)]
-pub struct NewGroup {
-    /// Its id, which every later request names.
+pub struct CreatedGroup {
+    /// Its id.
     pub id: GroupId,
-    /// Everybody in it, the creator first.
+    /// All members, the creator first.
     pub members: MemberIds,
     /// The creator's current name.
     pub creator_name: String,
-    /// Those who were added, with their names, in the order of their ids.
+    /// The other members and their names, in the order of their ids.
     pub added: Vec<(UserId, String)>,
 }
 
-/// Somebody in a group.
+/// A member of a group.
 #[derive(Debug)]
-pub struct GroupUser {
-    /// Who.
+pub struct GroupMember {
+    /// The user.
     pub id: UserId,
     /// Their current name.
     pub name: String,
-    /// First name, if they gave one.
+    /// First name, if any.
     pub first_name: Option<String>,
-    /// Last name, if they gave one.
+    /// Last name, if any.
     pub last_name: Option<String>,
-    /// Null where they signed up by e-mail.
+    /// `None` if they signed up by e-mail.
     pub username: Option<String>,
-    /// Whether they are an admin of it.
+    /// Whether they are an admin of the group.
     pub is_admin: bool,
-    /// Since when they are in it.
+    /// When they joined.
     pub joined_at: Timestamp,
 }
 
-/// The field that names the people of a new group.
+/// The field that errors of [`create`] are about.
 const FIELD: Field = Field::UserIds;
 
-/// Makes a group with its creator as its first admin.
+/// Creates a group of its creator, who is its first admin, and of other users.
 ///
 /// # Errors
-/// `not_found` where one of the users does not exist, `blocked` where one takes nothing from the creator,
-/// `conflict` where the creator or one of them is in as many groups as they may be, or these are too many.
+/// `not_found` if one of the users does not exist, `blocked` if one has blocked the creator, `conflict` if there are
+/// too many users, or the creator or one of them has reached a quota of groups.
 pub async fn create(
     db: &Db,
     creator: UserId,
     name: &GroupName,
     user_ids: &[UserId],
     limits: &Limits,
-) -> Result<NewGroup, Error> {
-    let mut wanted: Vec<i64> = user_ids.iter().map(|id| id.0).filter(|id| *id != creator.0).collect();
-    wanted.sort_unstable();
-    wanted.dedup();
-    places::check_size(wanted.len() + 1, FIELD, limits)?;
+) -> Result<CreatedGroup, Error> {
+    let mut others: Vec<i64> = user_ids.iter().map(|id| id.0).filter(|id| *id != creator.0).collect();
+    others.sort_unstable();
+    others.dedup();
+    quotas::check_group_size(others.len() + 1, FIELD, limits)?;
 
     let mut tx = db.pool.begin().await?;
-    let everybody: Vec<i64> = wanted.iter().copied().chain([creator.0]).collect();
-    // Before the locks, so that whoever is refused has held up nobody, however many they name.
-    let found = places::find(&mut tx, &everybody).await?;
-    check_everybody(&mut tx, creator, &wanted, found, limits).await?;
-    // Locked, so that nobody who deletes the account meanwhile stays behind in the group.
-    let found = places::lock(&mut tx, &everybody).await?;
-    let (creator_name, found) = check_everybody(&mut tx, creator, &wanted, found, limits).await?;
+    let all: Vec<i64> = others.iter().copied().chain([creator.0]).collect();
+    // Checked before the locks too, so that a refused request has blocked nobody, however many users it names.
+    let found = quotas::find_users(&mut tx, &all).await?;
+    check_users(&mut tx, creator, &others, found, limits).await?;
+    // Locked, so that no account that is deleted meanwhile becomes a member.
+    let found = quotas::lock_users(&mut tx, &all).await?;
+    let (creator_name, found) = check_users(&mut tx, creator, &others, found, limits).await?;
     let id = sqlx::query_scalar!(
         "insert into conversations (kind, name, change) values ('group', $1, current_change()) returning id",
         name.as_str()
@@ -95,53 +96,58 @@ pub async fn create(
          from unnest($2::bigint || $3::bigint[]) with ordinality as i (id, place) order by i.place",
         id,
         creator.0,
-        &wanted,
+        &others,
         name.as_str()
     )
     .execute(&mut *tx)
     .await?;
     tx.commit().await?;
 
-    let members = std::iter::once(creator).chain(wanted.into_iter().map(UserId)).collect();
+    let members = std::iter::once(creator).chain(others.into_iter().map(UserId)).collect();
     let added = found.into_iter().map(|user| (user.id.into(), user.name)).collect();
-    Ok(NewGroup { id: id.into(), members, creator_name, added })
+    Ok(CreatedGroup { id: id.into(), members, creator_name, added })
 }
 
-/// Whether `creator` may make a group with all of these people, of whom `found` are there. Gives back the
+/// Checks that `creator` may create a group with `others`; `found` are those of them all who exist. Returns the
 /// creator's name, and the others.
-async fn check_everybody(
+async fn check_users(
     connection: &mut PgConnection,
     creator: UserId,
-    wanted: &[i64],
-    mut found: Vec<FoundUser>,
+    others: &[i64],
+    mut found: Vec<ExistingUser>,
     limits: &Limits,
-) -> Result<(String, Vec<FoundUser>), Error> {
-    let creators_place = found.iter().position(|user| user.id == creator.0).ok_or_else(Error::unauthorized)?;
-    let creator_name = found.remove(creators_place).name;
-    if let Some(missing) = wanted.iter().find(|id| found.binary_search_by_key(*id, |user| user.id).is_err()) {
+) -> Result<(String, Vec<ExistingUser>), Error> {
+    let creator_index = found.iter().position(|user| user.id == creator.0).ok_or_else(Error::unauthorized)?;
+    let creator_name = found.remove(creator_index).name;
+    if let Some(missing) = others.iter().find(|id| found.binary_search_by_key(*id, |user| user.id).is_err()) {
         return Err(Error::of_field(Code::NotFound, FIELD, format!(": there is no user {missing}")));
     }
-    places::check_own(&mut *connection, creator, limits).await?;
-    places::check(connection, creator, wanted, FIELD, limits).await?;
+    quotas::check_creator(&mut *connection, creator, limits).await?;
+    quotas::check_added(connection, creator, others, FIELD, limits).await?;
     Ok((creator_name, found))
 }
 
-/// A page of the people in a group, the longest-standing first; it starts past a place, not below it.
-/// Without those who have deleted their account and are about to leave.
+/// A page of the members of a group, in the order in which they joined; `start.below` is the row that it comes
+/// after. A member whose account deletion is in progress is left out.
 ///
 /// # Errors
-/// Only where the database fails.
-pub async fn users(db: &Db, group: ConversationId, limit: i64, start: ListStart) -> Result<Vec<GroupUser>, Error> {
-    let past_at = start.below.and_then(|place| DateTime::from_timestamp_micros(place.at));
+/// Only if the database fails.
+pub async fn list_members(
+    db: &Db,
+    group: ConversationId,
+    limit: i64,
+    start: ListStart,
+) -> Result<Vec<GroupMember>, Error> {
+    let after = start.below.and_then(|place| DateTime::from_timestamp_micros(place.at));
     Ok(sqlx::query_as!(
-        GroupUser,
+        GroupMember,
         "select u.id, u.name, u.first_name, u.last_name, u.username, m.is_admin, m.joined_at
          from members m join users u on u.id = m.user_id
          where m.conversation_id = $1 and m.kind = 'group' and u.deleted_at is null
            and (m.joined_at, m.user_id) > (coalesce($2::timestamptz, '-infinity'), coalesce($3::bigint, 0))
          order by m.joined_at, m.user_id limit $4 offset $5",
         group.0,
-        past_at,
+        after,
         start.below.map(|place| place.id),
         limit,
         start.skipped
@@ -150,10 +156,8 @@ pub async fn users(db: &Db, group: ConversationId, limit: i64, start: ListStart)
     .await?)
 }
 
-/// Where somebody stands in the list of the people in a group.
+/// The position of a member in the list of [`list_members`].
 #[must_use]
-pub fn place(user: &GroupUser) -> ListPosition {
-    let Timestamp(joined_at): Timestamp = user.joined_at;
-    let joined_at: DateTime<Utc> = joined_at;
-    ListPosition { at: joined_at.timestamp_micros(), id: user.id.0 }
+pub fn list_position(member: &GroupMember) -> ListPosition {
+    ListPosition { at: member.joined_at.0.timestamp_micros(), id: member.id.0 }
 }

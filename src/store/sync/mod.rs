@@ -1,145 +1,146 @@
-//! What has changed in somebody's conversations since a cursor. A change has the number of its
-//! transaction and a cursor is a snapshot, so that a change which commits after the cursor was handed
-//! out is not in it, whatever its number. It names an epoch too, so that it proves nothing in a history of the
-//! database that is not its own; the migrations say the rest.
+//! Changes in the conversations of a user since a cursor, for `sync`.
+//!
+//! A change is stored with the id of its transaction, and a cursor is a snapshot of PostgreSQL. What the snapshot does
+//! not see has changed since, also if its transaction had begun before the cursor was handed out. A cursor names an
+//! epoch too, so that it proves nothing in another history of the database; the migrations have the details.
 
 mod cursor;
 
 use std::collections::HashMap;
 
-use self::cursor::{Known, Pending, Position, Snapshot};
+use self::cursor::{PageInProgress, RowPosition, Snapshot, SyncCursor};
 use super::Db;
 use super::messages::{self, StoredMessage};
 use crate::error::{Code, Error, Field};
-use crate::model::{Cursor, GroupId, MessageId, Seq, Target, Timestamp, UserId};
+use crate::model::{ChangeKind, Cursor, GroupEventKind, GroupId, MessageId, Seq, Target, Timestamp, UserId};
 
-/// A page of what has changed.
+/// A page of changes.
 #[derive(Debug)]
-pub struct Page {
-    /// In the order of conversations; in each of them who came and went, messages, marks, wishes.
+pub struct SyncPage {
+    /// The changes in the order of their conversations; within one, group events come first, then messages, markers and
+    /// the user's settings.
     pub changes: Vec<Change>,
-    /// Where the next one begins.
+    /// The cursor of the next page.
     pub cursor: String,
-    /// Whether there is more already.
+    /// Whether there are more changes already.
     pub more: bool,
-    /// Whether nothing is missing between the cursor that was given and this page.
+    /// Whether nothing is missing between the given cursor and this page.
     pub complete: bool,
 }
 
-/// Something that has changed, as it is now.
+/// A change, with the current state of what has changed.
 #[derive(Debug)]
-pub enum Change {
+pub struct Change {
+    /// Its kind, and so the type of the push that was missed.
+    pub kind: ChangeKind,
+    /// What has changed.
+    pub subject: ChangedSubject,
+}
+
+/// What has changed.
+#[derive(Debug)]
+pub enum ChangedSubject {
     /// A message is new, or was edited, deleted or reacted to.
-    Message {
-        /// The type of its push.
-        kind: String,
-        /// The message.
-        message: Box<StoredMessage>,
-    },
-    /// Somebody came, went, became an admin or no longer is.
+    Message(Box<StoredMessage>),
+    /// A member joined or left, became an admin or no longer is one.
     Member {
-        /// The type of its push.
-        kind: String,
-        /// Where.
+        /// The group.
         group: GroupId,
         /// Its name.
         group_name: String,
-        /// Who.
+        /// The member.
         user: UserId,
         /// Their name.
         user_name: String,
     },
-    /// A group has another name, or is no more.
+    /// A group was renamed, or has ended.
     Group {
-        /// The type of its push.
-        kind: String,
-        /// Which.
+        /// The group.
         group: GroupId,
         /// Its name.
         group_name: String,
     },
-    /// Somebody has read, or messages have reached them.
+    /// A member has read messages, or messages were delivered to them.
     Marker {
-        /// The type of its push.
-        kind: String,
-        /// Where.
+        /// The conversation, as the asker names it.
         target: Target,
-        /// Who.
+        /// The member.
         user: UserId,
-        /// Up to here.
+        /// The marker: all messages up to here.
         seq: Seq,
-        /// Since when.
+        /// When it was set.
         at: Timestamp,
     },
-    /// The asker called it spam, or no longer does.
+    /// The asker has marked a conversation as spam, or no longer does.
     Spam {
-        /// What.
+        /// The conversation.
         target: Target,
-        /// Whether it is.
+        /// Whether it is spam.
         spam: bool,
     },
-    /// The asker has removed it.
+    /// The asker has removed a conversation.
     Removed {
-        /// What.
+        /// The conversation.
         target: Target,
-        /// Its history up to here is gone.
+        /// Messages up to here are cleared.
         cleared_seq: Seq,
     },
 }
 
-/// What has changed since a cursor; without one, where the asker stands now.
+/// Lists what has changed since a cursor. Without a cursor it lists nothing, and returns the current one.
 ///
 /// # Errors
-/// `bad_params` where the cursor is none of ours.
-pub async fn changes(db: &Db, asker: UserId, cursor: Option<&Cursor>, limit: i64) -> Result<Page, Error> {
-    let known = match cursor {
+/// `bad_params` if the cursor was not handed out by Hark.
+pub async fn changes(db: &Db, asker: UserId, cursor: Option<&Cursor>, limit: i64) -> Result<SyncPage, Error> {
+    let cursor = match cursor {
         Some(cursor) => Some(
-            Known::parse(cursor)
+            SyncCursor::parse(cursor)
                 .ok_or_else(|| Error::of_field(Code::BadParams, Field::Cursor, " is not one of ours"))?,
         ),
         None => None,
     };
-    let here = Here::look(db, known.as_ref()).await?;
-    let now = here.now;
-    let nothing = |now: Snapshot, complete| Page {
+    let current = current_snapshot(db, cursor.as_ref()).await?;
+    let now = current.snapshot;
+    let empty_page = |now: Snapshot, complete| SyncPage {
         changes: Vec::new(),
-        cursor: Known { epoch: here.epoch, base: now.bounded(), pending: None }.to_string(),
+        cursor: SyncCursor { epoch: current.epoch, base: now.bounded(), page: None }.to_string(),
         more: false,
         complete,
     };
-    let Some(known) = known else { return Ok(nothing(now, true)) };
-    if here.proven_end.is_none_or(|proven_end| known.end() > proven_end) {
-        return Ok(nothing(now, false));
+    let Some(cursor) = cursor else { return Ok(empty_page(now, true)) };
+    if current.proven_end.is_none_or(|proven_end| cursor.end() > proven_end) {
+        return Ok(empty_page(now, false));
     }
-    let Known { epoch, base, pending } = known;
-    // A page tells what `seen` sees. The cursor after it may see less, but never more.
-    let (epoch, target, seen, after) = match pending {
-        Some(Pending { target, after }) => {
-            // Of what a bounded snapshot does not see, some was on the first page, and the rest must not wait
-            // until the transactions have ended.
+    let SyncCursor { epoch, base, page } = cursor;
+    // A page reports what `seen` sees. The cursor after it may see less, and never more.
+    let (epoch, target, seen, after) = match page {
+        Some(PageInProgress { target, after }) => {
+            // A bounded snapshot leaves out transactions: some of them were on the first page, and the changes of the
+            // others must not wait until all of them have ended.
             let seen = if target.is_full() { now.clone() } else { target.clone() };
             (epoch, target, seen, after)
         }
-        // From here on the cursor is of the epoch that `now` is of: as what it knows was proven, it is of its past.
-        None => (here.epoch, now.clone().bounded(), now.clone(), Position::START),
+        // The cursor takes the epoch of `now` from here on: what it knows is proven, so it lies in the past of that
+        // epoch.
+        None => (current.epoch, now.clone().bounded(), now.clone(), RowPosition::START),
     };
-    // One more than fits says whether there is more.
-    let mut rows = rows(db, asker, &base, &seen, after, limit.saturating_add(1)).await?;
+    // One row more than fits on the page tells whether there are more.
+    let mut rows = read_rows(db, asker, &base, &seen, after, limit.saturating_add(1)).await?;
     let overflows = usize::try_from(limit).is_ok_and(|limit| rows.len() > limit);
     if overflows {
         rows.pop();
     }
     let (next, more) = match rows.last() {
         Some(last) if overflows => {
-            let pending = Some(Pending { target, after: last.position() });
-            (Known { epoch, base, pending }.to_string(), true)
+            let page = Some(PageInProgress { target, after: last.position() });
+            (SyncCursor { epoch, base, page }.to_string(), true)
         }
         _ => {
-            // The end of a backlog is not where the asker stands now: what came while they paged, or were
-            // away in the middle of it, is behind that.
+            // The end of a backlog may lie before `now`: changes that were committed while the asker paged, or was
+            // offline in the middle of it, are behind that end.
             let is_past = seen != now;
-            let more = is_past && !self::rows(db, asker, &target, &now, Position::START, 1).await?.is_empty();
-            (Known { epoch, base: target, pending: None }.to_string(), more)
+            let more = is_past && !read_rows(db, asker, &target, &now, RowPosition::START, 1).await?.is_empty();
+            (SyncCursor { epoch, base: target, page: None }.to_string(), more)
         }
     };
     let ids: Vec<MessageId> = rows.iter().filter_map(|row| row.message_id).collect();
@@ -147,46 +148,44 @@ pub async fn changes(db: &Db, asker: UserId, cursor: Option<&Cursor>, limit: i64
     let mut messages: HashMap<MessageId, StoredMessage> =
         loaded.into_iter().map(|message| (message.id, message)).collect();
     let changes = rows.into_iter().filter_map(|row| row.into_change(&mut messages)).collect();
-    Ok(Page { changes, cursor: next, more, complete: true })
+    Ok(SyncPage { changes, cursor: next, more, complete: true })
 }
 
-/// Where the database stands, and what a cursor is worth there.
-struct Here {
-    /// The newest epoch that `now` sees.
+/// The current snapshot, and what a cursor is worth compared to it.
+struct CurrentSnapshot {
+    /// The newest epoch that the snapshot sees.
     epoch: i64,
-    /// What can be seen.
-    now: Snapshot,
-    /// A cursor proves something if it ends here or before; `None` where it is of no epoch of this history.
+    snapshot: Snapshot,
+    /// A cursor that ends here or before is of this history; `None` if its epoch is of another one.
     proven_end: Option<u64>,
 }
 
-impl Here {
-    async fn look(db: &Db, known: Option<&Known>) -> Result<Self, Error> {
-        // One statement, and so one snapshot. The timeline of the cluster is looked at anew: a standby may
-        // have taken over since the epoch was drawn.
-        let row = sqlx::query!(
-            r#"select e.epoch, pg_current_snapshot()::text as "snapshot!", k.ordinal is not null as "is_known!",
-                      (select min(l.start_xid) from change_epochs l where l.ordinal > k.ordinal) as "began?"
-               from change_epochs e
-               left join (change_clock c join change_epochs k on k.clock_id = c.clock_id)
-                   on k.epoch = $1
-                  and k.timeline = ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::bigint
-               order by e.ordinal desc limit 1"#,
-            known.map(|known| known.epoch)
-        )
-        .fetch_one(&db.pool)
-        .await?;
-        let now = Snapshot::parse(&row.snapshot).ok_or_else(|| Error::internal("a snapshot is not as we know them"))?;
-        // Past the beginning of a later epoch, or of the snapshot of now, is a future that was lost.
-        let began = row.began.map_or(Ok(u64::MAX), u64::try_from).map_err(Error::internal)?;
-        let proven_end = row.is_known.then(|| now.end().min(began));
-        Ok(Self { epoch: row.epoch, now, proven_end })
-    }
+async fn current_snapshot(db: &Db, cursor: Option<&SyncCursor>) -> Result<CurrentSnapshot, Error> {
+    // One statement, so that there is one snapshot. It reads the timeline of the server anew: a standby may have taken
+    // over since the epoch was started.
+    let row = sqlx::query!(
+        r#"select e.epoch, pg_current_snapshot()::text as "snapshot!", k.ordinal is not null as "is_known!",
+                  (select min(l.start_xid) from change_epochs l where l.ordinal > k.ordinal) as "began?"
+           from change_epochs e
+           left join (change_clock c join change_epochs k on k.clock_id = c.clock_id)
+               on k.epoch = $1
+              and k.timeline = ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::bigint
+           order by e.ordinal desc limit 1"#,
+        cursor.map(|cursor| cursor.epoch)
+    )
+    .fetch_one(&db.pool)
+    .await?;
+    let snapshot =
+        Snapshot::parse(&row.snapshot).ok_or_else(|| Error::internal("a snapshot is not as we know them"))?;
+    // Past the beginning of a later epoch, or past the current snapshot, lies a future that was lost.
+    let began = row.began.map_or(Ok(u64::MAX), u64::try_from).map_err(Error::internal)?;
+    let proven_end = row.is_known.then(|| snapshot.end().min(began));
+    Ok(CurrentSnapshot { epoch: row.epoch, snapshot, proven_end })
 }
 
-/// One row of `changes_since`, with the names that go with it.
+/// A row of the SQL function `changes_since`, with the names that its item needs.
 #[derive(Debug)]
-struct Row {
+struct ChangedRow {
     conversation_id: i64,
     part: i32,
     place: i64,
@@ -202,18 +201,19 @@ struct Row {
     group_name: Option<String>,
 }
 
-async fn rows(
+/// Reads at most `at_most` rows of what `target` sees and `base` does not, past the position `after`.
+async fn read_rows(
     db: &Db,
     asker: UserId,
     base: &Snapshot,
     target: &Snapshot,
-    after: Position,
+    after: RowPosition,
     at_most: i64,
-) -> Result<Vec<Row>, Error> {
-    // Subqueries, not joins: a name a row, however few the planner takes a function's rows to be. Who is no
-    // longer in a group gets the name that it had then.
+) -> Result<Vec<ChangedRow>, Error> {
+    // Subqueries and not joins: one lookup of a name per row, however few rows the planner expects of a function. A
+    // user who is no longer in a group gets the name that the group had then.
     Ok(sqlx::query_as!(
-        Row,
+        ChangedRow,
         r#"select f.conversation_id as "conversation_id!", f.part as "part!", f.place as "place!", f.tie as "tie!",
                   f.kind as "kind!", f.peer_id as "peer_id?: _", f.message_id as "message_id?: _",
                   f.user_id as "user_id?: _", f.seq as "seq?", f.at as "at?: _", f.is_spam as "is_spam?",
@@ -238,38 +238,37 @@ async fn rows(
     .await?)
 }
 
-impl Row {
-    fn position(&self) -> Position {
-        Position { conversation: self.conversation_id, part: self.part, place: self.place, tie: self.tie }
+impl ChangedRow {
+    fn position(&self) -> RowPosition {
+        RowPosition { conversation: self.conversation_id, part: self.part, place: self.place, tie: self.tie }
     }
 
-    /// As its conversation is named by who asks.
+    /// The conversation, as the asker names it.
     fn target(&self) -> Target {
         self.peer_id.map_or(Target::Group(GroupId(self.conversation_id)), Target::User)
     }
 
+    /// `None` if the row lacks what a change of its kind consists of, such as a message that was deleted meanwhile.
     fn into_change(self, messages: &mut HashMap<MessageId, StoredMessage>) -> Option<Change> {
         let (target, group) = (self.target(), GroupId(self.conversation_id));
-        let kind = self.kind;
-        Some(match (self.part, kind.as_str()) {
-            (Position::EVENTS, "renameGroup" | "dropGroup") => {
-                Change::Group { kind, group, group_name: self.group_name? }
+        let kind = ChangeKind::from_frame_type(&self.kind)?;
+        let subject = match kind {
+            ChangeKind::Group(GroupEventKind::Renamed | GroupEventKind::Dropped) => {
+                ChangedSubject::Group { group, group_name: self.group_name? }
             }
-            (Position::EVENTS, _) => Change::Member {
-                kind,
+            ChangeKind::Group(_) => ChangedSubject::Member {
                 group,
                 group_name: self.group_name?,
                 user: self.user_id?,
                 user_name: self.user_name?,
             },
-            (Position::NEW_MESSAGES | Position::CHANGED_MESSAGES, _) => {
-                Change::Message { kind, message: Box::new(messages.remove(&self.message_id?)?) }
+            ChangeKind::Message(_) => ChangedSubject::Message(Box::new(messages.remove(&self.message_id?)?)),
+            ChangeKind::Receipt(_) => {
+                ChangedSubject::Marker { target, user: self.user_id?, seq: self.seq?, at: self.at? }
             }
-            (Position::MARKERS, _) => {
-                Change::Marker { kind, target, user: self.user_id?, seq: self.seq?, at: self.at? }
-            }
-            (_, "removeConversation") => Change::Removed { target, cleared_seq: self.seq? },
-            _ => Change::Spam { target, spam: self.is_spam? },
-        })
+            ChangeKind::ConversationRemoved => ChangedSubject::Removed { target, cleared_seq: self.seq? },
+            ChangeKind::SpamMarked => ChangedSubject::Spam { target, spam: self.is_spam? },
+        };
+        Some(Change { kind, subject })
     }
 }

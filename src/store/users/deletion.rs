@@ -1,7 +1,9 @@
-//! The end of an account, in portions. The first transaction deletes the account itself; the groups,
-//! lists and notifications that refer to it follow in transactions of some hundred rows, so that no
-//! conversation stays locked for as long as somebody's groups are many. `account_deletions` holds the
-//! accounts that are not done, so that any node can go on where another one was stopped.
+//! Account deletion, in batches.
+//!
+//! The first transaction deletes the account itself. The memberships, lists and notifications that refer to it follow
+//! in transactions of some hundred rows, so that no conversation stays locked for long, however many groups the user
+//! is in. `account_deletions` has a row for each deletion that is in progress, so that any node can continue what
+//! another one has begun.
 
 use std::collections::HashMap;
 
@@ -10,47 +12,47 @@ use sqlx::PgConnection;
 use super::Db;
 use crate::error::Error;
 use crate::model::UserId;
-use crate::store::groups::members::{self, Left, MemberChange};
+use crate::store::groups::members::{self, Departure, MemberChange};
 use crate::store::{contacts, notifications};
 
-/// Groups that one transaction leaves: it holds up whoever writes there.
-const GROUPS_PER_PORTION: i64 = 100;
-/// Rows of each list that one transaction deletes.
-const ROWS_PER_PORTION: i64 = 500;
-/// A deletion that was not worked on for so many seconds has lost its node. A node that was only slow
-/// does no harm: a portion is done under the lock of the deletion's row.
+/// Groups that one transaction leaves: it blocks everybody who sends there.
+const MAX_GROUPS_PER_BATCH: i64 = 100;
+/// Rows of each table that one transaction deletes.
+const MAX_ROWS_PER_BATCH: i64 = 500;
+/// Lease of a deletion in seconds: after so long without a batch its node counts as stopped, and another one may
+/// claim the deletion. A node that was only slow does no harm, because a batch holds the lock of the deletion's row.
 const LEASE_SECONDS: f64 = 3.0;
 
-/// What one transaction has done.
+/// The result of one transaction of a deletion.
 #[derive(Debug)]
-pub struct Portion {
-    /// The groups that were left, and who stays there.
-    pub left: Vec<MemberChange>,
-    /// What is to be done after it.
-    pub progress: Progress,
+pub struct DeletionBatch {
+    /// The groups that the user was taken out of.
+    pub departures: Vec<MemberChange>,
+    /// How far the deletion is after it.
+    pub progress: DeletionProgress,
 }
 
 /// How far a deletion is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Progress {
+pub enum DeletionProgress {
     /// There is more to delete.
     More,
-    /// Somebody else has locked all that is left.
+    /// All that is left is locked by other transactions.
     Locked,
     /// Nothing refers to the account any more but what is meant to stay.
     Done,
 }
 
-/// Deletes an account: the row keeps its id, so that messages and reactions keep their author, and
-/// loses all that says who it was; its sessions end. [`delete_portion`] does the rest. Gives back the
-/// name that it had; `None` where it was deleted before.
+/// Starts the deletion of an account: its row keeps the id, so that messages and reactions keep their author, and
+/// loses all personal data; its sessions end. [`delete_batch`] does the rest. Returns the name that the user had;
+/// `None` if the account was deleted before.
 ///
-/// Whoever lets another row refer to a user holds a share lock on the user's row, so that it is there
-/// before this commits, or not at all.
+/// A transaction that stores a row which refers to a user holds a share lock on the user's row, so that the row is
+/// stored before this commits, or not at all.
 ///
 /// # Errors
-/// Only where the database fails.
-pub async fn begin(db: &Db, user: UserId) -> Result<Option<String>, Error> {
+/// Only if the database fails.
+pub async fn start(db: &Db, user: UserId) -> Result<Option<String>, Error> {
     let mut tx = db.pool.begin().await?;
     let user_name =
         sqlx::query_scalar!("select name from users where id = $1 and deleted_at is null for no key update", user.0)
@@ -71,10 +73,11 @@ pub async fn begin(db: &Db, user: UserId) -> Result<Option<String>, Error> {
     Ok(Some(user_name))
 }
 
-/// Takes over a deletion that nobody works on. Gives back whose it is, and the name that is left to them.
+/// Claims a deletion whose lease has run out. Returns the user and the name that a deleted user has; `None` if there
+/// is none to claim.
 ///
 /// # Errors
-/// Only where the database fails.
+/// Only if the database fails.
 pub async fn claim(db: &Db) -> Result<Option<(UserId, String)>, Error> {
     let claimed = sqlx::query!(
         r#"update account_deletions d set claimed_at = now()
@@ -91,29 +94,30 @@ pub async fn claim(db: &Db) -> Result<Option<(UserId, String)>, Error> {
     Ok(claimed.map(|row| (row.id, row.name)))
 }
 
-/// Deletes a portion of what refers to a deleted account: lists that the person was on, what was only
-/// theirs, and their membership in groups, which `name` is said to have left. A group that loses its
-/// last admin this way gets its longest-standing member as one, and a group without members ends.
-/// Dialogs stay with the others. Never waits for rows that somebody else has locked.
+/// Deletes a batch of what refers to a deleted account: contacts and blocks of either side, notifications, and the
+/// memberships in groups; `name` is the user's name in the pushes. The rules for a group that loses its last admin or
+/// member are those of [`members::leave`]. Dialogs stay with the other side. Never waits for a row that another
+/// transaction has locked.
 ///
 /// # Errors
-/// Only where the database fails.
-pub async fn delete_portion(db: &Db, user: UserId, name: &str) -> Result<Portion, Error> {
+/// Only if the database fails.
+pub async fn delete_batch(db: &Db, user: UserId, name: &str) -> Result<DeletionBatch, Error> {
     let mut tx = db.pool.begin().await?;
-    // Held to the commit: two nodes never do the same portion.
+    // The row lock is held until the commit, so that two nodes never do the same batch.
     let claimed = sqlx::query!("update account_deletions set claimed_at = now() where user_id = $1", user.0)
         .execute(&mut *tx)
         .await?;
     if claimed.rows_affected() == 0 {
-        return Ok(Portion { left: Vec::new(), progress: Progress::Done });
+        return Ok(DeletionBatch { departures: Vec::new(), progress: DeletionProgress::Done });
     }
-    let rows = contacts::delete_portion(&mut tx, user, ROWS_PER_PORTION).await?
-        + notifications::delete_portion(&mut tx, user, ROWS_PER_PORTION).await?;
-    // Last, because these locks hold others up.
-    let left = leave_groups(&mut tx, user, name).await?;
-    let progress = if rows > 0 || !left.is_empty() { Progress::More } else { finish(&mut tx, user).await? };
+    let rows = contacts::delete_batch(&mut tx, user, MAX_ROWS_PER_BATCH).await?
+        + notifications::delete_batch(&mut tx, user, MAX_ROWS_PER_BATCH).await?;
+    // Last, because these locks block others.
+    let departures = leave_groups(&mut tx, user, name).await?;
+    let progress =
+        if rows > 0 || !departures.is_empty() { DeletionProgress::More } else { finish(&mut tx, user).await? };
     tx.commit().await?;
-    Ok(Portion { left, progress })
+    Ok(DeletionBatch { departures, progress })
 }
 
 async fn leave_groups(connection: &mut PgConnection, user: UserId, name: &str) -> Result<Vec<MemberChange>, Error> {
@@ -122,7 +126,7 @@ async fn leave_groups(connection: &mut PgConnection, user: UserId, name: &str) -
            where m.user_id = $1 and m.kind = 'group'
            order by m.conversation_id limit $2 for no key update of c skip locked"#,
         user.0,
-        GROUPS_PER_PORTION
+        MAX_GROUPS_PER_BATCH
     )
     .fetch_all(&mut *connection)
     .await?;
@@ -131,8 +135,8 @@ async fn leave_groups(connection: &mut PgConnection, user: UserId, name: &str) -
     }
     let ids: Vec<i64> = groups.iter().map(|group| group.id).collect();
     let mut names: HashMap<i64, String> = groups.into_iter().map(|group| (group.id, group.name)).collect();
-    let left = members::leave_locked(connection, &ids, user).await?;
-    let change = |Left { group, members, next_admin }| MemberChange {
+    let departures = members::leave_locked_groups(connection, &ids, user).await?;
+    let change = |Departure { group, members, next_admin }| MemberChange {
         group_id: group,
         group_name: names.remove(&group.0).unwrap_or_default(),
         user_id: user,
@@ -140,11 +144,11 @@ async fn leave_groups(connection: &mut PgConnection, user: UserId, name: &str) -
         members,
         next_admin,
     };
-    Ok(left.into_iter().map(change).collect())
+    Ok(departures.into_iter().map(change).collect())
 }
 
-/// Ends a deletion, unless there are rows left, all of which were locked.
-async fn finish(connection: &mut PgConnection, user: UserId) -> Result<Progress, Error> {
+/// Completes a deletion, unless rows are left, all of which were locked.
+async fn finish(connection: &mut PgConnection, user: UserId) -> Result<DeletionProgress, Error> {
     let finished = sqlx::query!(
         "delete from account_deletions
          where user_id = $1
@@ -158,5 +162,5 @@ async fn finish(connection: &mut PgConnection, user: UserId) -> Result<Progress,
     )
     .execute(connection)
     .await?;
-    Ok(if finished.rows_affected() == 1 { Progress::Done } else { Progress::Locked })
+    Ok(if finished.rows_affected() == 1 { DeletionProgress::Done } else { DeletionProgress::Locked })
 }

@@ -1,4 +1,4 @@
-//! People: who there is, and what they are called.
+//! Users: sign-up, changes of a profile, and the lists and searches that find them.
 
 pub mod credentials;
 pub mod deletion;
@@ -7,86 +7,63 @@ mod username_keys;
 
 use sqlx::PgConnection;
 
+pub use self::credentials::{Credentials, SignInName, find_credentials, password_hash};
 use super::Db;
 use crate::error::{Code, Error, Field};
-use crate::model::{Email, GroupId, LoginUsername, Page, Timestamp, UserId, UserQuery, Username, username_key};
-use crate::wire::items::PersonItem;
+use crate::model::{Email, GroupId, Page, Timestamp, UserId, UserQuery, Username};
 
-/// A person, as they see themselves. Others see neither `email` nor times.
+/// A user who has not deleted their account. `email` and the times are for the user alone, and names are for
+/// everybody.
 #[derive(Clone, Debug)]
 pub struct User {
-    /// Who.
+    /// The user's id.
     pub id: UserId,
-    /// Null where they signed up by username.
+    /// `None` if they signed up by username.
     pub email: Option<String>,
-    /// Null where they signed up by e-mail.
+    /// `None` if they signed up by e-mail.
     pub username: Option<String>,
-    /// First name, if they gave one.
+    /// First name, if any.
     pub first_name: Option<String>,
-    /// Last name, if they gave one.
+    /// Last name, if any.
     pub last_name: Option<String>,
     /// When they signed up.
     pub created_at: Timestamp,
-    /// When they last changed something of this.
+    /// When they last changed their profile or password.
     pub updated_at: Timestamp,
 }
 
-impl User {
-    /// As `asker` reads them: an address is for its owner alone.
-    #[must_use]
-    pub fn seen_by(self, asker: UserId) -> PersonItem {
-        let email = self.email.filter(|_| self.id == asker);
-        PersonItem {
-            id: self.id,
-            first_name: self.first_name,
-            last_name: self.last_name,
-            username: self.username,
-            email,
-        }
-    }
-}
-
-/// What a sign-up stores.
+/// A user to be stored at sign-up. One of `email` and `username` is set.
 #[derive(Debug)]
 pub struct NewUser {
-    /// To sign in with.
+    /// E-mail address to sign in with.
     pub email: Option<Email>,
-    /// To sign in with.
+    /// Username to sign in with.
     pub username: Option<Username>,
     /// First name, if any.
     pub first_name: Option<String>,
     /// Last name, if any.
     pub last_name: Option<String>,
-    /// PHC string.
+    /// The password's hash as a PHC string.
     pub password_hash: String,
 }
 
-/// What a change of one's own data stores; `None` leaves a field as it is.
+/// A change of a user's profile: the outer `None` leaves a field as it is, the inner one clears it.
 #[derive(Debug, Default)]
-pub struct Changes {
-    /// New e-mail address, or none.
+pub struct UserChanges {
+    /// New e-mail address.
     pub email: Option<Option<Email>>,
-    /// New username, or none.
+    /// New username.
     pub username: Option<Option<Username>>,
-    /// New first name, or none.
+    /// New first name.
     pub first_name: Option<Option<String>>,
-    /// New last name, or none.
+    /// New last name.
     pub last_name: Option<Option<String>>,
 }
 
-/// By what somebody signs in.
-#[derive(Debug)]
-pub enum SignInName {
-    /// By e-mail address.
-    Email(Email),
-    /// By username, as it was typed: names of before today's rules sign in too.
-    Username(LoginUsername),
-}
-
-/// Stores a person.
+/// Stores a new user.
 ///
 /// # Errors
-/// `conflict` where the e-mail address or the username is taken.
+/// `conflict` if the e-mail address or the username is taken.
 pub async fn create(db: &Db, user: &NewUser) -> Result<User, Error> {
     sqlx::query_as!(
         User,
@@ -103,14 +80,14 @@ pub async fn create(db: &Db, user: &NewUser) -> Result<User, Error> {
     )
     .fetch_one(&db.pool)
     .await
-    .map_err(taken)
+    .map_err(identity_error)
 }
 
-/// Changes a person's own data.
+/// Changes a user's profile, and returns it; `None` if the account was deleted.
 ///
 /// # Errors
-/// `conflict` where the e-mail address or the username is taken, `bad_params` where neither would be left.
-pub async fn update(db: &Db, id: UserId, changes: &Changes) -> Result<Option<User>, Error> {
+/// `conflict` if the e-mail address or the username is taken, `bad_params` if neither would be left.
+pub async fn update(db: &Db, id: UserId, changes: &UserChanges) -> Result<Option<User>, Error> {
     let email = changes.email.as_ref().map(|email| email.as_ref().map(Email::as_str));
     let username = changes.username.as_ref().map(Option::as_ref);
     sqlx::query_as!(
@@ -139,11 +116,12 @@ pub async fn update(db: &Db, id: UserId, changes: &Changes) -> Result<Option<Use
     )
     .fetch_optional(&db.pool)
     .await
-    .map_err(taken)
+    .map_err(identity_error)
 }
 
-/// The constraints are the judge; this is their verdict in words.
-fn taken(error: sqlx::Error) -> Error {
+/// Maps the violation of a constraint on e-mail addresses and usernames to the caller's error. Constraints decide,
+/// and no query before them, so that of two sign-ups at once one is refused.
+fn identity_error(error: sqlx::Error) -> Error {
     match error.as_database_error().and_then(|error| error.constraint()) {
         Some("users_email_key") => Error::of_field(Code::Conflict, Field::Email, " is taken"),
         Some("users_username_key" | "users_username_skeleton") => {
@@ -154,10 +132,10 @@ fn taken(error: sqlx::Error) -> Error {
     }
 }
 
-/// A person who has not deleted their account.
+/// Returns a user; `None` if there is none, or the account was deleted.
 ///
 /// # Errors
-/// Only where the database fails.
+/// Only if the database fails.
 pub async fn find(db: &Db, id: UserId) -> Result<Option<User>, Error> {
     Ok(sqlx::query_as!(
         User,
@@ -169,71 +147,13 @@ pub async fn find(db: &Db, id: UserId) -> Result<Option<User>, Error> {
     .await?)
 }
 
-/// The key of a name that looks like an older account's, and was there before the two could not be. No
-/// other key has a space.
-pub(in crate::store) fn legacy_key(name: &str) -> String {
-    format!(" {}", name.to_lowercase())
-}
-
-/// The key of a name that has the same [`legacy_key`] as an older account's too.
-pub(in crate::store) fn exact_key(name: &str) -> String {
-    format!("  {name}")
-}
-
-/// What a sign-in is checked against.
-#[derive(Debug)]
-pub struct Credentials {
-    /// Who signs in.
-    pub user: User,
-    /// PHC string.
-    pub password_hash: String,
-    /// From where they are signed in, and were until their sessions ran out.
-    pub session_addresses: Vec<String>,
-}
-
-/// Who signs in by this, with the hash of their password.
+/// Locks two users in the order of their ids, and returns their names. Neither account can be deleted before the
+/// transaction ends, so that a row that it stores for them does not outlive them.
 ///
 /// # Errors
-/// Only where the database fails.
-pub async fn credentials(db: &Db, name: &SignInName) -> Result<Option<Credentials>, Error> {
-    let (email, username) = match name {
-        SignInName::Email(email) => (Some(email.as_str()), None),
-        SignInName::Username(name) => (None, Some(name.as_str())),
-    };
-    let keys: Vec<String> =
-        username.map(|name| [exact_key(name), legacy_key(name), username_key(name)]).into_iter().flatten().collect();
-    let row = sqlx::query!(
-        r#"select id, email, username, first_name, last_name, created_at, updated_at, password_hash as "password_hash!",
-                  array(select distinct s.address from sessions s where s.user_id = users.id and s.address is not null)
-                      as "session_addresses!"
-           from users where deleted_at is null and (fold_case(email) = fold_case($1) or username_key = any($2))
-           order by username = $3 desc nulls last, array_position($2, username_key) limit 1"#,
-        email,
-        &keys,
-        username
-    )
-    .fetch_optional(&db.pool)
-    .await?;
-    Ok(row.map(|row| {
-        let user = User {
-            id: row.id.into(),
-            email: row.email,
-            username: row.username,
-            first_name: row.first_name,
-            last_name: row.last_name,
-            created_at: row.created_at.into(),
-            updated_at: row.updated_at.into(),
-        };
-        Credentials { user, password_hash: row.password_hash, session_addresses: row.session_addresses }
-    }))
-}
-
-/// Keeps two accounts from being deleted before the transaction ends, so that what it lets refer to
-/// them does not outlive them, and gives back their names. In the order of their ids, as all lock.
-///
-/// # Errors
-/// `unauthorized` where the one who asks is gone, `not_found` where the other one is; `field` names them.
-pub(in crate::store) async fn lock_pair(
+/// `unauthorized` if the asker has no account any more, `not_found` if the other has none; `field` is the one that
+/// names the other.
+pub(super) async fn lock_pair(
     connection: &mut PgConnection,
     asker: UserId,
     other: UserId,
@@ -251,20 +171,10 @@ pub(in crate::store) async fn lock_pair(
     Ok([asker_name, other_name])
 }
 
-/// The hash of a person's password.
+/// A page of all users, in the order of sign-up.
 ///
 /// # Errors
-/// Only where the database fails.
-pub async fn password_hash(db: &Db, id: UserId) -> Result<Option<String>, Error> {
-    Ok(sqlx::query_scalar!(r#"select password_hash as "hash!" from users where id = $1 and deleted_at is null"#, id.0)
-        .fetch_optional(&db.pool)
-        .await?)
-}
-
-/// Everybody, in the order of sign-up.
-///
-/// # Errors
-/// Only where the database fails.
+/// Only if the database fails.
 pub async fn list(db: &Db, page: Page) -> Result<Vec<User>, Error> {
     Ok(sqlx::query_as!(
         User,
@@ -277,14 +187,14 @@ pub async fn list(db: &Db, page: Page) -> Result<Vec<User>, Error> {
     .await?)
 }
 
-/// People with this part in their name, or with this e-mail address; never the one who asks, nor the
-/// members of `outside`. Whether the asker may know who these are is for the caller to ask.
+/// A page of the users whose name contains `query`, or whose e-mail address it is. The asker is left out, and so are
+/// the members of the group `outside`; the caller checks that the asker may know who these are.
 ///
-/// A query with three letters or digits in a row is found anywhere in a name; a shorter one where
-/// a word begins, because that is what the index can answer.
+/// A query with three letters or digits in a row matches anywhere in a name, a shorter one at the beginning of a word:
+/// that is what the trigram index can answer.
 ///
 /// # Errors
-/// Only where the database fails.
+/// Only if the database fails.
 pub async fn search(
     db: &Db,
     asker: UserId,
@@ -295,14 +205,13 @@ pub async fn search(
     let query = query.as_str().trim();
     let outside = outside.map(|group| group.0);
     if query.contains('@') {
-        return by_email(db, asker, query, outside, page).await;
+        return search_by_email(db, asker, query, outside, page).await;
     }
     if !query.chars().any(char::is_alphanumeric) {
         return Ok(Vec::new());
     }
-    let indexed_anywhere = query.split(|c: char| !c.is_alphanumeric()).any(|run| run.chars().count() >= 3);
-    let pattern =
-        if indexed_anywhere { format!("%{}%", escape_like(query)) } else { format!("% {}%", escape_like(query)) };
+    let has_trigram = query.split(|c: char| !c.is_alphanumeric()).any(|run| run.chars().count() >= 3);
+    let pattern = if has_trigram { format!("%{}%", escape_like(query)) } else { format!("% {}%", escape_like(query)) };
     Ok(sqlx::query_as!(
         User,
         r#"select id as "id!: _", email, username, first_name, last_name,
@@ -318,7 +227,13 @@ pub async fn search(
     .await?)
 }
 
-async fn by_email(db: &Db, asker: UserId, email: &str, outside: Option<i64>, page: Page) -> Result<Vec<User>, Error> {
+async fn search_by_email(
+    db: &Db,
+    asker: UserId,
+    email: &str,
+    outside: Option<i64>,
+    page: Page,
+) -> Result<Vec<User>, Error> {
     Ok(sqlx::query_as!(
         User,
         "select id, email, username, first_name, last_name, created_at, updated_at
@@ -336,6 +251,7 @@ async fn by_email(db: &Db, asker: UserId, email: &str, outside: Option<i64>, pag
     .await?)
 }
 
+/// Escapes the wildcards of LIKE.
 fn escape_like(text: &str) -> String {
     text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_")
 }

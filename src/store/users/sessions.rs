@@ -1,4 +1,4 @@
-//! Sessions: where a person is signed in. A token whose session has no row is worth nothing.
+//! Sessions: each is one place where a user is signed in. A token is valid only while its session has a row.
 
 use std::collections::HashSet;
 
@@ -9,45 +9,45 @@ use super::Db;
 use crate::error::Error;
 use crate::model::{SessionId, SessionKey, Timestamp, UserId};
 
-/// One place where a person is signed in.
+/// An open session.
 #[derive(Clone, Debug)]
 pub struct Session {
-    /// Which.
+    /// Its id, unique among the sessions that are stored now.
     pub id: SessionId,
-    /// When they signed in.
+    /// When the user signed in.
     pub created_at: Timestamp,
-    /// When its newest token ends.
+    /// When its newest token expires.
     pub expires_at: Timestamp,
-    /// What the client called itself.
+    /// `User-Agent` of the sign-in.
     pub user_agent: Option<String>,
-    /// Where it came from.
+    /// IP address of the sign-in.
     pub address: Option<String>,
 }
 
-/// Where somebody signs in from.
+/// The client that signs in.
 #[derive(Debug, Default)]
-pub struct Origin {
-    /// What the client calls itself.
+pub struct ClientInfo {
+    /// Its `User-Agent`.
     pub user_agent: Option<String>,
-    /// Its address.
+    /// Its IP address.
     pub address: Option<String>,
 }
 
-/// Most sessions of one person: with one more, the oldest ends.
-const MOST_SESSIONS: i64 = 100;
+/// Maximum number of sessions of one user; one more ends the oldest.
+const MAX_SESSIONS_PER_USER: i64 = 100;
 
-/// Opens a session, and forgets those of the same person that have run out or are too many. None where the password
-/// is no longer the one that was checked: a change of it ends all sessions, and must not miss one
-/// that is being opened.
+/// Opens a session, and deletes those of the same user that have expired or exceed the maximum. Returns `None` if the
+/// password is no longer the one that was checked: a change of it ends all sessions, and must not miss one that
+/// is being opened.
 ///
 /// # Errors
-/// Only where the database fails.
+/// Only if the database fails.
 pub async fn open(
     db: &Db,
     user: UserId,
     password_hash: &str,
     expires_at: DateTime<Utc>,
-    from: &Origin,
+    client: &ClientInfo,
 ) -> Result<Option<SessionKey>, Error> {
     let opened = sqlx::query!(
         "with stale as (
@@ -59,19 +59,19 @@ pub async fn open(
         user.0,
         password_hash,
         expires_at,
-        from.user_agent,
-        from.address,
-        MOST_SESSIONS
+        client.user_agent,
+        client.address,
+        MAX_SESSIONS_PER_USER
     )
     .fetch_optional(&db.pool)
     .await?;
     Ok(opened.map(|row| SessionKey { id: SessionId(row.id), nonce: row.nonce }))
 }
 
-/// Whether a session of this person is open.
+/// Whether a session of this user is open.
 ///
 /// # Errors
-/// Only where the database fails.
+/// Only if the database fails.
 pub async fn is_open(db: &Db, session: SessionKey, user: UserId) -> Result<bool, Error> {
     Ok(sqlx::query_scalar!(
         r#"select exists (select from sessions where id = $1 and nonce = $2 and user_id = $3) as "open!""#,
@@ -83,16 +83,16 @@ pub async fn is_open(db: &Db, session: SessionKey, user: UserId) -> Result<bool,
     .await?)
 }
 
-/// Which of these sessions have ended.
+/// Those of `sessions` that have ended.
 ///
 /// # Errors
-/// Only where the database fails.
-pub async fn ended(db: &Db, sessions: &[SessionKey]) -> Result<HashSet<SessionKey>, Error> {
-    Ok(ended_on(&mut *db.pool.acquire().await?, sessions).await?)
+/// Only if the database fails.
+pub async fn find_ended(db: &Db, sessions: &[SessionKey]) -> Result<HashSet<SessionKey>, Error> {
+    Ok(find_ended_on(&mut *db.pool.acquire().await?, sessions).await?)
 }
 
-/// The same, over a connection that is not in use yet.
-pub(in crate::store) async fn ended_on(
+/// [`find_ended`] over a given connection, such as one that no pool has yet.
+pub(in crate::store) async fn find_ended_on(
     connection: &mut PgConnection,
     sessions: &[SessionKey],
 ) -> Result<HashSet<SessionKey>, sqlx::Error> {
@@ -108,10 +108,10 @@ pub(in crate::store) async fn ended_on(
     Ok(ended.into_iter().map(|row| SessionKey { id: SessionId(row.id), nonce: row.nonce }).collect())
 }
 
-/// Lets a session live until its new token ends. False where it has ended meanwhile.
+/// Extends a session until its new token expires. Returns false if it has ended meanwhile.
 ///
 /// # Errors
-/// Only where the database fails.
+/// Only if the database fails.
 pub async fn extend(db: &Db, session: SessionKey, user: UserId, expires_at: DateTime<Utc>) -> Result<bool, Error> {
     let done = sqlx::query!(
         "update sessions set expires_at = $4 where id = $1 and nonce = $2 and user_id = $3",
@@ -125,10 +125,10 @@ pub async fn extend(db: &Db, session: SessionKey, user: UserId, expires_at: Date
     Ok(done.rows_affected() == 1)
 }
 
-/// Where a person is signed in, newest first.
+/// The open sessions of a user, newest first.
 ///
 /// # Errors
-/// Only where the database fails.
+/// Only if the database fails.
 pub async fn list(db: &Db, user: UserId) -> Result<Vec<Session>, Error> {
     Ok(sqlx::query_as!(
         Session,
@@ -140,10 +140,10 @@ pub async fn list(db: &Db, user: UserId) -> Result<Vec<Session>, Error> {
     .await?)
 }
 
-/// Ends a session, and gives back which one that was. None where this person has no such session.
+/// Ends a session and returns its key; `None` if the user has no such session.
 ///
 /// # Errors
-/// Only where the database fails.
+/// Only if the database fails.
 pub async fn end(db: &Db, id: SessionId, user: UserId) -> Result<Option<SessionKey>, Error> {
     let nonce =
         sqlx::query_scalar!("delete from sessions where id = $1 and user_id = $2 returning nonce", id.0, user.0)

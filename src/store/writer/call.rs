@@ -11,9 +11,9 @@ use tokio::time::timeout;
 use super::{ConversationKey, NewMessage, SendReceipt};
 use crate::error::{Error, Field};
 use crate::model::{ClientMessageId, ConversationId, Seq, Target, Timestamp, UserId};
-use crate::store::database::availability::{self, is_unavailable};
+use crate::store::database::availability::is_unavailable;
 use crate::store::groups::member_cache::MemberList;
-use crate::store::{Db, TRUSTED_IDLE};
+use crate::store::{Db, PING_AFTER_IDLE};
 
 /// The longest wait for a transaction, after which the senders get `overloaded`. It is longer than
 /// `lock_timeout`.
@@ -32,7 +32,7 @@ pub(super) struct CachedConnection(Option<(PoolConnection<Postgres>, Instant)>);
 impl CachedConnection {
     /// Takes the cached connection, or one of the pool where it may have died since.
     async fn take(&mut self, db: &Db) -> Result<PoolConnection<Postgres>, sqlx::Error> {
-        let is_good = |used: Instant| used.elapsed() <= TRUSTED_IDLE && db.epochs.is_current(used);
+        let is_good = |used: Instant| used.elapsed() <= PING_AFTER_IDLE && db.epochs.is_current(used);
         match self.0.take().filter(|(_, used)| is_good(*used)) {
             Some((connection, _)) => Ok(connection),
             None => db.pool.acquire().await,
@@ -72,7 +72,7 @@ pub(super) async fn write_batch(
             Err(error) if is_lock_timeout(&error) => return Err(BatchError::LockTimeout(error)),
             Err(error) if is_rolled_back(&error) => return Err(BatchError::RolledBack(error)),
             Err(error) => {
-                availability::note(&error);
+                db.availability.record_error(&error);
                 return Err(BatchError::InDoubt(error.into()));
             }
         }

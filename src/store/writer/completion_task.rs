@@ -10,7 +10,7 @@ use super::call::{KnownMemberLists, WriteOutcome, WriteResult};
 use super::writer_task::CommittedBatch;
 use super::{CommittedMessage, NewMessage, RepliedMessage};
 use crate::model::{ConversationId, Target, Timestamp, UserId};
-use crate::store::groups::member_cache::{MemberList, MemberLists};
+use crate::store::groups::member_cache::{MemberCache, MemberList};
 use crate::telemetry::Metrics;
 
 /// A message follows a recent one where less than this lies between the two: another node may still be
@@ -19,7 +19,7 @@ const ADJACENT_WINDOW: Duration = Duration::from_secs(10);
 
 /// Completes the batches of one writer, in the order of their commits.
 pub(super) struct CompletionTask<F> {
-    pub(super) member_lists: MemberLists,
+    pub(super) member_lists: MemberCache,
     pub(super) metrics: Metrics,
     pub(super) on_commit: F,
 }

@@ -181,7 +181,7 @@ impl Writer {
                 let writer = WriterTask { db: db.clone(), metrics: metrics.clone(), committed };
                 tasks.spawn(writer.run(receiver, capacity, stop.clone()));
                 let completion = CompletionTask {
-                    member_lists: db.member_lists.clone(),
+                    member_lists: db.member_cache.clone(),
                     metrics: metrics.clone(),
                     on_commit: on_commit.clone(),
                 };

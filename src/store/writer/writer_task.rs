@@ -173,6 +173,6 @@ impl WriterTask {
     /// The cached member lists of the groups in a batch.
     fn known_lists(&self, batch: &[PendingSend]) -> KnownMemberLists {
         let groups = batch.iter().filter_map(|send| send.message.target.group());
-        groups.filter_map(|group| Some((group.into(), self.db.member_lists.get(group.into())?))).collect()
+        groups.filter_map(|group| Some((group.into(), self.db.member_cache.get(group.into())?))).collect()
     }
 }

@@ -1,5 +1,7 @@
-//! Into how many groups somebody may be put, and by whom. Strangers have places of their own, few of
-//! them, and each stranger fewer: whoever fills them takes none from the people one knows.
+//! Quotas of groups: how many groups a user may be in, and how many of them strangers may have added the user to.
+//!
+//! Strangers have a small quota of their own, and each stranger a smaller one: whoever uses it up takes nothing from
+//! the people whom the user knows.
 
 use sqlx::PgConnection;
 
@@ -7,18 +9,19 @@ use crate::config::Limits;
 use crate::error::{Code, Error, Field};
 use crate::model::UserId;
 
-/// Somebody whose account is there. While their row is locked it stays, and nobody else puts them into a group.
+/// A user whose account is not deleted. While the row is locked, the account is not deleted and nobody else adds the
+/// user to a group.
 #[derive(Debug)]
-pub(in crate::store) struct FoundUser {
-    pub(in crate::store) id: i64,
-    pub(in crate::store) name: String,
+pub(super) struct ExistingUser {
+    pub(super) id: i64,
+    pub(super) name: String,
 }
 
-/// Locks people in the order of their ids; those who are gone are left out. Belongs before the lock of a
-/// group.
-pub(in crate::store) async fn lock(connection: &mut PgConnection, users: &[i64]) -> Result<Vec<FoundUser>, Error> {
+/// Locks the rows of users in the order of their ids; deleted users are left out. Call it before the lock of a group
+/// is taken.
+pub(super) async fn lock_users(connection: &mut PgConnection, users: &[i64]) -> Result<Vec<ExistingUser>, Error> {
     Ok(sqlx::query_as!(
-        FoundUser,
+        ExistingUser,
         "select id, name from users where id = any($1) and deleted_at is null order by id for no key update",
         users
     )
@@ -26,10 +29,10 @@ pub(in crate::store) async fn lock(connection: &mut PgConnection, users: &[i64])
     .await?)
 }
 
-/// The same people, without a lock.
-pub(in crate::store) async fn find(connection: &mut PgConnection, users: &[i64]) -> Result<Vec<FoundUser>, Error> {
+/// As [`lock_users`], without the locks.
+pub(super) async fn find_users(connection: &mut PgConnection, users: &[i64]) -> Result<Vec<ExistingUser>, Error> {
     Ok(sqlx::query_as!(
-        FoundUser,
+        ExistingUser,
         "select id, name from users where id = any($1) and deleted_at is null order by id",
         users
     )
@@ -37,15 +40,11 @@ pub(in crate::store) async fn find(connection: &mut PgConnection, users: &[i64])
     .await?)
 }
 
-/// Whether somebody may be in one more group that they make.
+/// Checks that a user may be in one more group, which they create.
 ///
 /// # Errors
-/// `conflict` where they are in as many as one may be.
-pub(in crate::store) async fn check_own(
-    connection: &mut PgConnection,
-    user: UserId,
-    limits: &Limits,
-) -> Result<(), Error> {
+/// `conflict` if they are in the maximum number of groups.
+pub(super) async fn check_creator(connection: &mut PgConnection, user: UserId, limits: &Limits) -> Result<(), Error> {
     if limits.max_groups_per_user == 0 {
         return Ok(());
     }
@@ -66,23 +65,25 @@ pub(in crate::store) async fn check_own(
     Ok(())
 }
 
-/// Whether `by` may put these people, who are locked and not in it, into a group. `field` is the one that
-/// names them.
+/// Checks that `by` may add these users, who are locked and not members, to a group. `field` names them in the
+/// request.
+///
+/// A user knows `by` if they have `by` as a contact or have written to `by`; otherwise `by` is a stranger to them.
 ///
 /// # Errors
-/// `blocked` where one of them takes nothing from `by`, `conflict` where one is in as many groups as they
-/// may be, or as `by` may put them into.
-pub(in crate::store) async fn check(
+/// `blocked` if one of them has blocked `by`; `conflict` if one is in the maximum number of groups, or has reached a
+/// quota of strangers and does not know `by`.
+pub(super) async fn check_added(
     connection: &mut PgConnection,
     by: UserId,
     users: &[i64],
     field: Field,
     limits: &Limits,
 ) -> Result<(), Error> {
-    let or_any = |limit: i64| if limit == 0 { i64::MAX } else { limit };
-    let in_all = or_any(limits.max_groups_per_user);
-    let from_strangers = or_any(limits.max_groups_from_strangers);
-    let from_one = or_any(limits.max_groups_from_one_stranger);
+    let or_unlimited = |limit: i64| if limit == 0 { i64::MAX } else { limit };
+    let max_groups = or_unlimited(limits.max_groups_per_user);
+    let max_from_strangers = or_unlimited(limits.max_groups_from_strangers);
+    let max_from_one = or_unlimited(limits.max_groups_from_one_stranger);
     let found = sqlx::query!(
         r#"select u.id as "id!",
                   exists (select from blocks b where b.user_id = u.id and b.blocked_id = $1) as "is_blocked!",
@@ -97,7 +98,7 @@ pub(in crate::store) async fn check(
            from unnest($2::bigint[]) u (id)"#,
         by.0,
         users,
-        in_all
+        max_groups
     )
     .fetch_all(&mut *connection)
     .await?;
@@ -106,14 +107,14 @@ pub(in crate::store) async fn check(
             let named = format!(": user {} does not take anything from you", user.id);
             return Err(if users.len() == 1 { Error::blocked() } else { Error::of_field(Code::Blocked, field, named) });
         }
-        if user.groups >= in_all {
-            return Err(full(field, user.id, "is in as many groups as one may be in"));
+        if user.groups >= max_groups {
+            return Err(quota_reached(field, user.id, "is in as many groups as one may be in"));
         }
     }
-    // Who is in fewer groups than that has room for a stranger's, whoever made them.
-    let fewest = from_strangers.min(from_one);
+    // A user in fewer groups than the smallest quota has reached none, so that nothing need be counted.
+    let smallest_quota = max_from_strangers.min(max_from_one);
     let to_count: Vec<i64> =
-        found.iter().filter(|user| !user.is_known && user.groups >= fewest).map(|user| user.id).collect();
+        found.iter().filter(|user| !user.is_known && user.groups >= smallest_quota).map(|user| user.id).collect();
     if to_count.is_empty() {
         return Ok(());
     }
@@ -133,15 +134,15 @@ pub(in crate::store) async fn check(
     .fetch_all(connection)
     .await?;
     for user in counted {
-        if user.from_one >= from_one {
-            return Err(full(
+        if user.from_one >= max_from_one {
+            return Err(quota_reached(
                 field,
                 user.id,
                 "does not know you, and is in as many groups of yours as such a user may be",
             ));
         }
-        if user.from_strangers >= from_strangers {
-            return Err(full(
+        if user.from_strangers >= max_from_strangers {
+            return Err(quota_reached(
                 field,
                 user.id,
                 "does not know you, and is in as many groups of strangers as one may be in",
@@ -151,18 +152,19 @@ pub(in crate::store) async fn check(
     Ok(())
 }
 
-fn full(field: Field, user: i64, why: &str) -> Error {
+/// The error that `user` has reached a quota; `why` follows in the sentence.
+fn quota_reached(field: Field, user: i64, why: &str) -> Error {
     Error::of_field(Code::Conflict, field, format!(": user {user} {why}"))
 }
 
-/// Whether a group may have so many members.
+/// Checks that a group may have this many members.
 ///
 /// # Errors
-/// `conflict` where these are too many.
-pub(in crate::store) fn check_size(members: usize, field: Field, limits: &Limits) -> Result<(), Error> {
-    let most = limits.max_group_members;
-    if most > 0 && members > most {
-        return Err(Error::of_field(Code::Conflict, field, format!(": a group has at most {most} members")));
+/// `conflict` if that is more than the limit.
+pub(super) fn check_group_size(members: usize, field: Field, limits: &Limits) -> Result<(), Error> {
+    let max = limits.max_group_members;
+    if max > 0 && members > max {
+        return Err(Error::of_field(Code::Conflict, field, format!(": a group has at most {max} members")));
     }
     Ok(())
 }

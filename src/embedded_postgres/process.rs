@@ -1,4 +1,4 @@
-//! The process: started, watched until it is ready, ended.
+//! The server process of PostgreSQL, the postmaster: starts it, waits until it is ready, and stops it.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom};
@@ -11,30 +11,30 @@ use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
 use super::{EmbeddedPostgresError, cannot, wait_for};
 
-/// How long it may take to get ready: after a crash it replays what the last checkpoint missed.
-const READY_WITHIN: Duration = Duration::from_mins(5);
-/// How long the processes of a killed postmaster may take to notice.
-const ORPHANS_END_WITHIN: Duration = Duration::from_secs(10);
-/// The ways to end PostgreSQL, and how long each may take: in order, at once (the next start
-/// recovers), and for good.
-const ENDINGS: [(Signal, Duration); 3] = [
+/// Longest wait until the server is ready: after a crash it replays the write-ahead log since the last checkpoint.
+const START_TIMEOUT: Duration = Duration::from_mins(5);
+/// Longest wait for the processes of a killed postmaster, which end once they notice.
+const ORPHANS_TIMEOUT: Duration = Duration::from_secs(10);
+/// The signals that stop PostgreSQL, in this order, and the wait after each: fast shutdown, immediate shutdown (the
+/// next start recovers), kill.
+const STOP_SIGNALS: [(Signal, Duration); 3] = [
     (Signal::INT, Duration::from_secs(20)),
     (Signal::QUIT, Duration::from_secs(3)),
     (Signal::KILL, Duration::from_secs(2)),
 ];
 
-/// PostgreSQL's main process, our child. Dropping it ends it.
+/// The main process of PostgreSQL, a child of this one. Dropping it stops PostgreSQL.
 #[derive(Debug)]
 pub(super) struct Postmaster {
     child: Child,
 }
 
 impl Postmaster {
-    /// Runs `command` and waits until the cluster in `dir` takes connections.
+    /// Runs `command` and waits until the server of the data directory `dir` accepts connections.
     pub(super) fn start(dir: &Path, log: &Path, command: impl Fn() -> Command) -> Result<Self, EmbeddedPostgresError> {
-        let started = wait_for(ORPHANS_END_WITHIN, || {
+        let started = wait_for(ORPHANS_TIMEOUT, || {
             match Self::start_once(dir, log, command()) {
-                // Its postmaster was killed, and a process of that one is still about to end.
+                // An earlier postmaster was killed, and one of its processes has not ended yet.
                 Err(EmbeddedPostgresError::Failed { message, .. }) if message.contains("shared memory block") => None,
                 result => Some(result),
             }
@@ -54,7 +54,7 @@ impl Postmaster {
             EmbeddedPostgresError::Io { action: format!("run {}", command.get_program().display()), source }
         })?;
         let mut postmaster = Self { child };
-        let ready = wait_for(READY_WITHIN, || {
+        let ready = wait_for(START_TIMEOUT, || {
             if is_ready(dir, postmaster.pid()) {
                 Some(Ok(()))
             } else if postmaster.is_running() {
@@ -63,7 +63,7 @@ impl Postmaster {
                 Some(Err(last_lines(log, log_begin)))
             }
         });
-        match ready.unwrap_or_else(|| Err(format!("it is not ready after {READY_WITHIN:?}; see {}", log.display()))) {
+        match ready.unwrap_or_else(|| Err(format!("it is not ready after {START_TIMEOUT:?}; see {}", log.display()))) {
             Ok(()) => Ok(postmaster),
             Err(message) => Err(EmbeddedPostgresError::Failed { program: "postgres", message }),
         }
@@ -80,43 +80,43 @@ impl Postmaster {
 
 impl Drop for Postmaster {
     fn drop(&mut self) {
-        // A child that was waited for has given its pid back, which may be somebody else's by now.
+        // The pid of a child that was waited for may belong to another process by now.
         if self.is_running()
             && let Some(pid) = Pid::from_raw(self.pid().cast_signed())
         {
-            end(pid, || !self.is_running());
+            stop(pid, || !self.is_running());
         }
     }
 }
 
-/// Ends the postmaster that the pid file of the cluster in `dir` names, if it is one of this
-/// cluster; the caller holds the cluster's lock, so that no server uses it any more.
+/// Stops the postmaster that the pid file of the data directory `dir` names, if it runs on this directory. The caller
+/// holds the lock of the directory, so that no Hark process uses that server any more.
 ///
-/// After a kill -9 of ours there is one that is just about to end. Where it is not (macOS), ending
-/// it gives the new one our settings and us as its parent.
-pub(super) fn end_left_over(dir: &Path) -> Result<(), EmbeddedPostgresError> {
+/// After a kill -9 of Hark there is one that is just about to end. Where it would not end (macOS), it is stopped so
+/// that the new server has the current settings and this process as its parent.
+pub(super) fn stop_orphan(dir: &Path) -> Result<(), EmbeddedPostgresError> {
     let pid_file = dir.join("postmaster.pid");
     let Ok(content) = fs::read_to_string(&pid_file) else {
         return Ok(());
     };
-    // The pid of a PostgreSQL in single-user mode has a minus before it.
+    // In single-user mode PostgreSQL writes its pid with a minus.
     let first_line = content.lines().next().unwrap_or_default();
     let pid: Option<u32> = first_line.trim().trim_start_matches('-').parse().ok();
     let pid = pid.and_then(|pid| Pid::from_raw(pid.cast_signed()));
     if let Some(pid) = pid {
         if is_postmaster_of(pid, dir) {
-            tracing::info!(pid = pid.as_raw_nonzero(), "ending a PostgreSQL that another server left behind");
-            end(pid, || !is_postmaster_of(pid, dir));
+            tracing::info!(pid = pid.as_raw_nonzero(), "stopping an orphaned PostgreSQL");
+            stop(pid, || !is_postmaster_of(pid, dir));
             return Ok(());
         }
         if test_kill_process(pid) == Err(rustix::io::Errno::SRCH) {
-            // PostgreSQL replaces the file itself, after a look whether processes of its old life
-            // still use the data. Removing it would take that look away.
+            // PostgreSQL replaces the file itself, after it has checked that no process of the earlier server still
+            // uses the data. Removing the file would disable that check.
             return Ok(());
         }
     }
-    // The pid is another process's by now, or a crash of the system left the file without one.
-    // Either would keep PostgreSQL from starting; the file of the socket has the same pid.
+    // The pid belongs to another process by now, or a crash of the system has left the file empty. Either would keep
+    // PostgreSQL from starting, and the lock file of the socket has the same pid.
     for entry in fs::read_dir(dir).map_err(cannot("read", dir))?.flatten() {
         let name = entry.file_name();
         let name = name.to_string_lossy();
@@ -127,19 +127,19 @@ pub(super) fn end_left_over(dir: &Path) -> Result<(), EmbeddedPostgresError> {
     Ok(())
 }
 
-/// Sends the signals of [`ENDINGS`] one after the other until `has_ended`.
-fn end(pid: Pid, mut has_ended: impl FnMut() -> bool) {
-    for (signal, patience) in ENDINGS {
-        // It fails when the process has ended meanwhile.
+/// Sends the signals of [`STOP_SIGNALS`] one after another until `has_ended`.
+fn stop(pid: Pid, mut has_ended: impl FnMut() -> bool) {
+    for (signal, timeout) in STOP_SIGNALS {
+        // It fails if the process has ended meanwhile.
         let _ = kill_process(pid, signal);
-        if wait_for(patience, || has_ended().then_some(())).is_some() {
+        if wait_for(timeout, || has_ended().then_some(())).is_some() {
             return;
         }
-        tracing::warn!("PostgreSQL did not end within {patience:?} of {signal:?}");
+        tracing::warn!(?signal, ?timeout, "PostgreSQL has not stopped after a signal");
     }
 }
 
-/// Is `pid` alive, and a PostgreSQL on the cluster in `dir`?
+/// Whether `pid` is alive, and a PostgreSQL on the data directory `dir`.
 #[cfg(target_os = "linux")]
 fn is_postmaster_of(pid: Pid, dir: &Path) -> bool {
     use std::os::unix::ffi::OsStrExt;
@@ -151,13 +151,13 @@ fn is_postmaster_of(pid: Pid, dir: &Path) -> bool {
     let mut arguments = arguments.split(|&byte| byte == 0);
     let program = Path::new(std::ffi::OsStr::from_bytes(arguments.next().unwrap_or_default()));
     let is_postgres = program.file_name().is_some_and(|name| name == "postgres");
-    // It works in its data folder, however that was named on its command line. Not every container
-    // lets us see that.
-    let is_here = fs::read_link(process.join("cwd")).is_ok_and(|folder| folder == dir);
-    is_postgres && (is_here || arguments.any(|argument| argument == dir.as_os_str().as_bytes()))
+    // Its working directory is the data directory, whatever path its command line has. Not every container lets us
+    // read that.
+    let works_there = fs::read_link(process.join("cwd")).is_ok_and(|folder| folder == dir);
+    is_postgres && (works_there || arguments.any(|argument| argument == dir.as_os_str().as_bytes()))
 }
 
-/// Is `pid` alive, and a PostgreSQL on the cluster in `dir`?
+/// Whether `pid` is alive, and a PostgreSQL on the data directory `dir`.
 #[cfg(not(target_os = "linux"))]
 fn is_postmaster_of(pid: Pid, dir: &Path) -> bool {
     let pid = pid.as_raw_nonzero().to_string();
@@ -168,15 +168,15 @@ fn is_postmaster_of(pid: Pid, dir: &Path) -> bool {
     })
 }
 
-/// Does the pid file say that the postmaster `pid` takes connections?
+/// Whether the pid file has the status that the postmaster `pid` accepts connections.
 fn is_ready(dir: &Path, pid: u32) -> bool {
     let content = fs::read_to_string(dir.join("postmaster.pid")).unwrap_or_default();
     let mut lines = content.lines().map(str::trim);
-    // The status is line 8, or further down if the path of the data has a line break in it.
+    // The status is line 8, or further down if the path of the data directory contains a line break.
     lines.next() == Some(&pid.to_string()) && lines.skip(6).any(|line| line == "ready")
 }
 
-/// The last lines that were written to `log` after its first `begin` bytes.
+/// The last lines of `log` that were written after its first `begin` bytes.
 fn last_lines(log: &Path, begin: u64) -> String {
     let mut bytes = Vec::new();
     let read = File::open(log).and_then(|mut file| {

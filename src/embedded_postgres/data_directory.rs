@@ -1,4 +1,4 @@
-//! The folder: locked, its cluster made if there is none, ready for a postmaster.
+//! The data directory of PostgreSQL: locks it, and creates it with `initdb` if there is none.
 
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
@@ -9,42 +9,43 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use super::account::Account;
 use super::binaries::{self, Binaries};
-use super::postmaster::{self, Postmaster};
+use super::os_user::OsUser;
+use super::process::{self, Postmaster};
 use super::{Connection, EmbeddedPostgresError, Options, cannot, wait_for};
 
-/// PostgreSQL's user and the database have the same name.
+/// Name of the database and of the database user.
 const NAME: &str = "hark";
+/// Part of the socket's file name; nothing listens on TCP.
 const PORT: u16 = 5432;
-/// The longest path of a socket, in bytes.
-const SOCKET_PATH_MAX: usize = if cfg!(target_os = "macos") { 103 } else { 107 };
-/// How long the lock is waited for: a server that was killed while it spawned a process leaves it
-/// to that process, until its exec.
-const LOCK_WITHIN: Duration = Duration::from_secs(2);
-/// A log over this many bytes is emptied at a start.
-const LOG_MAX: u64 = 10 << 20;
-/// C.UTF-8 sorts by code point and knows the letters of all languages; not every macOS has it.
+/// Longest path of a Unix socket.
+const MAX_SOCKET_PATH_BYTES: usize = if cfg!(target_os = "macos") { 103 } else { 107 };
+/// Longest wait for the lock: a server that was killed while it spawned a process leaves the lock to that process
+/// until its exec.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
+/// A larger log is truncated at a start.
+const MAX_LOG_BYTES: u64 = 10 << 20;
+/// C.UTF-8 sorts by code point and classifies the letters of all languages; not every macOS has it.
 const LOCALE: &str = if cfg!(target_os = "macos") { "en_US.UTF-8" } else { "C.UTF-8" };
 
-/// A cluster whose folder is ours.
+/// A data directory that this process has locked.
 #[derive(Debug)]
-pub(super) struct Cluster {
-    /// Absolute, as are all the paths here: PostgreSQL works in a folder of its own.
+pub(super) struct DataDirectory {
+    /// Absolute, as are all paths here, because PostgreSQL has another working directory.
     dir: PathBuf,
     log: PathBuf,
     fsync: bool,
     binaries: Binaries,
-    account: Account,
+    os_user: OsUser,
     connection: Connection,
     lock: File,
 }
 
-impl Cluster {
-    /// Locks the folder, makes the cluster if there is none, and ends a postmaster that another
-    /// server left behind.
+impl DataDirectory {
+    /// Locks the data directory, creates it if there is none, and ends a PostgreSQL server that a killed Hark has left
+    /// behind.
     pub(super) fn open(options: &Options) -> Result<Self, EmbeddedPostgresError> {
-        // First of all: where there are no binaries, nothing is left behind.
+        // Before anything is created: without the programs nothing is left behind.
         let version_file = options.data_dir.join("postgres/PG_VERSION");
         let data_version = match fs::read_to_string(&version_file) {
             Ok(version) => Some(version),
@@ -61,12 +62,12 @@ impl Cluster {
 
         let dir = data_dir.join("postgres");
         let password_file = data_dir.join("postgres.password");
-        let account = Account::choose(&data_dir, &dir)?;
-        let mut cluster = Self {
+        let os_user = OsUser::choose(&data_dir, &dir)?;
+        let mut directory = Self {
             log: data_dir.join("postgres.log"),
             fsync: options.fsync,
             binaries,
-            account,
+            os_user,
             connection: Connection {
                 socket_dir: dir.clone(),
                 port: PORT,
@@ -77,40 +78,40 @@ impl Cluster {
             dir,
             lock,
         };
-        if !cluster.dir.exists() {
-            cluster.create(&data_dir, &password_file)?;
+        if !directory.dir.exists() {
+            directory.create(&data_dir, &password_file)?;
         }
-        let owner = fs::metadata(&cluster.dir).map_err(cannot("find", &cluster.dir))?.uid();
-        if owner != cluster.account.uid() {
-            // Root copied it from elsewhere.
-            cluster.account.own_all(&cluster.dir)?;
+        let owner = fs::metadata(&directory.dir).map_err(cannot("find", &directory.dir))?.uid();
+        if owner != directory.os_user.uid() {
+            // Root has copied it from elsewhere.
+            directory.os_user.take_ownership_recursively(&directory.dir)?;
         }
-        cluster.connection.password = fs::read_to_string(&password_file).map_err(cannot("read", &password_file))?;
-        cluster.connection.socket_dir = cluster.socket_dir()?;
-        postmaster::end_left_over(&cluster.dir)?;
-        if fs::metadata(&cluster.log).is_ok_and(|log| log.len() > LOG_MAX) {
-            File::create(&cluster.log).map_err(cannot("empty", &cluster.log))?;
+        directory.connection.password = fs::read_to_string(&password_file).map_err(cannot("read", &password_file))?;
+        directory.connection.socket_dir = directory.socket_dir()?;
+        process::stop_orphan(&directory.dir)?;
+        if fs::metadata(&directory.log).is_ok_and(|log| log.len() > MAX_LOG_BYTES) {
+            File::create(&directory.log).map_err(cannot("empty", &directory.log))?;
         }
-        Ok(cluster)
+        Ok(directory)
     }
 
-    /// How to connect to the postmaster of this cluster.
+    /// The connection parameters of the server.
     pub(super) fn connection(&self) -> &Connection {
         &self.connection
     }
 
-    /// Starts a postmaster and waits until it is ready.
-    pub(super) fn launch(&self) -> Result<Postmaster, EmbeddedPostgresError> {
+    /// Starts PostgreSQL and waits until it is ready.
+    pub(super) fn start_server(&self) -> Result<Postmaster, EmbeddedPostgresError> {
         let postmaster = Postmaster::start(&self.dir, &self.log, || self.postmaster_command())?;
         let pid = postmaster.pid();
-        tracing::info!(pid, data = %self.dir.display(), "the private PostgreSQL is ready");
+        tracing::info!(pid, data = %self.dir.display(), "private PostgreSQL ready");
         Ok(postmaster)
     }
 
     fn postmaster_command(&self) -> Command {
         let mut sockets = OsString::from("unix_socket_directories=");
-        sockets.push(quoted(&self.connection.socket_dir));
-        let mut command = self.account.command(&self.binaries.postgres);
+        sockets.push(quote(&self.connection.socket_dir));
+        let mut command = self.os_user.command(&self.binaries.postgres);
         command.arg("-D").arg(&self.dir).arg("-c").arg(sockets);
         for setting in [
             format!("port={PORT}").as_str(),
@@ -118,7 +119,7 @@ impl Cluster {
             "max_connections=100",
             "timezone=UTC",
             "log_timezone=UTC",
-            // Compiling a query takes longer than any of ours runs.
+            // JIT compilation takes longer than any query of Hark runs.
             "jit=off",
             if self.fsync { "fsync=on" } else { "fsync=off" },
         ] {
@@ -127,20 +128,20 @@ impl Cluster {
         command
     }
 
-    /// Makes the cluster under another name and renames it when it is complete.
+    /// Creates the data directory under a temporary name, and renames it once it is complete.
     fn create(&self, data_dir: &Path, password_file: &Path) -> Result<(), EmbeddedPostgresError> {
         let password = format!("{:032x}", rand::random::<u128>());
-        // initdb reads it, so it belongs to the account.
+        // The OS user owns it, because initdb reads it.
         private_file(password_file)
             .and_then(|mut file| file.write_all(password.as_bytes()).and_then(|()| file.sync_all()))
             .map_err(cannot("write", password_file))?;
-        self.account.own(password_file)?;
+        self.os_user.take_ownership(password_file)?;
 
         let unfinished = data_dir.join(format!("postgres.new.{}", std::process::id()));
         private_folder(&unfinished).map_err(cannot("make the folder", &unfinished))?;
-        self.account.own(&unfinished)?;
+        self.os_user.take_ownership(&unfinished)?;
 
-        let mut initdb = self.account.command(&self.binaries.initdb);
+        let mut initdb = self.os_user.command(&self.binaries.initdb);
         initdb.arg("--pgdata").arg(&unfinished);
         initdb.arg("--pwfile").arg(password_file);
         initdb.args(["--username", NAME, "--auth", "scram-sha-256", "--data-checksums"]);
@@ -150,9 +151,9 @@ impl Cluster {
         }
         run("initdb", &mut initdb, "")?;
 
-        let mut single = self.account.command(&self.binaries.postgres);
+        let mut single = self.os_user.command(&self.binaries.postgres);
         single.arg("--single").arg("-D").arg(&unfinished);
-        // Without it an error in the statement would end as a success.
+        // Without this setting the program would exit with success after an error.
         single.args(["-c", "exit_on_error=on"]);
         if !self.fsync {
             single.args(["-c", "fsync=off"]);
@@ -163,23 +164,23 @@ impl Cluster {
         File::open(data_dir).and_then(|folder| folder.sync_all()).map_err(cannot("sync", data_dir))
     }
 
-    /// The folder of the socket: the cluster's own, which is closed to other users already, unless
-    /// the path gets too long for a socket.
+    /// The folder of the socket: the data directory, which is closed to other users already, unless the path would be
+    /// too long for a socket.
     fn socket_dir(&self) -> Result<PathBuf, EmbeddedPostgresError> {
         let socket = self.dir.join(format!(".s.PGSQL.{PORT}"));
-        if socket.as_os_str().len() <= SOCKET_PATH_MAX {
+        if socket.as_os_str().len() <= MAX_SOCKET_PATH_BYTES {
             return Ok(self.dir.clone());
         }
-        // The same name for the same cluster, so that kill -9 leaves one folder and not many.
+        // One name for one data directory, so that many kills leave one folder behind.
         let metadata = fs::metadata(&self.dir).map_err(cannot("find", &self.dir))?;
         let folder = PathBuf::from(format!("/tmp/hark-postgres-{:x}-{:x}", metadata.dev(), metadata.ino()));
         match private_folder(&folder) {
-            Ok(()) => self.account.own(&folder)?,
+            Ok(()) => self.os_user.take_ownership(&folder)?,
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                // Anyone may make a folder in /tmp: this one has to be ours, and closed to others.
+                // Any user may create a folder in /tmp: this one has to be the OS user's own, and closed to others.
                 let metadata = fs::symlink_metadata(&folder).map_err(cannot("find", &folder))?;
-                let ours = metadata.uid() == self.account.uid() && metadata.mode() & 0o777 == 0o700;
-                if !ours || !metadata.is_dir() {
+                let is_own = metadata.uid() == self.os_user.uid() && metadata.mode() & 0o777 == 0o700;
+                if !is_own || !metadata.is_dir() {
                     let source = io::Error::other("it is there, and belongs to somebody else");
                     return Err(cannot("use the folder", &folder)(source));
                 }
@@ -190,18 +191,19 @@ impl Cluster {
     }
 }
 
-impl Drop for Cluster {
+impl Drop for DataDirectory {
     fn drop(&mut self) {
         if self.connection.socket_dir != self.dir {
-            // Empty, if PostgreSQL stopped in order; if it stays, the next start uses it.
+            // It is empty after a regular shutdown; otherwise it stays, and the next start uses it.
             let _ = fs::remove_dir(&self.connection.socket_dir);
         }
-        // Closing the file is not enough: a child that another thread spawns at this moment has it
-        // as well, until its exec.
+        // Closing the file is not enough: a child that another thread spawns at this moment shares the lock until its
+        // exec.
         let _ = self.lock.unlock();
     }
 }
 
+/// Locks the data folder against other Hark processes.
 fn lock(data_dir: &Path) -> Result<File, EmbeddedPostgresError> {
     let path = data_dir.join("postgres.lock");
     let file = OpenOptions::new()
@@ -211,7 +213,7 @@ fn lock(data_dir: &Path) -> Result<File, EmbeddedPostgresError> {
         .mode(0o600)
         .open(&path)
         .map_err(cannot("open", &path))?;
-    let locked = wait_for(LOCK_WITHIN, || match file.try_lock() {
+    let locked = wait_for(LOCK_TIMEOUT, || match file.try_lock() {
         Err(TryLockError::WouldBlock) => None,
         result => Some(result),
     });
@@ -222,20 +224,20 @@ fn lock(data_dir: &Path) -> Result<File, EmbeddedPostgresError> {
     }
 }
 
-/// Removes clusters whose making was interrupted. One that cannot be removed is in nobody's way.
+/// Removes data directories whose creation was interrupted. One that cannot be removed does no harm.
 fn remove_unfinished(data_dir: &Path) -> Result<(), EmbeddedPostgresError> {
     for entry in fs::read_dir(data_dir).map_err(cannot("read", data_dir))? {
         let entry = entry.map_err(cannot("read", data_dir))?;
         if entry.file_name().as_bytes().starts_with(b"postgres.new.")
             && let Err(error) = fs::remove_dir_all(entry.path())
         {
-            tracing::warn!("cannot remove {}: {error}", entry.path().display());
+            tracing::warn!(folder = %entry.path().display(), %error, "unfinished data directory not removed");
         }
     }
     Ok(())
 }
 
-/// Runs a program to its end; `input` is what it reads.
+/// Runs a program with `input` on its standard input, and waits for its end.
 fn run(program: &'static str, command: &mut Command, input: &str) -> Result<(), EmbeddedPostgresError> {
     let output = command
         .stdin(Stdio::piped())
@@ -244,7 +246,7 @@ fn run(program: &'static str, command: &mut Command, input: &str) -> Result<(), 
         .spawn()
         .and_then(|mut child| {
             if let Some(mut stdin) = child.stdin.take() {
-                // A program that ended without reading says why in its output.
+                // A program that has ended without reading its input tells why in its output.
                 let _ = stdin.write_all(input.as_bytes());
             }
             child.wait_with_output()
@@ -257,18 +259,18 @@ fn run(program: &'static str, command: &mut Command, input: &str) -> Result<(), 
     Err(EmbeddedPostgresError::Failed { program, message })
 }
 
-/// Empty, and for its owner alone.
+/// Creates or truncates a file that its owner alone may access.
 fn private_file(path: &Path) -> io::Result<File> {
     OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)
 }
 
-/// New, and for its owner alone.
+/// Creates a folder that its owner alone may access.
 fn private_folder(path: &Path) -> io::Result<()> {
     DirBuilder::new().mode(0o700).create(path)
 }
 
-/// `path` as an element of a list in PostgreSQL's settings.
-fn quoted(path: &Path) -> OsString {
+/// Quotes `path` as an element of a list in PostgreSQL's settings.
+fn quote(path: &Path) -> OsString {
     let mut quoted = Vec::from(b"\"");
     for &byte in path.as_os_str().as_bytes() {
         if byte == b'"' {
