@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::auth::known_places::KnownPlaces;
-use crate::auth::passwords::Passwords;
+use crate::auth::known_networks::KnownNetworks;
+use crate::auth::passwords::PasswordHasher;
 use crate::auth::tokens::{Claims, Tokens};
 use crate::config::Config;
 use crate::delivery::Delivery;
@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::limits::admission::Pace;
 use crate::limits::fair_queue::{FairQueue, Turn};
 use crate::limits::memory::BytePool;
-use crate::limits::rate_limit::{Attempts, Network};
+use crate::limits::rate_limit::{IpPrefix, KeyedRateLimiter};
 use crate::model::{SessionKey, UserId};
 use crate::store::Db;
 use crate::store::users::sessions;
@@ -34,19 +34,19 @@ pub struct App {
     /// Signs and reads tokens.
     pub tokens: Tokens,
     /// Hashes and checks passwords.
-    pub passwords: Passwords,
+    pub passwords: PasswordHasher,
     /// Sign-ups by address.
-    pub sign_ups: Attempts<Network>,
+    pub sign_ups: KeyedRateLimiter<IpPrefix>,
     /// Logins by address.
-    pub logins: Attempts<Network>,
+    pub logins: KeyedRateLimiter<IpPrefix>,
     /// From where people have signed up and in on this node, in case that their sessions do not say so.
-    pub known_places: KnownPlaces,
+    pub known_networks: KnownNetworks,
     /// Requests over HTTP, and sockets to be opened, by session, open or not.
-    pub session_requests: Attempts<SessionKey>,
+    pub session_requests: KeyedRateLimiter<SessionKey>,
     /// Sockets to be opened by user.
-    pub user_openings: Attempts<UserId>,
+    pub user_openings: KeyedRateLimiter<UserId>,
     /// Requests over HTTP by user.
-    pub user_requests: Attempts<UserId>,
+    pub user_requests: KeyedRateLimiter<UserId>,
     /// What is carried out at the same time for one user: over all sockets and HTTP, but for sends.
     pub requests: FairQueue,
     /// Exports that are under way, each until it is read to its end.
@@ -87,9 +87,9 @@ impl App {
     pub async fn identify_and_count(&self, token: &str) -> Result<Identity, Error> {
         let claims = self.tokens.read(token).ok_or_else(Error::unauthorized)?;
         // Before the database is asked, and so by session: a token that was revoked uses up nobody's rate.
-        self.session_requests.count(claims.session())?;
+        self.session_requests.check(claims.session())?;
         let me = self.check_session(&claims).await?;
-        self.user_requests.count(me.user)?;
+        self.user_requests.check(me.user)?;
         Ok(me)
     }
 

@@ -22,7 +22,7 @@ async fn main() -> ExitCode {
     let command = command.unwrap_or(Command::Serve);
     match command {
         Command::Openapi => {
-            println!("{}", hark::http::document().to_pretty_json().expect("the document is plain JSON"));
+            println!("{}", hark::http::openapi(&config.limits).to_pretty_json().expect("the document is plain JSON"));
             return ExitCode::SUCCESS;
         }
         Command::Asyncapi => {

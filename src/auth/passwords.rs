@@ -1,5 +1,5 @@
-//! Passwords: argon2id with 19 MiB, 2 passes and 1 lane, off the async threads, with a core left for the
-//! others where there is more than one. Who goes first is for `hash_queue` to say.
+//! Password hashing: argon2id with 19 MiB, 2 passes and 1 lane, on a pool of threads of its own that leaves a core
+//! to everything else where there is more than one. `hash_queue` decides the order.
 
 use std::num::NonZero;
 use std::sync::Arc;
@@ -21,19 +21,21 @@ const MEMORY_KIB: u32 = 19 * 1024;
 const PASSES: u32 = 2;
 const LANES: u32 = 1;
 
-/// Hashes and checks passwords, on threads of its own, one less than there are cores: messages go on
-/// while everybody logs in. The runtime's pool has hundreds, and would take 19 MiB for each of them in turn.
+/// A thread pool that hashes and verifies passwords. It has one thread less than there are cores, so that messages
+/// flow while many users sign in. The blocking pool of the runtime has hundreds of threads, each of which would
+/// come to hold 19 MiB.
 #[derive(Clone, Debug)]
-pub struct Passwords {
+pub struct PasswordHasher {
     threads: Arc<Threads>,
-    /// Checked where there is no such user, so that the answer takes as long.
-    nobody: Arc<str>,
+    /// The hash that is verified where there is no such account, so that timing does not tell whether there is.
+    dummy_hash: Arc<str>,
 }
 
-type Work = Box<dyn FnOnce(&mut Memory) + Send>;
+/// A job of a thread.
+type Job = Box<dyn FnOnce(&mut Memory) + Send>;
 
-/// The queue of the threads, which end with it.
-struct Threads(Arc<HashQueue<Work>>);
+/// The queue of the threads, which end when it is dropped.
+struct Threads(Arc<HashQueue<Job>>);
 
 impl Drop for Threads {
     fn drop(&mut self) {
@@ -47,66 +49,71 @@ impl std::fmt::Debug for Threads {
     }
 }
 
-/// Longest wait for a turn; after it the caller hears `overloaded`, as at once where the queue is full.
+/// Longest wait for a hash. After it the caller is refused as `overloaded`, as at once where the queue is full.
 const MAX_WAIT: Duration = Duration::from_secs(10);
-/// When whoever got no turn may come back.
+/// `Retry-After` of a caller that is refused.
 const RETRY_AFTER: Duration = Duration::from_secs(4);
 
-/// What a hash is made in. Each thread keeps its own: the system would give it page by page to every
-/// hash anew, and let the other threads wait for that.
+/// The memory of argon2. Each thread keeps its own, because the kernel would otherwise map it page by page for
+/// every hash, and make the other threads wait for that.
 type Memory = Vec<Block>;
 
-impl Passwords {
+impl PasswordHasher {
+    /// Starts the threads.
+    ///
     /// # Errors
-    /// Where the system has no random numbers, or no threads.
+    /// Where the system refuses random numbers or threads.
     pub fn new() -> Result<Self, Error> {
-        let nobody = Password::to_verify("nobody has this password".to_owned());
-        let nobody = hash(&nobody, &mut Memory::new()).map_err(internal)?;
+        let dummy = Password::to_verify("nobody has this password".to_owned());
+        let dummy_hash = hash(&dummy, &mut Memory::new()).map_err(internal)?;
         let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
         let number = (cores - 1).max(1);
         let threads = Arc::new(Threads(Arc::new(HashQueue::new(number))));
         for _ in 0..number {
             let queue = Arc::clone(&threads.0);
-            let take_turns = move || {
+            let run = move || {
                 let mut memory = Memory::new();
-                std::iter::from_fn(|| queue.next()).for_each(|work| work(&mut memory));
+                std::iter::from_fn(|| queue.next()).for_each(|job| job(&mut memory));
             };
-            std::thread::Builder::new().name("passwords".to_owned()).spawn(take_turns).map_err(Error::internal)?;
+            std::thread::Builder::new().name("passwords".to_owned()).spawn(run).map_err(Error::internal)?;
         }
-        Ok(Self { threads, nobody: nobody.into() })
+        Ok(Self { threads, dummy_hash: dummy_hash.into() })
     }
 
-    /// The PHC string to store for a new password.
+    /// Hashes a new password to the PHC string that is stored.
     ///
     /// # Errors
-    /// `overloaded` where too many others wait, or the system has no random numbers, or no memory.
-    pub async fn hash(&self, password: Password, from: &Requester) -> Result<String, Error> {
-        self.off_the_async_threads(from, move |memory| hash(&password, memory)).await?.map_err(internal)
+    /// `overloaded` where the queue is full or the wait is too long, `internal` where the system refuses random
+    /// numbers or memory.
+    pub async fn hash(&self, password: Password, requester: &Requester) -> Result<String, Error> {
+        self.run_job(requester, move |memory| hash(&password, memory)).await?.map_err(internal)
     }
 
-    /// Whether a password is the one that was hashed. Without a hash the answer is no, after the
-    /// same work.
+    /// Whether a password is the one that was hashed. Without a stored hash the result is false, after the same
+    /// work on the dummy hash.
     ///
     /// # Errors
-    /// `overloaded` where too many others wait, or a stored hash is no PHC string, or there is no memory for it.
-    pub async fn verify(&self, password: Password, stored: Option<&str>, from: &Requester) -> Result<bool, Error> {
+    /// `overloaded` where the queue is full or the wait is too long, `internal` where the stored hash is no PHC
+    /// string or the system refuses memory.
+    pub async fn verify(&self, password: Password, stored: Option<&str>, requester: &Requester) -> Result<bool, Error> {
         let exists = stored.is_some();
-        let phc = stored.unwrap_or(&self.nobody).to_owned();
+        let phc = stored.unwrap_or(&self.dummy_hash).to_owned();
         let matches =
-            self.off_the_async_threads(from, move |memory| verify(&password, &phc, memory)).await?.map_err(internal)?;
+            self.run_job(requester, move |memory| verify(&password, &phc, memory)).await?.map_err(internal)?;
         Ok(matches && exists)
     }
 
-    async fn off_the_async_threads<T: Send + 'static>(
+    /// Queues a job and waits for its result. The queue skips the job where the caller is gone before its turn.
+    async fn run_job<T: Send + 'static>(
         &self,
-        from: &Requester,
+        requester: &Requester,
         work: impl FnOnce(&mut Memory) -> T + Send + 'static,
     ) -> Result<T, Error> {
         let (done, result) = oneshot::channel();
-        let waits = Arc::new(());
-        let and_answer = move |memory: &mut Memory| drop(done.send(work(memory)));
-        self.threads.0.push(Box::new(and_answer), from, Arc::downgrade(&waits));
-        // The queue drops what it has no room for.
+        let waiting = Arc::new(());
+        let job = move |memory: &mut Memory| drop(done.send(work(memory)));
+        self.threads.0.push(Box::new(job), requester, Arc::downgrade(&waiting));
+        // The queue drops the jobs that it has no room for, which ends the wait at once.
         let result = timeout(MAX_WAIT, result).await.ok().and_then(Result::ok);
         result.ok_or_else(|| Error::overloaded().retry_after(RETRY_AFTER))
     }
@@ -126,7 +133,7 @@ fn hash(password: &Password, memory: &mut Memory) -> Result<String, password_has
     Ok(hash.to_string())
 }
 
-/// The costs come from the stored hash, so that old ones go on working when ours rise.
+/// Verifies a password with the costs of the stored hash, so that old hashes stay valid when the costs rise.
 fn verify(password: &Password, stored: &str, memory: &mut Memory) -> Result<bool, password_hash::Error> {
     let stored = PasswordHash::new(stored).map_err(|_| password_hash::Error::EncodingInvalid)?;
     let (Some(salt), Some(expected)) = (stored.salt, stored.hash) else {
@@ -134,11 +141,11 @@ fn verify(password: &Password, stored: &str, memory: &mut Memory) -> Result<bool
     };
     let version = stored.version.map(Version::try_from).transpose()?.unwrap_or_default();
     let argon2 = Argon2::new(stored.algorithm.as_str().try_into()?, version, Params::try_from(&stored)?);
-    // In constant time.
+    // `Output` compares in constant time.
     Ok(output(&argon2, password, &salt, expected.len(), memory)? == expected)
 }
 
-/// What argon2 makes of a password, so many bytes long.
+/// The output of argon2 for a password, `length` bytes long.
 fn output(
     argon2: &Argon2<'_>,
     password: &Password,

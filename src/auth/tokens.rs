@@ -1,5 +1,5 @@
-//! Tokens: JSON web tokens signed with HS256. A token says who and which session; whether the
-//! session is still open is for the database to say.
+//! JSON web tokens, signed with HS256. A token names a user and a session; whether the session is still open is in
+//! the database.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -15,28 +15,28 @@ use crate::config::Secret;
 use crate::error::Error;
 use crate::model::{SessionId, SessionKey, UserId};
 
-/// What a token says.
+/// The claims of a token.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Claims {
-    /// The user.
+    /// The id of the user.
     pub id: i64,
-    /// Their e-mail address at the time.
+    /// The e-mail address when the token was signed.
     pub email: Option<String>,
-    /// Their first name at the time.
+    /// The first name when the token was signed.
     pub first_name: Option<String>,
     /// When it was signed, in seconds since 1970.
     pub iat: i64,
     /// When it ends, in seconds since 1970.
     pub exp: i64,
-    /// The number of the session.
+    /// The id of the session.
     pub sid: i64,
-    /// The nonce of the session, in decimal digits: not every JSON reader holds so large an integer.
+    /// The nonce of the session, as a string of decimal digits: not every JSON reader holds so large an integer.
     #[serde(with = "decimal")]
     pub nonce: i64,
 }
 
-/// An integer as a string.
+/// Serializes an integer as a string.
 mod decimal {
     use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
 
@@ -51,51 +51,51 @@ mod decimal {
 }
 
 impl Claims {
-    /// The user.
+    /// The user that the token names.
     #[must_use]
     pub fn user(&self) -> UserId {
         UserId(self.id)
     }
 
-    /// The session.
+    /// The session that the token names.
     #[must_use]
     pub fn session(&self) -> SessionKey {
         SessionKey { id: SessionId(self.sid), nonce: self.nonce }
     }
 }
 
-/// Signs tokens, and reads those that it has signed.
+/// The keys with which tokens are signed and verified, and the lifetime of a token.
 #[derive(Clone)]
 pub struct Tokens {
     signing_key: EncodingKey,
-    checking_key: DecodingKey,
+    verifying_key: DecodingKey,
     validation: Validation,
     lifetime: Duration,
 }
 
 impl Tokens {
-    /// Tokens that are signed with `secret` and live for `hours`.
+    /// Signs tokens with `secret`, which are valid for `hours`.
     #[must_use]
     pub fn new(secret: &Secret, hours: u32) -> Self {
-        // The library keeps its cryptography for the whole process; a second server finds ours there.
+        // The library keeps one provider for the whole process. A second server in it finds this one installed.
         let _ = HS256.install_default();
         let mut validation = Validation::new(Algorithm::HS256);
         validation.leeway = 0;
         Self {
             signing_key: EncodingKey::from_secret(secret.expose().as_bytes()),
-            checking_key: DecodingKey::from_secret(secret.expose().as_bytes()),
+            verifying_key: DecodingKey::from_secret(secret.expose().as_bytes()),
             validation,
             lifetime: Duration::from_secs(u64::from(hours) * 3600),
         }
     }
 
-    /// When a token that is signed now will end, in seconds since 1970.
+    /// When a token that is signed now ends, in seconds since 1970.
     #[must_use]
     pub fn expiry(&self) -> i64 {
         now() + i64::try_from(self.lifetime.as_secs()).unwrap_or(i64::MAX / 2)
     }
 
-    /// Signs a token. `iat` is now.
+    /// Signs a token that ends at `exp`. `iat` is now.
     ///
     /// # Errors
     /// Never in practice: the claims are plain JSON.
@@ -112,11 +112,11 @@ impl Tokens {
         jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.signing_key).map_err(Error::internal)
     }
 
-    /// What a token says, if it is one of ours and has not ended.
+    /// The claims of a token, if its signature is valid and it has not ended.
     #[must_use]
     pub fn read(&self, token: &str) -> Option<Claims> {
-        let claims = jsonwebtoken::decode::<Claims>(token, &self.checking_key, &self.validation).ok()?.claims;
-        // The library counts the last second as valid; a socket is closed when it begins.
+        let claims = jsonwebtoken::decode::<Claims>(token, &self.verifying_key, &self.validation).ok()?.claims;
+        // To the library a token is valid during its last second; sockets are closed when that second begins.
         (claims.exp > now()).then_some(claims)
     }
 }
@@ -141,7 +141,8 @@ pub fn now() -> i64 {
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
-/// HS256 and nothing else: the library's own providers bring a crate with an open advisory, or a C build.
+/// HS256 and no other algorithm. The library's own providers depend on a crate with an open advisory, or on a build
+/// of C code.
 static HS256: CryptoProvider = CryptoProvider {
     signer_factory: |algorithm, key| {
         only_hs256(*algorithm, key.as_bytes()).map(|mac| Box::new(mac) as Box<dyn JwtSigner>)
@@ -174,7 +175,7 @@ impl JwtSigner for HmacSha256 {
 }
 
 impl Verifier<Vec<u8>> for HmacSha256 {
-    /// In constant time.
+    /// Compares in constant time.
     fn verify(&self, message: &[u8], signature: &Vec<u8>) -> Result<(), SignatureError> {
         self.0.clone().chain_update(message).verify_slice(signature).map_err(|_| SignatureError::new())
     }

@@ -4,6 +4,7 @@
 //! A new frame is a row here, its parameters and function in one of the files, a section in docs/frames.md and a
 //! test that begins with its name.
 
+pub mod accounts;
 pub mod chat_list;
 pub mod contacts;
 pub mod conversations;
@@ -27,7 +28,10 @@ use std::sync::Arc;
 
 use futures_util::future::{BoxFuture, FutureExt as _};
 
+// The deletion of an account takes two steps of other commands, whose files it does not import.
+pub(super) use self::groups::continue_deletion;
 pub use self::paging::PagingState;
+pub(super) use self::presence::offline_event;
 pub use self::pushes::pushes;
 use crate::app::App;
 use crate::config::Limits;

@@ -31,8 +31,7 @@ impl FromFields for Sync {
     }
 }
 
-/// A row of `sync`: a push that was missed, with the current state of its item. [`ChangeRowSchema`] describes it in
-/// documents.
+/// A push that was missed, with its item as it is now. [`ChangeRowSchema`] describes it in documents.
 #[derive(Debug, Serialize)]
 pub(super) struct ChangeRow<'a> {
     /// Type of the push.
@@ -42,7 +41,7 @@ pub(super) struct ChangeRow<'a> {
     item: ChangeItem<'a>,
 }
 
-/// The item of a change, which is that of the push of its type.
+/// What a change is about: the item of the push of its type.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 enum ChangeItem<'a> {
@@ -90,7 +89,7 @@ impl ToSchema for ChangeRow<'_> {
     }
 }
 
-/// The item of the reply to `sync`: how far it goes.
+/// How far a reply goes.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct SyncItem {
     /// The cursor of the next request.

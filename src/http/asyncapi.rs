@@ -1,14 +1,19 @@
-//! The AsyncAPI document of the socket, made from the types that read requests and write replies.
+//! The AsyncAPI document of the WebSocket, made from the types that read requests and write replies and pushes.
 
+use actix_web::HttpResponse;
+use actix_web::web::Data;
 use serde_json::{Map, Value, json};
 
+use super::memory::SharedJson;
+use crate::app::App;
 use crate::commands;
 use crate::config::Limits;
 use crate::error::Code;
 use crate::model::Topic;
 use crate::wire::schema::{FrameSchema, NamedSchema};
 
-/// The document; `hark asyncapi` prints it, and `openapi/asyncapi.json` is a copy.
+/// The document of a server with these limits. `hark asyncapi` prints it, and `openapi/asyncapi.json` is the one of
+/// the default limits.
 #[must_use]
 pub fn asyncapi(limits: &Limits) -> Value {
     let mut document = Document::default();
@@ -21,12 +26,25 @@ pub fn asyncapi(limits: &Limits) -> Value {
     document.finish()
 }
 
+/// The document of this server, once it was requested.
+#[derive(Debug, Default)]
+pub(super) struct AsyncapiDocument(SharedJson);
+
+/// Read the AsyncAPI document of the WebSocket
+#[utoipa::path(get, path = "/api/asyncapi.json", operation_id = "readAsyncapi", tag = "operations", responses(
+    (status = 200, body = Object, description = "The document"),
+))]
+pub(super) async fn asyncapi_document(app: Data<App>, document: Data<AsyncapiDocument>) -> HttpResponse {
+    document.0.respond(|| asyncapi(&app.config.limits))
+}
+
 #[derive(Default)]
 struct Document {
     messages: Map<String, Value>,
     operations: Map<String, Value>,
     schemas: Map<String, Value>,
-    pushed: Vec<Value>,
+    /// References to the messages of pushes.
+    pushes: Vec<Value>,
 }
 
 impl Document {
@@ -39,7 +57,7 @@ impl Document {
             "properties": {
                 "type": { "const": kind },
                 "params": params,
-                "id": { "type": ["string", "number"], "description": "comes back in the reply, as it was written" },
+                "id": { "type": ["string", "number"], "description": "The reply has the same id, as it was written" },
             },
         });
         self.message(&format!("{kind}.request"), summary, &request);
@@ -51,7 +69,7 @@ impl Document {
                 _ => data = json!({ "type": "array", "items": self.reference(schema) }),
             }
         }
-        self.message(&format!("{kind}.reply"), "The answer", &success(kind, &data, item, true));
+        self.message(&format!("{kind}.reply"), "The reply", &success(kind, &data, item, true));
         self.operations.insert(
             kind.to_owned(),
             json!({
@@ -70,12 +88,12 @@ impl Document {
     fn push(&mut self, kind: &str, topic: Option<Topic>, item: NamedSchema) {
         let name = format!("{kind}.push");
         let summary = match topic {
-            Some(topic) => format!("To sockets that asked for {}", topic.name()),
-            None => "To every socket".to_owned(),
+            Some(topic) => format!("A push to sockets that have subscribed to {}", topic.name()),
+            None => "A push to every socket".to_owned(),
         };
         let item = self.reference(item);
         self.message(&name, &summary, &success(kind, &json!({ "type": "null" }), Some(item), false));
-        self.pushed.push(in_channel(&name));
+        self.pushes.push(in_channel(&name));
     }
 
     fn message(&mut self, name: &str, summary: &str, payload: &Value) {
@@ -88,16 +106,16 @@ impl Document {
     }
 
     fn finish(mut self) -> Value {
-        self.message("error", "What is wrong with a request", &error());
+        self.message("error", "The error of a request", &error());
         let in_components = |name: &String| (name.clone(), json!({ "$ref": format!("#/components/messages/{name}") }));
         let channel: Map<String, Value> = self.messages.keys().map(in_components).collect();
         self.operations.insert(
             "pushes".to_owned(),
             json!({
                 "action": "send",
-                "summary": "What others do, as it happens",
+                "summary": "Pushes: events that others cause",
                 "channel": { "$ref": "#/channels/socket" },
-                "messages": self.pushed,
+                "messages": self.pushes,
             }),
         );
         json!({
@@ -105,7 +123,7 @@ impl Document {
             "info": {
                 "title": "Hark",
                 "version": env!("CARGO_PKG_VERSION"),
-                "description": "One JSON object a WebSocket message. Accounts are HTTP: see openapi.json. Rules, limits and examples: docs/frames.md.",
+                "description": "Each WebSocket message is one JSON object. Accounts are HTTP: see openapi.json. Rules, limits and examples: docs/frames.md.",
             },
             "servers": {
                 "local": {
@@ -126,7 +144,10 @@ impl Document {
     }
 }
 
-/// A reply has the request's id, a push has none.
+/// The frames whose reply has an item in some cases only: a search, where it stopped before its page was full.
+const OPTIONAL_ITEMS: [&str; 1] = ["searchMessages"];
+
+/// The envelope of a reply, or of a push, which has no `id`.
 fn success(kind: &str, data: &Value, item: Option<Value>, is_reply: bool) -> Value {
     let text = json!({ "type": ["string", "null"] });
     let mut params = json!({
@@ -136,6 +157,9 @@ fn success(kind: &str, data: &Value, item: Option<Value>, is_reply: bool) -> Val
     });
     if let Some(item) = item {
         params["properties"]["item"] = item;
+        if !OPTIONAL_ITEMS.contains(&kind) {
+            params["required"] = json!(["data", "message", "senderName", "item"]);
+        }
     }
     let mut envelope = json!({
         "type": "object",
@@ -148,21 +172,23 @@ fn success(kind: &str, data: &Value, item: Option<Value>, is_reply: bool) -> Val
     envelope
 }
 
+/// The envelope of an error.
 fn error() -> Value {
     json!({
         "type": "object",
         "required": ["error", "type", "message", "code"],
         "properties": {
             "error": { "const": true },
-            "type": { "type": "string", "description": "of the request that failed; processor where none could be read" },
-            "message": { "type": "string", "description": "a sentence for a person; names the field at fault" },
+            "type": { "type": "string", "description": "The type of the request that failed; processor where it could not be read" },
+            "message": { "type": "string", "description": "One sentence for a person, which names the field at fault" },
             "code": { "enum": Code::ALL },
-            "retryAfterMs": { "type": "integer", "description": "with rate_limited" },
+            "retryAfterMs": { "type": "integer", "description": "When to try again, with rate_limited" },
             "id": { "type": ["string", "number"] },
         },
     })
 }
 
+/// A reference to a message of the channel.
 fn in_channel(message: &str) -> Value {
     json!({ "$ref": format!("#/channels/socket/messages/{message}") })
 }

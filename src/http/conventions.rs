@@ -1,5 +1,5 @@
-//! What all answers have in common, whoever made them: HEAD where GET answers, errors in one shape, and the
-//! headers that tell browsers what a page may do.
+//! What all responses have in common, whether a handler or a library made them: HEAD where GET answers, errors
+//! in one shape, and the security headers for browsers.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -18,16 +18,16 @@ use actix_web::{Error as ActixError, HttpResponseBuilder};
 use super::error::respond;
 use crate::error::Code;
 
-/// For pages that say nothing of their own: no scripts, no styles, no frames.
+/// The content security policy of responses that set none: no scripts, no styles, no frames.
 const STRICT_POLICY: &str = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 const OPENER_POLICY: HeaderName = HeaderName::from_static("cross-origin-opener-policy");
-/// Longest sentence of a refusal that is taken over.
-const MAX_SENTENCE_BYTES: usize = 1024;
+/// Longest message of a library's error that is kept.
+const MAX_MESSAGE_BYTES: usize = 1024;
 
-/// The size of a body that is left out.
-struct SizeAlone(BodySize);
+/// The body of a response to HEAD: the size that the body of GET has, and no bytes.
+struct HeadBody(BodySize);
 
-impl MessageBody for SizeAlone {
+impl MessageBody for HeadBody {
     type Error = std::convert::Infallible;
 
     fn size(&self) -> BodySize {
@@ -39,7 +39,7 @@ impl MessageBody for SizeAlone {
     }
 }
 
-/// Holds all answers to the conventions.
+/// The middleware that gives every response these conventions.
 ///
 /// # Errors
 /// Those of the handler.
@@ -47,21 +47,21 @@ pub async fn conventions(
     mut request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, ActixError> {
-    // A handshake is a GET and nothing else.
+    // A WebSocket handshake is a GET request and nothing else.
     let is_head = request.method() == Method::HEAD && !request.headers().contains_key(UPGRADE);
     if is_head {
         request.head_mut().method = Method::GET;
     }
     let is_preflight = request.method() == Method::OPTIONS;
     let mut response = json_error(next.call(request).await?.map_into_boxed_body(), is_preflight).await;
-    protect(response.headers_mut());
+    set_security_headers(response.headers_mut());
     if is_head {
-        response = response.map_body(|_, body| SizeAlone(body.size()).boxed());
+        response = response.map_body(|_, body| HeadBody(body.size()).boxed());
     }
     Ok(response)
 }
 
-/// An error that some library has put into words, in the shape of ours.
+/// Gives an error that a library has made the JSON shape of Hark's own errors.
 async fn json_error(response: ServiceResponse, is_preflight: bool) -> ServiceResponse {
     let status = response.status();
     let is_json = response.headers().get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes() == b"application/json");
@@ -69,7 +69,7 @@ async fn json_error(response: ServiceResponse, is_preflight: bool) -> ServiceRes
         return response;
     }
     let (status, code) = match status {
-        // A page of a stranger asks whether it may.
+        // A preflight request from a page of an origin that is not allowed.
         _ if is_preflight => (StatusCode::FORBIDDEN, Code::Unauthorized),
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => (status, Code::Unauthorized),
         StatusCode::NOT_FOUND => (status, Code::NotFound),
@@ -81,20 +81,21 @@ async fn json_error(response: ServiceResponse, is_preflight: bool) -> ServiceRes
     };
     let (request, response) = response.into_parts();
     let (response, body) = response.into_parts();
-    let text = match to_bytes_limited(body, MAX_SENTENCE_BYTES).await {
+    let text = match to_bytes_limited(body, MAX_MESSAGE_BYTES).await {
         Ok(Ok(text)) if code != Code::Internal => String::from_utf8(text.to_vec()).unwrap_or_default(),
         _ => String::new(),
     };
-    let sentence = if text.is_empty() { status.canonical_reason().unwrap_or("Refused") } else { &text };
-    let mut error = respond(HttpResponseBuilder::new(status), sentence, code);
+    let message = if text.is_empty() { status.canonical_reason().unwrap_or("Refused") } else { &text };
+    let mut error = respond(HttpResponseBuilder::new(status), message, code);
     for (name, value) in response.headers().iter().filter(|(name, _)| *name != CONTENT_TYPE) {
         error.headers_mut().append(name.clone(), value.clone());
     }
     ServiceResponse::new(request, error)
 }
 
-/// Of a page, a browser is told what it may do; of anything else, that it is no page.
-fn protect(headers: &mut HeaderMap) {
+/// Sets the headers that restrict what a browser does with a response: a page keeps its own content security
+/// policy, and any other response is not to be used as a page.
+fn set_security_headers(headers: &mut HeaderMap) {
     let mut set = |name: HeaderName, value| _ = headers.insert(name, HeaderValue::from_static(value));
     set(X_CONTENT_TYPE_OPTIONS, "nosniff");
     set(REFERRER_POLICY, "no-referrer");

@@ -1,4 +1,4 @@
-//! Errors as HTTP says them: the one table of status codes.
+//! Errors over HTTP: the one table of status codes, and the body that all errors have.
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::RETRY_AFTER;
@@ -8,20 +8,21 @@ use utoipa::ToSchema;
 
 use crate::error::{Code, Error, ErrorResponse};
 
-/// An error on its way out; its cause is in the log already.
+/// An error to respond with. Its cause is logged already.
 #[derive(Debug)]
 pub(super) struct HttpError(ErrorResponse);
 
-/// Fields of a query string or a body have no `params` around them.
+/// What an error's sentence puts before the name of a field. Unlike in frames, no `params` is around the fields
+/// of a query string or a body.
 const FIELD_PREFIX: &str = "";
 
-/// Every error's body.
+/// The body of every error.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct ErrorBody<'a> {
-    /// One sentence for a person; names the field at fault.
+    /// One sentence for a person, which names the field at fault.
     #[schema(example = "email is taken")]
     message: &'a str,
-    /// For programs; never changes.
+    /// The error code, for programs. Codes never change.
     #[schema(value_type = String, example = "conflict")]
     code: Code,
 }
@@ -56,13 +57,20 @@ impl ResponseError for HttpError {
     fn error_response(&self) -> HttpResponse {
         let mut response = HttpResponseBuilder::new(self.status_code());
         if let Some(wait) = self.0.retry_after {
-            // In whole seconds, and never too early.
+            // In whole seconds, rounded up so that no client comes back too early.
             response.insert_header((RETRY_AFTER, (wait.as_secs() + 1).to_string()));
         }
         respond(response, &self.0.sentence(FIELD_PREFIX), self.0.code)
     }
 }
 
+/// An error response: a status, headers that may be set already, and the body.
 pub(super) fn respond(mut response: HttpResponseBuilder, message: &str, code: Code) -> HttpResponse {
     response.json(ErrorBody { message, code })
+}
+
+/// The response to a path or a method without a route.
+pub(super) async fn not_found() -> HttpResponse {
+    let response = HttpResponseBuilder::new(StatusCode::NOT_FOUND);
+    respond(response, "There is nothing at this path for this method", Code::NotFound)
 }

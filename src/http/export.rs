@@ -1,5 +1,5 @@
-//! All of my data, as one document of any size. It is written a page of a query at a time and no
-//! faster than it is read: between two pages nothing is held but the place where it goes on.
+//! Export of all data of a user, as one document of any size. The document is streamed with backpressure: a page
+//! of a query at a time, no faster than the client reads, and between two pages only the position is kept.
 
 use actix_web::HttpResponse;
 use actix_web::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
@@ -8,10 +8,10 @@ use futures_util::stream;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::auth::SessionRow;
+use super::accounts::AccountBody;
 use super::error::{ErrorBody, HttpError};
-use super::extract::SignedIn;
-use super::me::Own;
+use super::extract::Caller;
+use super::sessions::SessionRow;
 use crate::app::{App, Identity};
 use crate::commands::contacts::listed_person_item;
 use crate::commands::items::{conversation_kind, member_role, message_item};
@@ -24,59 +24,61 @@ use crate::store::export;
 use crate::store::users::{self, sessions};
 use crate::wire::items::{ListedPersonItem, MessageItem, NotificationItem};
 
-/// Rows of a page.
-const PAGE: i64 = 100;
+/// Rows of one query.
+const PAGE_ROWS: i64 = 100;
 
-/// All of my data.
+/// All data of a user.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "the schema of a document that is never in memory as a whole")]
 pub(super) struct Export {
-    account: Own,
-    /// Where I am signed in, newest first.
+    /// The account.
+    account: AccountBody,
+    /// The open sessions, newest first.
     sessions: Vec<SessionRow>,
+    /// The contacts of the user.
     contacts: Vec<ListedPersonItem>,
-    /// Whom I have blocked.
+    /// The users that the user has blocked.
     blocked: Vec<ListedPersonItem>,
-    /// What others let me know, the oldest first.
+    /// The notifications of the user, the oldest first.
     notifications: Vec<NotificationItem<'static>>,
-    /// Those that I am in, the oldest first.
+    /// The conversations of the user, the oldest first.
     conversations: Vec<ExportedConversation>,
 }
 
-/// A conversation that I am in, with all that I may read of it.
+/// A conversation of the user, with all messages that the user may read.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct ExportedConversation {
     /// `dialog` or `group`.
     kind: &'static str,
-    /// The other side of a dialog; oneself in notes.
+    /// The id of the other user of a dialog, null in a group. In notes to oneself it is one's own.
     #[schema(value_type = Option<i64>)]
     receiver_id: Option<UserId>,
-    /// Their current name.
+    /// The current name of that user.
     receiver_name: Option<String>,
-    /// The group, where it is one.
+    /// The id of the group, null in a dialog.
     #[schema(value_type = Option<i64>)]
     group_id: Option<GroupId>,
-    /// Its name.
+    /// The name of the group.
     group_name: Option<String>,
-    /// Since when I am in it.
+    /// When the user joined.
     #[schema(value_type = String, format = DateTime)]
     joined_at: Timestamp,
     /// `admin` or `member`.
     role: &'static str,
-    /// Whether I called it spam.
+    /// Whether the user has marked it as spam.
     spam: bool,
-    /// `seq` of its newest message, 0 where there is none.
+    /// `seq` of the newest message, 0 where there is none.
     last_seq: Seq,
-    /// I have read up to here.
+    /// The user has read up to this `seq`.
     read_seq: Seq,
-    /// Messages have reached me up to here.
+    /// Messages up to this `seq` were delivered to the user.
     delivered_seq: Seq,
-    /// I have cleared the history up to here, and it is not in this document.
+    /// The user has cleared the history up to this `seq`; the document does not hold it.
     cleared_seq: Seq,
-    /// Messages of others past `readSeq`.
+    /// Number of messages of others past `readSeq`.
     unread_count: i64,
-    /// The oldest first. The last field: the messages are written after the rest.
+    /// The messages, the oldest first. This is the last field, because the messages are written after the rest.
     messages: Vec<MessageItem<'static>>,
 }
 
@@ -102,124 +104,139 @@ impl From<ConversationState> for ExportedConversation {
     }
 }
 
-/// All of my data, as a download
+/// Download all of my data
 #[utoipa::path(get, path = "/api/v1/users/me/export", operation_id = "exportMe", tag = "me", security(("bearer" = [])), responses(
-    (status = 200, body = Export, description = "The document, written while it is read; one that ends early is not JSON"),
-    (status = 401, body = ErrorBody, description = "No token that is good"),
+    (status = 200, body = Export, description = "The document, written while it is read. A document that ends early is not valid JSON"),
+    (status = 401, body = ErrorBody, description = "The token is missing or not valid"),
 ))]
-pub(super) async fn download(app: Data<App>, me: SignedIn) -> Result<HttpResponse, HttpError> {
+pub(super) async fn download(app: Data<App>, me: Caller) -> Result<HttpResponse, HttpError> {
     let turn = app.exports.turn(me.0.user).await?;
-    let mut writing = Writing { app, me: me.0, next: Next::Account, _turn: turn };
-    // While a refusal still has a status of its own.
-    let beginning = writing.write().await?;
-    let rest = stream::try_unfold(writing, async |mut writing| {
-        if matches!(writing.next, Next::Nothing) {
+    let mut writer = ExportWriter { app, me: me.0, position: Position::Account, _turn: turn };
+    // The first chunk before the response begins, while an error still has a status of its own.
+    let first_chunk = writer.write_chunk().await?;
+    let rest = stream::try_unfold(writer, async |mut writer| {
+        if matches!(writer.position, Position::End) {
             return Ok(None);
         }
-        let chunk = writing.write().await.map_err(HttpError::from)?;
-        Ok::<_, actix_web::Error>(Some((chunk, writing)))
+        let chunk = writer.write_chunk().await.map_err(HttpError::from)?;
+        Ok::<_, actix_web::Error>(Some((chunk, writer)))
     });
-    let chunks = stream::StreamExt::chain(stream::once(async { Ok(beginning) }), rest);
+    let chunks = stream::StreamExt::chain(stream::once(async { Ok(first_chunk) }), rest);
     Ok(HttpResponse::Ok()
         .insert_header((CONTENT_TYPE, "application/json"))
         .insert_header((CONTENT_DISPOSITION, "attachment; filename=\"hark-export.json\""))
         .streaming(chunks))
 }
 
-/// An export on its way.
-struct Writing {
+/// An export that is being written.
+struct ExportWriter {
     app: Data<App>,
     me: Identity,
-    next: Next,
-    /// Each takes a connection to the database for a page, and memory until that is read, so one person
-    /// has few at the same time.
+    position: Position,
+    /// A turn of the fair queue of exports. An export takes a connection to the database for each page, and
+    /// memory until the page is read, so one user has few at the same time.
     _turn: Turn,
 }
 
-/// What is to be written next, and past which row; past 0 it is the first of its list.
+/// What is written next, and after which row of a list; after 0 is its beginning.
 #[derive(Clone, Copy)]
-enum Next {
+enum Position {
     Account,
     Contacts(UserId),
     Blocked(UserId),
     Notifications(i64),
     Conversation(ConversationId),
     Messages(ConversationId, Seq),
-    Nothing,
+    End,
 }
 
-impl Writing {
-    /// The next piece of the document. Whoever is signed out meanwhile gets no more of it.
-    async fn write(&mut self) -> Result<Bytes, Error> {
+impl ExportWriter {
+    /// Writes the next chunk of the document. Fails once the session has ended.
+    async fn write_chunk(&mut self) -> Result<Bytes, Error> {
         let (db, user) = (&self.app.db, self.me.user);
-        // A turn a piece: whoever reads many exports at once takes no more connections than with other requests,
-        // and who takes a piece slowly keeps nobody waiting.
+        // A turn a chunk: parallel exports take no more connections than other requests of a user may, and a
+        // client that reads a chunk slowly delays nobody else.
         let _turn = self.app.requests.turn(user).await?;
         if !sessions::is_open(db, self.me.session, user).await? {
             return Err(Error::unauthorized());
         }
         let mut chunk = Vec::new();
-        self.next = match self.next {
-            Next::Account => {
+        self.position = match self.position {
+            Position::Account => {
                 let account = users::find(db, user).await?.ok_or_else(Error::unauthorized)?;
                 chunk.extend_from_slice(b"{\"account\":");
-                append(&mut chunk, &Own::from(account));
+                append(&mut chunk, &AccountBody::from(account));
                 chunk.extend_from_slice(b",\"sessions\":");
                 let sessions = sessions::list(db, user).await?.into_iter();
-                append(&mut chunk, &sessions.map(|session| SessionRow::of(session, self.me)).collect::<Vec<_>>());
+                append(&mut chunk, &sessions.map(|session| SessionRow::new(session, self.me)).collect::<Vec<_>>());
                 chunk.extend_from_slice(b",\"contacts\":[");
-                Next::Contacts(UserId(0))
+                Position::Contacts(UserId(0))
             }
-            Next::Contacts(past) => {
-                let rows = export::contacts(db, user, past, PAGE).await?;
+            Position::Contacts(past) => {
+                let rows = export::contacts(db, user, past, PAGE_ROWS).await?;
                 let last = rows.last().map(|row| row.id).filter(|_| is_full(&rows));
                 append_rows(&mut chunk, past.0 == 0, rows.into_iter().map(listed_person_item));
-                goes_on(last.map(Next::Contacts), &mut chunk, b"],\"blocked\":[", Next::Blocked(UserId(0)))
+                continue_or_close(
+                    last.map(Position::Contacts),
+                    &mut chunk,
+                    b"],\"blocked\":[",
+                    Position::Blocked(UserId(0)),
+                )
             }
-            Next::Blocked(past) => {
-                let rows = export::blocked(db, user, past, PAGE).await?;
+            Position::Blocked(past) => {
+                let rows = export::blocked(db, user, past, PAGE_ROWS).await?;
                 let last = rows.last().map(|row| row.id).filter(|_| is_full(&rows));
                 append_rows(&mut chunk, past.0 == 0, rows.into_iter().map(listed_person_item));
-                goes_on(last.map(Next::Blocked), &mut chunk, b"],\"notifications\":[", Next::Notifications(0))
+                continue_or_close(
+                    last.map(Position::Blocked),
+                    &mut chunk,
+                    b"],\"notifications\":[",
+                    Position::Notifications(0),
+                )
             }
-            Next::Notifications(past) => {
-                let rows = export::notifications(db, user, past, PAGE).await?;
+            Position::Notifications(past) => {
+                let rows = export::notifications(db, user, past, PAGE_ROWS).await?;
                 let last = rows.last().map(|row| row.id.0).filter(|_| is_full(&rows));
                 let items = rows.iter().map(notification_item).collect::<Result<Vec<_>, Error>>()?;
                 append_rows(&mut chunk, past == 0, items);
-                let conversations = Next::Conversation(ConversationId(0));
-                goes_on(last.map(Next::Notifications), &mut chunk, b"],\"conversations\":[", conversations)
+                let conversations = Position::Conversation(ConversationId(0));
+                continue_or_close(
+                    last.map(Position::Notifications),
+                    &mut chunk,
+                    b"],\"conversations\":[",
+                    conversations,
+                )
             }
-            Next::Conversation(past) => match export::next_conversation(db, user, past).await? {
+            Position::Conversation(past) => match export::next_conversation(db, user, past).await? {
                 Some(state) => {
                     let id = state.id;
                     append_rows(&mut chunk, past.0 == 0, [ExportedConversation::from(state)]);
-                    // The list of messages is open again.
+                    // Cuts the end off, so that the list of messages is open again.
                     chunk.truncate(chunk.len() - b"]}".len());
-                    Next::Messages(id, 0)
+                    Position::Messages(id, 0)
                 }
-                None => goes_on(None, &mut chunk, b"]}", Next::Nothing),
+                None => continue_or_close(None, &mut chunk, b"]}", Position::End),
             },
-            Next::Messages(conversation, past) => {
-                let messages = export::messages(db, user, conversation, past, PAGE).await?;
+            Position::Messages(conversation, past) => {
+                let messages = export::messages(db, user, conversation, past, PAGE_ROWS).await?;
                 append_rows(&mut chunk, past == 0, messages.iter().map(message_item));
-                // A page of messages may be short for its bytes, so only an empty one is the last.
-                let more = messages.last().map(|message| Next::Messages(conversation, message.seq));
-                goes_on(more, &mut chunk, b"]}", Next::Conversation(conversation))
+                // The byte limit of a page may cut it short, so only an empty page is the last.
+                let more = messages.last().map(|message| Position::Messages(conversation, message.seq));
+                continue_or_close(more, &mut chunk, b"]}", Position::Conversation(conversation))
             }
-            Next::Nothing => Next::Nothing,
+            Position::End => Position::End,
         };
         Ok(chunk.into())
     }
 }
 
-/// Whether a list may go on after this page of it.
+/// Whether a list may have more rows after this page.
 fn is_full<T>(rows: &[T]) -> bool {
-    i64::try_from(rows.len()) == Ok(PAGE)
+    i64::try_from(rows.len()) == Ok(PAGE_ROWS)
 }
 
-/// More of a list, or its end and what comes after it.
-fn goes_on(more: Option<Next>, chunk: &mut Vec<u8>, end: &[u8], after: Next) -> Next {
+/// The position after a page: `more` of the same list, or `after` it, in which case `end` closes the list.
+fn continue_or_close(more: Option<Position>, chunk: &mut Vec<u8>, end: &[u8], after: Position) -> Position {
     more.unwrap_or_else(|| {
         chunk.extend_from_slice(end);
         after

@@ -1,6 +1,6 @@
-//! What a handler takes out of a request: who asks, from where, and with which fields.
+//! Extractors: the caller of a request, the client that it comes from, and its fields.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use actix_web::dev::Payload;
@@ -15,14 +15,16 @@ use super::error::HttpError;
 use super::forwarded;
 use crate::app::{App, Identity};
 use crate::auth::tokens;
+use crate::commands::accounts::Client;
 use crate::error::{Code, Error};
 use crate::limits::memory::Share;
 use crate::wire::params::{Fields, FromFields};
 
-/// Somebody with a good token in `Authorization: Bearer`.
-pub(super) struct SignedIn(pub(super) Identity);
+/// The caller: the user and the session of a valid token in `Authorization: Bearer`. The request counts
+/// against the rate limits of both.
+pub(super) struct Caller(pub(super) Identity);
 
-impl FromRequest for SignedIn {
+impl FromRequest for Caller {
     type Error = HttpError;
     type Future = LocalBoxFuture<'static, Result<Self, HttpError>>;
 
@@ -41,33 +43,33 @@ impl FromRequest for SignedIn {
     }
 }
 
-/// What somebody with a good token asks. Extractors of one handler run side by side, and a bad body
-/// would be refused before an ended session; here the token comes first.
-pub(super) struct Asked<T>(pub(super) Identity, pub(super) T);
+/// A caller and the rest of the request. Extractors of one handler run concurrently, so that a malformed body
+/// could be refused before a session that has ended; here the token is checked first.
+pub(super) struct Authenticated<T>(pub(super) Identity, pub(super) T);
 
-impl<T: FromRequest<Error = HttpError, Future: 'static>> FromRequest for Asked<T> {
+impl<T: FromRequest<Error = HttpError, Future: 'static>> FromRequest for Authenticated<T> {
     type Error = HttpError;
     type Future = LocalBoxFuture<'static, Result<Self, HttpError>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let (me, asked) = (SignedIn::from_request(request, payload), T::from_request(request, payload));
+        let (me, rest) = (Caller::from_request(request, payload), T::from_request(request, payload));
         let (app, request) = (app(request), request.clone());
         Box::pin(async move {
             let history = app.db.history();
-            let SignedIn(me) = me.await?;
-            let asked = asked.await?;
-            // Behind the body, which may take its time; the turn ends with the request.
+            let Caller(me) = me.await?;
+            let rest = rest.await?;
+            // After the body, which may arrive slowly; the turn ends with the request.
             let turn = app.turn(me.user, history).await?;
             request.extensions_mut().insert(turn);
-            Ok(Self(me, asked))
+            Ok(Self(me, rest))
         })
     }
 }
 
-/// Longest wait for a body.
-const BODY_WITHIN: Duration = Duration::from_secs(30);
+/// Longest wait for a whole body.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The body of a request, read and checked.
+/// The JSON body of a request, as parameters that are checked.
 pub(super) struct Body<T>(pub(super) T);
 
 impl<T: FromFields + 'static> FromRequest for Body<T> {
@@ -76,17 +78,18 @@ impl<T: FromFields + 'static> FromRequest for Body<T> {
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let app = app(request);
-        let announced = request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+        let content_length =
+            request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
         let payload = payload.take();
         Box::pin(async move {
             let limits = &app.config.limits;
             let share = app.pool.share();
-            let late =
-                || Error::new(Code::BadJson, format!("The body must be there within {} s", BODY_WITHIN.as_secs()));
-            let bytes = read_body(payload, announced.unwrap_or(0), &share, limits.max_frame_bytes);
+            let timed_out =
+                || Error::new(Code::BadJson, format!("The body must be there within {} s", BODY_TIMEOUT.as_secs()));
+            let bytes = read_body(payload, content_length.unwrap_or(0), &share, limits.max_frame_bytes);
             let bytes = tokio::select! {
                 biased;
-                bytes = timeout(BODY_WITHIN, bytes) => bytes.map_err(|_| late())??,
+                bytes = timeout(BODY_TIMEOUT, bytes) => bytes.map_err(|_| timed_out())??,
                 () = app.stop.cancelled() => return Err(Error::overloaded().into()),
             };
             let text = std::str::from_utf8(&bytes).map_err(|_| Error::new(Code::BadJson, "The body must be UTF-8"))?;
@@ -95,14 +98,14 @@ impl<T: FromFields + 'static> FromRequest for Body<T> {
     }
 }
 
-/// A whole body. What has come of it counts, and not what was announced: those who announce much and send
-/// little refuse nobody else a login.
-async fn read_body(mut payload: Payload, announced: usize, share: &Share, max: usize) -> Result<Vec<u8>, Error> {
+/// Reads a whole body of at most `max` bytes. The memory budget counts the bytes that have arrived and not
+/// `content_length`: clients that announce much and send little must not make the node refuse others.
+async fn read_body(mut payload: Payload, content_length: usize, share: &Share, max: usize) -> Result<Vec<u8>, Error> {
     let is_within = |length: usize| {
         let too_large = || Error::new(Code::TooLarge, format!("The body must be at most {max} bytes"));
         (length <= max).then_some(()).ok_or_else(too_large)
     };
-    is_within(announced)?;
+    is_within(content_length)?;
     let mut bytes = Vec::new();
     while let Some(part) = payload.next().await {
         let part = part.map_err(|_| Error::new(Code::BadJson, "The body could not be read"))?;
@@ -116,7 +119,7 @@ async fn read_body(mut payload: Payload, announced: usize, share: &Share, max: u
     Ok(bytes)
 }
 
-/// The query string of a request, read and checked.
+/// The query string of a request, as parameters that are checked.
 pub(super) struct QueryString<T>(pub(super) T);
 
 impl<T: FromFields> FromRequest for QueryString<T> {
@@ -131,16 +134,13 @@ impl<T: FromFields> FromRequest for QueryString<T> {
     }
 }
 
-/// Where a request came from, and what the client calls itself.
-pub(super) struct Client {
-    pub(super) address: IpAddr,
-    pub(super) user_agent: Option<String>,
-}
+/// Longest `User-Agent` that is kept, in characters.
+const MAX_USER_AGENT_CHARS: usize = 200;
 
-/// Longest name of a client that is kept, in characters.
-const USER_AGENT_CHARS: usize = 200;
+/// The client that a request comes from.
+pub(super) struct ClientInfo(pub(super) Client);
 
-impl FromRequest for Client {
+impl FromRequest for ClientInfo {
     type Error = HttpError;
     type Future = Ready<Result<Self, HttpError>>;
 
@@ -148,10 +148,10 @@ impl FromRequest for Client {
         let header = |name: &str| request.headers().get_all(name).last();
         let trusted = Some("x-forwarded-for").filter(|_| app(request).config.trust_proxy);
         let forwarded = trusted.and_then(header).and_then(|value| {
-            // The last entry is the one that our own proxy wrote; those before it are the client's word.
+            // The trusted proxy wrote the last entry. A client can write those before it.
             let value = String::from_utf8_lossy(value.as_bytes());
             let entry = value.rsplit(',').next().unwrap_or_default();
-            let address = forwarded::address(entry);
+            let address = forwarded::parse_address(entry);
             if address.is_none() {
                 forwarded::warn_unreadable(entry);
             }
@@ -160,11 +160,11 @@ impl FromRequest for Client {
         let peer = || request.peer_addr().map(|peer| peer.ip().to_canonical());
         let address = forwarded.or_else(peer).unwrap_or(Ipv4Addr::UNSPECIFIED.into());
         let user_agent = header("user-agent").and_then(|value| value.to_str().ok());
-        let user_agent = user_agent.map(|name| name.chars().take(USER_AGENT_CHARS).collect());
-        ready(Ok(Self { address, user_agent }))
+        let user_agent = user_agent.map(|name| name.chars().take(MAX_USER_AGENT_CHARS).collect());
+        ready(Ok(Self(Client { address, user_agent })))
     }
 }
 
 fn app(request: &HttpRequest) -> Data<App> {
-    request.app_data::<Data<App>>().expect("server.rs gives every worker the app").clone()
+    request.app_data::<Data<App>>().expect("every worker has the app as its data").clone()
 }

@@ -1,7 +1,7 @@
-//! Flow control of an HTTP connection: one request at a time. The dispatcher of actix-http reads as long as
-//! there is something to read and decodes all that it has read, so a client that pipelines and reads no
-//! answer would fill a node's memory with requests. The connection's stream (`server/http_stream.rs`) asks
-//! here whether it is to be read, and requests say here when they begin, want their body, and are answered.
+//! Flow control of an HTTP connection: backpressure on clients that pipeline. The dispatcher of actix-http reads
+//! and decodes as long as bytes arrive, so a client that sends requests and reads no response would fill a
+//! node's memory. The connection's stream (`server/http_stream.rs`) reads only what [`ConnectionFlow::demand`]
+//! names, and requests report when they begin, wait for their body, and are answered.
 
 use std::cell::{Cell, RefCell};
 use std::pin::Pin;
@@ -14,7 +14,7 @@ use actix_web::http::header::{CONTENT_LENGTH, HeaderMap, TRANSFER_ENCODING};
 use actix_web::web::Bytes;
 use futures_util::Stream;
 
-/// What a connection is to be read for.
+/// What a connection is read for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReadDemand {
     /// The head of the next request.
@@ -33,25 +33,26 @@ pub struct ConnectionFlow(Rc<State>);
 struct State {
     /// Requests that are not answered yet.
     in_service: Cell<usize>,
+    /// Whether a handler waits for bytes of the body.
     wants_body: Cell<bool>,
     body: Cell<BodyEnd>,
-    /// The connection's task, while it is not read.
+    /// The waker of the connection's task, while the connection is not read.
     reader: RefCell<Option<Waker>>,
 }
 
-/// Where the body of a request ends. What follows it belongs to the next request, which the dispatcher must
-/// not see before this one is answered: it takes the next one's body for an unread rest of this one's.
+/// Where the body of a request ends. The bytes after it belong to the next request, which the dispatcher must not
+/// see before this one is answered: it would take the body of the next request for an unread rest of this one.
 #[derive(Clone, Copy, Debug)]
 enum BodyEnd {
-    /// So many bytes of it are still to come.
+    /// After this many more bytes.
     After(u64),
-    /// Behind `CHUNKED_END`, of which these are the last bytes that have come. Inside of a chunk that is no
-    /// end; then what is handed over has merely one part more.
+    /// After `CHUNKED_END`; these are the last bytes that have arrived. The same bytes inside a chunk are no end
+    /// of the body; the only effect is that it is handed over in one part more.
     Chunked([u8; CHUNKED_END.len()]),
 }
 
-/// The last chunk, behind the line before it. A body with trailers ends elsewhere, and is not cut from what
-/// follows it.
+/// The last chunk with the end of the line before it. A body with trailers ends elsewhere, and is not separated
+/// from what follows it.
 const CHUNKED_END: [u8; 6] = *b"\n0\r\n\r\n";
 
 impl Default for BodyEnd {
@@ -69,7 +70,7 @@ impl BodyEnd {
         Self::After(length.unwrap_or(0))
     }
 
-    /// How many of these bytes are handed over together.
+    /// How many of these bytes belong together: up to the end of the body, or all of them.
     fn part_of(&mut self, bytes: &[u8]) -> usize {
         match self {
             Self::After(left) => {
@@ -94,7 +95,7 @@ impl BodyEnd {
 pub(super) struct InService(ConnectionFlow);
 
 impl ConnectionFlow {
-    /// What the connection is to be read for.
+    /// What the connection is read for now.
     #[must_use]
     pub fn demand(&self) -> ReadDemand {
         match (self.0.in_service.get(), self.0.wants_body.get()) {
@@ -104,7 +105,7 @@ impl ConnectionFlow {
         }
     }
 
-    /// How many of these bytes, which follow those before, belong to the body that is to be read for.
+    /// How many of these bytes, which follow those of the last call, belong to the body that is read for.
     #[must_use]
     pub fn body_part(&self, bytes: &[u8]) -> usize {
         self.0.wants_body.set(false);
@@ -114,18 +115,19 @@ impl ConnectionFlow {
         length
     }
 
-    /// Wakes the connection's task when it is to be read again.
+    /// Registers the connection's task, which is woken when the demand changes.
     pub fn watch(&self, context: &Context<'_>) {
         *self.0.reader.borrow_mut() = Some(context.waker().clone());
     }
 
+    /// Begins a request, which is in service until the guard is dropped.
     pub(super) fn begin(&self, headers: &HeaderMap) -> InService {
         self.0.body.set(BodyEnd::of_request(headers));
         self.0.in_service.set(self.0.in_service.get() + 1);
         InService(self.clone())
     }
 
-    /// The body of a request, whose connection is read no further than it is.
+    /// The body of a request, for which the connection is read while a handler waits for it.
     pub(super) fn body_on_demand(&self, payload: Payload) -> Payload {
         match payload {
             Payload::None => Payload::None,

@@ -1,14 +1,14 @@
-//! The client's address as a proxy forwards it.
+//! The client's address in `X-Forwarded-For`, as a trusted proxy writes it.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Once;
 
-/// Longest part of a header that is logged, in characters.
+/// Longest part of an entry that is logged, in characters.
 const MAX_LOGGED_CHARS: usize = 100;
 
-/// The address of an entry of `X-Forwarded-For`: proxies write it with a port or without, IPv6 in brackets or
-/// without them, some with a zone. An IPv4 address that is written as IPv6 is the IPv4 address.
-pub(super) fn address(entry: &str) -> Option<IpAddr> {
+/// Parses an entry of `X-Forwarded-For`. Proxies write an address with a port or without, IPv6 in brackets or
+/// without them, and some with a zone. An IPv4 address that is written as IPv6 becomes the IPv4 address.
+pub(super) fn parse_address(entry: &str) -> Option<IpAddr> {
     let entry = entry.trim();
     let without_port = entry.parse::<SocketAddr>().map(|address| address.ip());
     let bare = entry.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(entry);
@@ -16,14 +16,14 @@ pub(super) fn address(entry: &str) -> Option<IpAddr> {
     address.ok().map(|address: IpAddr| address.to_canonical())
 }
 
-/// Says once that the proxy forwards what cannot be read. Every request would otherwise.
+/// Logs a warning that the proxy forwards no address: once for the process, because every request would.
 pub(super) fn warn_unreadable(entry: &str) {
-    static SAID: Once = Once::new();
-    SAID.call_once(|| {
+    static LOGGED: Once = Once::new();
+    LOGGED.call_once(|| {
         let entry: String = entry.chars().take(MAX_LOGGED_CHARS).collect();
         tracing::warn!(
             entry,
-            "X-Forwarded-For ends in no address: limits by address count the proxy's own. This is said once"
+            "X-Forwarded-For ends in no address: rate limits by address count the proxy's address (logged once)"
         );
     });
 }

@@ -1,9 +1,8 @@
-//! What a browser sees: the landing page, Swagger UI, and the documents of the interfaces. Each is in memory
-//! once, whoever asks for it.
+//! What a browser shows: the landing page and Swagger UI. Each file is in memory once and shared by all requests.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::sync::{Arc, LazyLock, OnceLock};
+use std::sync::{Arc, LazyLock};
 
 use actix_web::HttpResponse;
 use actix_web::http::header::{CONTENT_ENCODING, CONTENT_SECURITY_POLICY, ContentType, LOCATION};
@@ -14,15 +13,14 @@ use parking_lot::Mutex;
 use sha2::{Digest as _, Sha256};
 use utoipa_swagger_ui::{Config, serve};
 
-use super::asyncapi::asyncapi;
-use super::memory::SharedBytes;
-use super::openapi::document;
-use crate::app::App;
+use super::error::not_found;
+use super::memory::share_bytes;
 
 const LANDING_PAGE: &str = include_str!("../../web/index.html");
 
-/// What the landing page may do: its own style and script, and what somebody pastes into its console: requests
-/// to its own server, and a socket, which not every browser takes for `'self'`.
+/// The content security policy of the landing page. It allows the page's own style and script, and what a reader
+/// pastes into the browser's console: requests to this server, and a WebSocket, which not every browser counts
+/// as `'self'`.
 static LANDING_POLICY: LazyLock<String> = LazyLock::new(|| {
     let (style, script) = (hash_of("style"), hash_of("script"));
     format!(
@@ -31,25 +29,22 @@ static LANDING_POLICY: LazyLock<String> = LazyLock::new(|| {
     )
 });
 
-/// What Swagger UI may do: its own files, requests to its own server, pictures and styles that its scripts make.
+/// The content security policy of Swagger UI: its own files, requests to this server, and the images and styles
+/// that its scripts create.
 const SWAGGER_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; \
     img-src 'self' data:; font-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'self'; \
     frame-ancestors 'none'";
 
-/// The one element of this name in the landing page, as a policy names it.
+/// The hash of the one element of this name in the landing page, as a policy writes it.
 fn hash_of(element: &str) -> String {
     let inside = LANDING_PAGE.split_once(&format!("<{element}>")).and_then(|(_, rest)| rest.split_once("</"));
     let text = inside.map_or("", |(text, _)| text);
     format!("'sha256-{}'", BASE64_STANDARD.encode(Sha256::digest(text)))
 }
 
-/// The documents of this server.
+/// The files of Swagger UI that were requested, by their names.
 #[derive(Debug, Default)]
-pub(super) struct Documents {
-    openapi: OnceLock<Bytes>,
-    asyncapi: OnceLock<Bytes>,
-    swagger: Mutex<HashMap<String, File>>,
-}
+pub(super) struct SwaggerFiles(Mutex<HashMap<String, File>>);
 
 /// A file of Swagger UI.
 #[derive(Clone, Debug)]
@@ -59,46 +54,33 @@ struct File {
     is_gzipped: bool,
 }
 
-/// Until the web client is here: where to go, and a first conversation to paste.
-pub(super) async fn first_conversation() -> HttpResponse {
+/// The landing page: links, and a first conversation to paste into the console.
+pub(super) async fn landing_page() -> HttpResponse {
     HttpResponse::Ok()
         .content_type(ContentType::html())
         .insert_header((CONTENT_SECURITY_POLICY, LANDING_POLICY.as_str()))
         .body(LANDING_PAGE)
 }
 
-pub(super) async fn to_swagger_ui() -> HttpResponse {
+/// Redirects to Swagger UI, whose links are relative to `/api/`.
+pub(super) async fn redirect_to_swagger_ui() -> HttpResponse {
     HttpResponse::PermanentRedirect().insert_header((LOCATION, "/api/")).finish()
 }
 
 /// A file of Swagger UI, or its page.
-pub(super) async fn swagger_ui(name: Path<String>, documents: Data<Documents>) -> HttpResponse {
-    let Some(file) = documents.swagger_file(&name) else { return super::nothing_here().await };
+pub(super) async fn swagger_ui(name: Path<String>, files: Data<SwaggerFiles>) -> HttpResponse {
+    let Some(file) = files.find(&name) else { return not_found().await };
     let mut response = HttpResponse::Ok();
     response.content_type(file.content_type).insert_header((CONTENT_SECURITY_POLICY, SWAGGER_POLICY));
     if file.is_gzipped {
         response.insert_header((CONTENT_ENCODING, "gzip"));
     }
-    shared(response.body(file.bytes))
+    share_bytes(response.body(file.bytes))
 }
 
-pub(super) async fn openapi_document(documents: Data<Documents>) -> HttpResponse {
-    let json = documents.openapi.get_or_init(|| to_json(&document()));
-    shared(HttpResponse::Ok().content_type(ContentType::json()).body(json.clone()))
-}
-
-/// The socket's frames, as an AsyncAPI document
-#[utoipa::path(get, path = "/api/asyncapi.json", operation_id = "readAsyncapi", tag = "operations", responses(
-    (status = 200, body = Object, description = "Done"),
-))]
-pub(super) async fn socket_document(app: Data<App>, documents: Data<Documents>) -> HttpResponse {
-    let json = documents.asyncapi.get_or_init(|| to_json(&asyncapi(&app.config.limits)));
-    shared(HttpResponse::Ok().content_type(ContentType::json()).body(json.clone()))
-}
-
-impl Documents {
-    fn swagger_file(&self, name: &str) -> Option<File> {
-        let mut files = self.swagger.lock();
+impl SwaggerFiles {
+    fn find(&self, name: &str) -> Option<File> {
+        let mut files = self.0.lock();
         if let Some(file) = files.get(name) {
             return Some(file.clone());
         }
@@ -112,13 +94,4 @@ impl Documents {
         files.insert(name.to_owned(), file.clone());
         Some(file)
     }
-}
-
-fn to_json(document: &impl serde::Serialize) -> Bytes {
-    serde_json::to_vec(document).expect("a document has string keys").into()
-}
-
-fn shared(mut response: HttpResponse) -> HttpResponse {
-    response.extensions_mut().insert(SharedBytes);
-    response
 }

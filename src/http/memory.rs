@@ -1,14 +1,17 @@
-//! Responses that wait for slow readers: what they take of the node's memory.
+//! Response memory: counts the bytes of responses that wait for slow readers against the memory budget, and
+//! serves the requests of a connection one at a time.
 
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 
 use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::header::ContentType;
 use actix_web::middleware::Next;
 use actix_web::web::{Bytes, Data};
-use actix_web::{Error as ActixError, HttpMessage as _, ResponseError as _};
+use actix_web::{Error as ActixError, HttpMessage as _, HttpResponse, ResponseError as _};
+use serde::Serialize;
 
 use super::error::HttpError;
 use super::flow::{ConnectionFlow, InService};
@@ -16,26 +19,45 @@ use crate::app::App;
 use crate::error::Error;
 use crate::limits::memory::{ALWAYS, Taken};
 
-/// Most bytes of a body that are handed to the connection's write buffer at once. A part that is larger would
-/// go into it as a whole.
+/// Most bytes of a body that go into the connection's write buffer at once. A larger part would be copied into
+/// it as a whole.
 const CHUNK_BYTES: usize = 16 * 1024;
 
-/// Marks a response whose bytes are in memory once for everybody: it is not counted.
-pub(super) struct SharedBytes;
+/// An extension of a response whose bytes all requests share: the memory budget does not count it.
+struct SharedBytes;
 
-/// A body that is counted until it is written, or nobody waits for it any more. Until then its connection
-/// takes no further request.
-struct Counted {
+/// Marks a response as one whose bytes all requests share.
+pub(super) fn share_bytes(mut response: HttpResponse) -> HttpResponse {
+    response.extensions_mut().insert(SharedBytes);
+    response
+}
+
+/// A JSON document of this server. It is rendered at the first request and in memory once.
+#[derive(Debug, Default)]
+pub(super) struct SharedJson(OnceLock<Bytes>);
+
+impl SharedJson {
+    /// The response with the document, which `render` makes where this is the first request.
+    pub(super) fn respond<T: Serialize>(&self, render: impl FnOnce() -> T) -> HttpResponse {
+        let to_json = || serde_json::to_vec(&render()).expect("a document has string keys").into();
+        let json = self.0.get_or_init(to_json);
+        share_bytes(HttpResponse::Ok().content_type(ContentType::json()).body(json.clone()))
+    }
+}
+
+/// A body that the memory budget counts until it is written or its connection is gone. Until then the
+/// connection serves no further request.
+struct AccountedBody {
     body: BoxBody,
-    /// What the body has given and is not handed over.
+    /// Bytes that the body has produced and the connection has not taken yet.
     rest: Bytes,
-    taken: Taken,
-    /// The parts of a stream are counted one by one.
+    reservation: Taken,
+    /// Whether the length is not known before, so that the parts are counted one by one.
     is_stream: bool,
     _in_service: Option<InService>,
 }
 
-impl MessageBody for Counted {
+impl MessageBody for AccountedBody {
     type Error = Box<dyn std::error::Error>;
 
     fn size(&self) -> BodySize {
@@ -47,7 +69,7 @@ impl MessageBody for Counted {
             match ready!(Pin::new(&mut self.body).poll_next(context)) {
                 Some(Ok(part)) => {
                     if self.is_stream {
-                        self.taken.set(part.len());
+                        self.reservation.set(part.len());
                     }
                     self.rest = part;
                 }
@@ -59,17 +81,17 @@ impl MessageBody for Counted {
     }
 }
 
-/// Serves one request of a connection at a time, and counts its response until it is written. Lets a large
-/// response through while there is room for it, and answers `overloaded` otherwise: a response that large is
-/// a page, which can be asked for again.
+/// The middleware that serves one request of a connection at a time and counts the response until it is
+/// written. Where the budget has no room for a large response, the answer is `overloaded` instead: a response
+/// that large is a page, which can be asked for again.
 ///
 /// # Errors
 /// Those of the handler.
-pub async fn within_memory(
+pub async fn limit_response_memory(
     mut request: ServiceRequest,
     next: Next<BoxBody>,
 ) -> Result<ServiceResponse<BoxBody>, ActixError> {
-    // An upgrade has left the dispatcher, and has none.
+    // An upgrade has left the HTTP dispatcher and has no flow control.
     let flow = request.conn_data::<ConnectionFlow>().cloned();
     let in_service = flow.as_ref().map(|flow| flow.begin(request.headers()));
     if let Some(flow) = &flow {
@@ -89,7 +111,8 @@ pub async fn within_memory(
         let refusal = HttpError::from(Error::overloaded()).error_response();
         return Ok(response.into_response(refusal));
     }
-    let taken = Taken::of(&share, length);
-    Ok(response
-        .map_body(|_, body| Counted { body, rest: Bytes::new(), taken, is_stream, _in_service: in_service }.boxed()))
+    let reservation = Taken::of(&share, length);
+    Ok(response.map_body(|_, body| {
+        AccountedBody { body, rest: Bytes::new(), reservation, is_stream, _in_service: in_service }.boxed()
+    }))
 }

@@ -1,56 +1,54 @@
-//! HTTP: accounts, people, and what an operator asks. Every route is on this screen.
+//! HTTP: accounts, users, conversations and messages for programs without a socket, and what an operator's
+//! tools read. Every route is on this screen, but those of old clients, which are in [`compat`].
 
+mod accounts;
 mod asyncapi;
-mod auth;
 mod compat;
+mod completion;
 mod conventions;
 mod conversations;
+mod cors;
 mod error;
 mod export;
 mod extract;
 mod flow;
 mod forwarded;
 mod landing;
-mod me;
 mod memory;
 mod messages;
 mod openapi;
 mod operations;
+mod sessions;
 mod users;
 
 pub use asyncapi::asyncapi;
 pub use conventions::conventions;
+pub use cors::cors;
 pub use flow::{ConnectionFlow, ReadDemand};
-pub use memory::within_memory;
-pub use openapi::document;
+pub use memory::limit_response_memory;
+pub use openapi::openapi;
 
-use actix_web::http::StatusCode;
 use actix_web::web::{self, Data, ServiceConfig};
-use actix_web::{HttpResponse, HttpResponseBuilder};
-
-use self::error::HttpError;
-use crate::app::App;
-use crate::commands::Outcome;
-use crate::error::{Code, Error};
-use crate::wire::reply::Body;
 
 /// The routes. Where GET answers, HEAD does too: see [`conventions`].
 pub fn routes(config: &mut ServiceConfig) {
     config
-        .app_data(Data::new(landing::Documents::default()))
+        .app_data(Data::new(landing::SwaggerFiles::default()))
+        .app_data(Data::new(openapi::OpenapiDocument::default()))
+        .app_data(Data::new(asyncapi::AsyncapiDocument::default()))
         .service(
             web::scope("/api/v1")
-                .route("/auth/sign-up", web::post().to(auth::sign_up))
-                .route("/auth/login", web::post().to(auth::log_in))
-                .route("/auth/refresh", web::post().to(auth::refresh))
-                .route("/auth/logout", web::delete().to(auth::log_out))
-                .route("/auth/sessions", web::get().to(auth::sessions))
-                .route("/auth/sessions/{id}", web::delete().to(auth::end_session))
-                .route("/users/me", web::get().to(me::read))
-                .route("/users/me", web::patch().to(me::change))
-                .route("/users/me", web::delete().to(me::delete))
+                .route("/auth/sign-up", web::post().to(accounts::sign_up))
+                .route("/auth/login", web::post().to(sessions::log_in))
+                .route("/auth/refresh", web::post().to(sessions::refresh))
+                .route("/auth/logout", web::delete().to(sessions::log_out))
+                .route("/auth/sessions", web::get().to(sessions::list))
+                .route("/auth/sessions/{id}", web::delete().to(sessions::end))
+                .route("/users/me", web::get().to(accounts::read))
+                .route("/users/me", web::patch().to(accounts::change))
+                .route("/users/me", web::delete().to(accounts::delete))
                 .route("/users/me/export", web::get().to(export::download))
-                .route("/users/me/password", web::put().to(me::change_password))
+                .route("/users/me/password", web::put().to(accounts::change_password))
                 .route("/users", web::get().to(users::list))
                 .route("/users/{id}", web::get().to(users::read))
                 .route("/conversations", web::get().to(conversations::list))
@@ -59,50 +57,15 @@ pub fn routes(config: &mut ServiceConfig) {
                 .route("/conversations/{kind}/{id}/messages", web::post().to(conversations::send))
                 .route("/messages/search", web::get().to(messages::search)),
         )
-        // The paths that the clients of section 3 of the protocol call.
-        .route("/auth/sing-up", web::post().to(compat::sign_up))
-        .route("/auth/login", web::post().to(compat::log_in))
-        .route("/profile/update", web::patch().to(compat::update_profile))
-        .route("/profile/change-password", web::patch().to(compat::change_password))
-        .route("/profile/destroy", web::delete().to(compat::destroy_profile))
-        .route("/users/list", web::get().to(compat::list_users))
+        .configure(compat::routes)
         .route("/healthz", web::get().to(operations::health))
         .route("/readyz", web::get().to(operations::readiness))
         .route("/metrics", web::get().to(operations::metrics))
-        .route("/", web::get().to(landing::first_conversation))
-        .service(web::resource("/api/openapi.json").get(landing::openapi_document))
+        .route("/", web::get().to(landing::landing_page))
+        .service(web::resource("/api/openapi.json").get(openapi::openapi_document))
         // The files of Swagger UI alone: an unknown path under /api is answered like any other.
         .service(web::resource(r"/api/{name:(?:[^/]+\.(?:css|html|js|png))?}").get(landing::swagger_ui))
-        .route("/api/asyncapi.json", web::get().to(landing::socket_document))
-        .route("/api", web::get().to(landing::to_swagger_ui))
-        .default_service(web::to(nothing_here));
-}
-
-/// Carries a change out to its end, though the client may hang up: a handler is dropped then, and
-/// what was stored has to be told to those whom it concerns.
-async fn to_its_end<T: 'static>(change: impl Future<Output = Result<T, HttpError>> + 'static) -> Result<T, HttpError> {
-    actix_web::rt::spawn(change).await.unwrap_or_else(|panic| Err(Error::internal(panic).into()))
-}
-
-/// What a command answers, with what others are to hear of it on its way to them.
-async fn carried_out(
-    app: Data<App>,
-    command: impl Future<Output = Result<Outcome, Error>> + 'static,
-) -> Result<Body, HttpError> {
-    to_its_end(async move {
-        let Outcome { reply, events } = command.await?;
-        for event in &events {
-            app.delivery.publish(event);
-        }
-        Ok(reply)
-    })
-    .await
-}
-
-async fn nothing_here() -> HttpResponse {
-    error::respond(
-        HttpResponseBuilder::new(StatusCode::NOT_FOUND),
-        "There is nothing at this path for this method",
-        Code::NotFound,
-    )
+        .route("/api/asyncapi.json", web::get().to(asyncapi::asyncapi_document))
+        .route("/api", web::get().to(landing::redirect_to_swagger_ui))
+        .default_service(web::to(error::not_found));
 }

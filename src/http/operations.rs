@@ -1,4 +1,4 @@
-//! What an operator's tools ask.
+//! Routes for operators' tools: liveness, readiness, metrics.
 
 use actix_web::HttpResponse;
 use actix_web::web::{Data, Json};
@@ -9,36 +9,38 @@ use super::error::{ErrorBody, HttpError};
 use crate::app::App;
 use crate::error::Error;
 
+/// The status of this node.
 #[derive(Serialize, ToSchema)]
 pub(super) struct Status {
+    /// `ok`, always: any other status is an error.
     #[schema(example = "ok")]
     status: &'static str,
 }
 
 const OK: Json<Status> = Json(Status { status: "ok" });
 
-/// Whether the process is alive
-#[utoipa::path(get, path = "/healthz", operation_id = "readHealth", tag = "operations", responses((status = 200, body = Status, description = "Done")))]
+/// Liveness: whether the process answers
+#[utoipa::path(get, path = "/healthz", operation_id = "readHealth", tag = "operations", responses((status = 200, body = Status, description = "The process answers")))]
 pub(super) async fn health() -> Json<Status> {
     OK
 }
 
-/// Whether the database can be written to, and the other nodes heard
+/// Readiness: whether the database can be written to and messages of the cluster arrive
 #[utoipa::path(get, path = "/readyz", operation_id = "readReadiness", tag = "operations", responses(
-    (status = 200, body = Status, description = "Done"),
-    (status = 503, body = ErrorBody, description = "The database cannot be reached or only be read, or the other nodes not heard"),
+    (status = 200, body = Status, description = "The node is ready"),
+    (status = 503, body = ErrorBody, description = "The database cannot be reached or is read-only, or messages of the cluster do not arrive"),
 ))]
 pub(super) async fn readiness(app: Data<App>) -> Result<Json<Status>, HttpError> {
     app.db.ping().await?;
     if app.config.bus && !app.delivery.bus.is_heard() {
-        return Err(Error::unavailable("this node does not hear what it says itself").into());
+        return Err(Error::unavailable("this node does not receive its own heartbeats").into());
     }
     Ok(OK)
 }
 
-/// Counts, for Prometheus
+/// Metrics of this node, for Prometheus
 #[utoipa::path(get, path = "/metrics", operation_id = "readMetrics", tag = "operations", responses(
-    (status = 200, body = String, content_type = "application/openmetrics-text", description = "Done"),
+    (status = 200, body = String, content_type = "application/openmetrics-text", description = "The metrics"),
 ))]
 pub(super) async fn metrics(app: Data<App>) -> HttpResponse {
     let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";

@@ -1,5 +1,5 @@
-//! How often one network may sign up or log in, and one user or session ask over HTTP or open a socket,
-//! on this node.
+//! Keyed rate limits of this node: sign-ups and sign-ins by network, requests over HTTP and WebSocket upgrades
+//! by session and by user. Past a limit a caller is refused with the time to wait (429 and `Retry-After`).
 
 use std::hash::Hash;
 use std::net::{IpAddr, Ipv6Addr};
@@ -10,44 +10,44 @@ use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 
 use crate::error::Error;
 
-/// The attempts of one kind, by who makes them.
+/// A rate limit of one kind of request, counted for each key by itself.
 #[derive(Debug)]
-pub struct Attempts<K: Hash + Eq + Clone> {
-    /// None where the limit is turned off.
+pub struct KeyedRateLimiter<K: Hash + Eq + Clone> {
+    /// `None` where the limit is turned off.
     limiter: Option<DefaultKeyedRateLimiter<K>>,
 }
 
-impl<K: Hash + Eq + Clone> Attempts<K> {
-    /// So many a minute of each, all at once if need be; 0 for any number.
+impl<K: Hash + Eq + Clone> KeyedRateLimiter<K> {
+    /// A limit of `number` requests a minute for each key, which may come all at once; 0 turns it off.
     #[must_use]
     pub fn per_minute(number: u32) -> Self {
-        Self::of(NonZeroU32::new(number).map(Quota::per_minute))
+        Self::with_quota(NonZeroU32::new(number).map(Quota::per_minute))
     }
 
-    /// So many a second of each, and `burst` at once; 0 a second for any number.
+    /// A limit of `number` requests a second for each key, and of `burst` at once; 0 a second turns it off.
     #[must_use]
     pub fn per_second(number: u32, burst: u32) -> Self {
         let burst = NonZeroU32::new(burst).unwrap_or(NonZeroU32::MIN);
-        Self::of(NonZeroU32::new(number).map(|number| Quota::per_second(number).allow_burst(burst)))
+        Self::with_quota(NonZeroU32::new(number).map(|number| Quota::per_second(number).allow_burst(burst)))
     }
 
-    fn of(quota: Option<Quota>) -> Self {
+    fn with_quota(quota: Option<Quota>) -> Self {
         Self { limiter: quota.map(RateLimiter::keyed) }
     }
 
-    /// Counts an attempt.
+    /// Counts a request of this key.
     ///
     /// # Errors
-    /// `rate_limited`, with the time to wait.
-    pub fn count(&self, who: impl Into<K>) -> Result<(), Error> {
+    /// `rate_limited`, with the time to wait, where the key is past its limit.
+    pub fn check(&self, key: impl Into<K>) -> Result<(), Error> {
         let Some(limiter) = &self.limiter else { return Ok(()) };
         limiter
-            .check_key(&who.into())
+            .check_key(&key.into())
             .map_err(|until| Error::rate_limited(until.wait_time_from(DefaultClock::default().now())))
     }
 
-    /// Forgets those who have been quiet. To be called every so often.
-    pub fn forget_quiet(&self) {
+    /// Frees the memory of keys that have their whole quota again. A background task calls this at an interval.
+    pub fn evict_idle(&self) {
         if let Some(limiter) = &self.limiter {
             limiter.retain_recent();
             limiter.shrink_to_fit();
@@ -55,11 +55,11 @@ impl<K: Hash + Eq + Clone> Attempts<K> {
     }
 }
 
-/// The addresses of one customer, who holds a whole /64 of IPv6.
+/// The addresses that one customer of a provider holds: an IPv4 address, or a whole /64 of IPv6.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Network(IpAddr);
+pub struct IpPrefix(IpAddr);
 
-impl From<IpAddr> for Network {
+impl From<IpAddr> for IpPrefix {
     fn from(address: IpAddr) -> Self {
         Self(match address.to_canonical() {
             IpAddr::V6(v6) => {
@@ -71,15 +71,15 @@ impl From<IpAddr> for Network {
     }
 }
 
-impl Network {
-    /// The network that this one is likely to have been given out of: a /48 of IPv6, which one customer
-    /// may hold whole, and a /24 of IPv4.
+impl IpPrefix {
+    /// The shorter prefix that this one is likely to have been assigned from: a /48 of IPv6, which one customer
+    /// may hold whole, or a /24 of IPv4.
     #[must_use]
     pub fn site(&self) -> Self {
         Self(match self.0 {
             IpAddr::V6(v6) => {
                 let [a, b, c, ..] = v6.segments();
-                // Not all zero behind it, so that no site is the same as one of its networks.
+                // The last bit keeps a site apart from the first of its own prefixes.
                 Ipv6Addr::new(a, b, c, 0, 0, 0, 0, 1).into()
             }
             IpAddr::V4(v4) => {

@@ -54,11 +54,11 @@ async fn sweep(app: Arc<App>) {
         tokio::select! {
             _ = often.tick() => app.delivery.hub.sweep(),
             _ = seldom.tick() => {
-                app.sign_ups.forget_quiet();
-                app.logins.forget_quiet();
-                app.session_requests.forget_quiet();
-                app.user_requests.forget_quiet();
-                app.user_openings.forget_quiet();
+                app.sign_ups.evict_idle();
+                app.logins.evict_idle();
+                app.session_requests.evict_idle();
+                app.user_requests.evict_idle();
+                app.user_openings.evict_idle();
             }
         }
     }

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_codec::{Framed, FramedParts};
-use actix_cors::Cors;
 use actix_http::body::MessageBody;
 use actix_http::{HttpService, Payload, Request, h1};
 use actix_service::{IntoServiceFactory as _, ServiceFactoryExt as _, map_config};
@@ -16,7 +15,7 @@ use actix_web::dev::{
     fn_service,
 };
 use actix_web::guard::GuardContext;
-use actix_web::http::header::{RETRY_AFTER, UPGRADE};
+use actix_web::http::header::UPGRADE;
 use actix_web::middleware::from_fn;
 use actix_web::rt::net::TcpStream;
 use actix_web::web::{self, Data};
@@ -30,7 +29,6 @@ use tracing_actix_web::TracingLogger;
 use super::http_stream::HttpStream;
 use super::socket_runtimes::Talking;
 use crate::app::App;
-use crate::config::Config;
 use crate::{http, ws};
 
 /// Connections of one worker thread.
@@ -140,8 +138,8 @@ fn application(
     >,
 > {
     HttpApp::new()
-        .wrap(from_fn(http::within_memory))
-        .wrap(cors(&app.config))
+        .wrap(from_fn(http::limit_response_memory))
+        .wrap(http::cors(&app.config))
         .wrap(from_fn(http::conventions))
         .wrap(TracingLogger::default())
         .app_data(app)
@@ -154,18 +152,6 @@ fn application(
 fn wants_a_socket(context: &GuardContext<'_>) -> bool {
     let upgrade = context.head().headers().get(UPGRADE);
     upgrade.is_some_and(|protocol| protocol.as_bytes().eq_ignore_ascii_case(b"websocket"))
-}
-
-fn cors(config: &Config) -> Cors {
-    let cors = Cors::default()
-        .allowed_methods(["GET", "POST", "PUT", "PATCH", "DELETE"])
-        .allow_any_header()
-        .expose_headers([RETRY_AFTER])
-        .max_age(3600);
-    if config.origins().any(|origin| origin == "*") {
-        return cors.allow_any_origin();
-    }
-    config.origins().fold(cors, Cors::allowed_origin)
 }
 
 /// What every accepted connection is set to, and what its requests know of it.

@@ -22,8 +22,8 @@ use tokio_util::task::TaskTracker;
 
 use self::socket_runtimes::Talking;
 use crate::app::App;
-use crate::auth::known_places::KnownPlaces;
-use crate::auth::passwords::Passwords;
+use crate::auth::known_networks::KnownNetworks;
+use crate::auth::passwords::PasswordHasher;
 use crate::auth::tokens::Tokens;
 use crate::commands::{messages, presence};
 use crate::config::{Config, Secret};
@@ -32,7 +32,7 @@ use crate::delivery::hub::Hub;
 use crate::limits::admission::Pace;
 use crate::limits::fair_queue::FairQueue;
 use crate::limits::memory::BytePool;
-use crate::limits::rate_limit::Attempts;
+use crate::limits::rate_limit::KeyedRateLimiter;
 use crate::store::writer::Writer;
 use crate::store::{DatabaseTarget, Db};
 use crate::telemetry::Metrics;
@@ -144,13 +144,13 @@ impl Server {
             writer,
             delivery,
             tokens: Tokens::new(secret, limits.token_hours),
-            passwords: Passwords::new().map_err(|error| StartError::Database(error.cause_chain()))?,
-            known_places: KnownPlaces::new(),
-            sign_ups: Attempts::per_minute(limits.sign_ups_per_minute),
-            logins: Attempts::per_minute(limits.logins_per_minute),
-            session_requests: Attempts::per_second(limits.requests_per_second, limits.request_burst),
-            user_requests: Attempts::per_second(limits.requests_per_second, limits.request_burst),
-            user_openings: Attempts::per_second(
+            passwords: PasswordHasher::new().map_err(|error| StartError::Database(error.cause_chain()))?,
+            known_networks: KnownNetworks::new(),
+            sign_ups: KeyedRateLimiter::per_minute(limits.sign_ups_per_minute),
+            logins: KeyedRateLimiter::per_minute(limits.logins_per_minute),
+            session_requests: KeyedRateLimiter::per_second(limits.requests_per_second, limits.request_burst),
+            user_requests: KeyedRateLimiter::per_second(limits.requests_per_second, limits.request_burst),
+            user_openings: KeyedRateLimiter::per_second(
                 limits.requests_per_second.saturating_mul(2),
                 limits.request_burst.saturating_mul(2),
             ),

@@ -1,32 +1,37 @@
-//! Schemas of frames for the documents of the interface, made from the types that the code parses and serialises.
+//! JSON schemas of frames, items and rows for the OpenAPI and AsyncAPI documents, made from the types that the
+//! code reads and writes.
+//!
+//! What the server writes follows one convention: a key that may be null is always written, and a key that may
+//! be left out is never null. So a nullable key is required, which [`require_nullable_keys`] adds to a schema,
+//! and a field with `skip_serializing_if` says `#[schema(value_type = …, required = false)]`.
 
-use serde_json::Value as Schema;
+use serde_json::{Value as Schema, json};
 use utoipa::ToSchema;
 
-/// A frame that a client may send.
+/// The schema of a frame that a client may send.
 #[derive(Debug)]
 pub struct FrameSchema {
-    /// Its `type`.
+    /// The `type` of the frame.
     pub kind: &'static str,
-    /// What it does, in a sentence.
+    /// What the frame does, in one sentence.
     pub summary: &'static str,
-    /// The schema of its `params`.
+    /// The schema of `params`.
     pub params: Schema,
-    /// What the reply holds: `item`, and the `rows` in `data`.
+    /// What the reply holds: an `item`, and `rows` in `data`.
     pub reply: Vec<(&'static str, NamedSchema)>,
 }
 
-/// The schema of an item or a row, by the name of its type.
+/// The schema of an item or a row, under the name of its type.
 #[derive(Debug)]
 pub struct NamedSchema {
-    /// The name.
+    /// The name, to which references point.
     pub name: String,
-    /// Its schema, and those that it refers to.
+    /// The schema of that name, and those that it refers to.
     pub schemas: Vec<(String, Schema)>,
 }
 
 impl NamedSchema {
-    /// Of a type.
+    /// The schema of a type.
     ///
     /// # Panics
     /// Never: a schema is plain JSON.
@@ -35,7 +40,67 @@ impl NamedSchema {
         let name = T::name().into_owned();
         let mut schemas = vec![(name.clone(), T::schema())];
         T::schemas(&mut schemas);
-        let plain = |(name, schema)| (name, serde_json::to_value(schema).expect("a schema is plain JSON"));
-        Self { name, schemas: schemas.into_iter().map(plain).collect() }
+        let to_json = |(name, schema)| {
+            let mut schema = serde_json::to_value(schema).expect("a schema is plain JSON");
+            require_nullable_keys(&mut schema);
+            (name, schema)
+        };
+        Self { name, schemas: schemas.into_iter().map(to_json).collect() }
+    }
+}
+
+/// Makes the keys of an object that the server writes required where they may be null.
+pub fn require_nullable_keys(schema: &mut Schema) {
+    for alternatives in ["allOf", "oneOf", "anyOf"] {
+        let parts = schema.get_mut(alternatives).and_then(Schema::as_array_mut);
+        parts.into_iter().flatten().for_each(require_nullable_keys);
+    }
+    let Some(properties) = schema.get("properties").and_then(Schema::as_object) else { return };
+    let mut required = schema.get("required").and_then(Schema::as_array).cloned().unwrap_or_default();
+    let nullable = properties.iter().filter(|(_, property)| is_nullable(property)).map(|(name, _)| json!(name));
+    required.extend(nullable.collect::<Vec<_>>());
+    required.sort_by(|a, b| a.as_str().cmp(&b.as_str()));
+    required.dedup();
+    if !required.is_empty() {
+        schema["required"] = required.into();
+    }
+}
+
+fn is_nullable(schema: &Schema) -> bool {
+    let is_null = |name: &Schema| name == "null";
+    let names_null = schema["type"].as_array().map_or(is_null(&schema["type"]), |names| names.iter().any(is_null));
+    names_null || ["oneOf", "anyOf"].iter().any(|of| schema[of].as_array().into_iter().flatten().any(is_nullable))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Serialize;
+
+    use super::*;
+
+    #[derive(Serialize, ToSchema)]
+    struct Inner {
+        id: i64,
+        note: Option<String>,
+    }
+
+    #[derive(Serialize, ToSchema)]
+    struct Outer {
+        #[serde(flatten)]
+        inner: Inner,
+        other: Option<Inner>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        #[schema(value_type = String, required = false)]
+        extra: Option<String>,
+    }
+
+    #[test]
+    fn named_schema_requires_nullable_keys_and_no_key_that_may_be_left_out() {
+        let schemas = NamedSchema::of::<Outer>().schemas;
+        let schema = |name: &str| &schemas.iter().find(|(known, _)| known == name).expect("a schema of this name").1;
+        assert_eq!(schema("Inner")["required"], json!(["id", "note"]));
+        let own = schema("Outer")["allOf"].as_array().and_then(|parts| parts.last()).expect("the own fields");
+        assert_eq!(own["required"], json!(["other"]));
+        assert_eq!(own["properties"]["extra"]["type"], "string");
     }
 }

@@ -112,8 +112,8 @@ fn offered_subprotocols(headers: &HeaderMap) -> impl Iterator<Item = &str> {
 async fn admit(app: &App, token: Option<&str>) -> Result<Registration, UpgradeRejection> {
     let claims = token.and_then(|token| app.tokens.read(token)).ok_or(UpgradeRejection::Unauthorized)?;
     // The limit by session comes first: a single token, which may be revoked, cannot use up its user's limit.
-    app.session_requests.count(claims.session()).map_err(UpgradeRejection::Fault)?;
-    app.user_openings.count(claims.user()).map_err(UpgradeRejection::Fault)?;
+    app.session_requests.check(claims.session()).map_err(UpgradeRejection::Fault)?;
+    app.user_openings.check(claims.user()).map_err(UpgradeRejection::Fault)?;
     app.openings.turn().await.map_err(UpgradeRejection::Fault)?;
     // Registered before the session is looked up: a session that ends meanwhile closes the socket.
     let registration = app.delivery.register(claims.user(), claims.session(), claims.exp);

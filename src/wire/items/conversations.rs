@@ -12,11 +12,11 @@ use crate::model::{GroupId, Seq, Target, Timestamp, UserId};
 pub struct TargetItem {
     /// The other side of a dialog.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<i64>)]
+    #[schema(value_type = i64, required = false)]
     pub receiver_id: Option<UserId>,
     /// The group.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<i64>)]
+    #[schema(value_type = i64, required = false)]
     pub group_id: Option<GroupId>,
 }
 

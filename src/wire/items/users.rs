@@ -25,6 +25,7 @@ pub struct PersonItem {
     pub username: Option<String>,
     /// Only in one's own item.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, required = false)]
     pub email: Option<String>,
 }
 
