@@ -1,4 +1,5 @@
-//! What every request needs, in one shared value.
+//! [`App`]: what every request needs, in one shared value. Sessions are rows and tokens are signatures;
+//! the store and `auth` know nothing of each other, so the two meet here.
 
 use std::sync::Arc;
 
@@ -7,12 +8,13 @@ use tokio_util::sync::CancellationToken;
 use crate::auth::known_networks::KnownNetworks;
 use crate::auth::passwords::PasswordHasher;
 use crate::auth::tokens::{Claims, Tokens};
+use crate::cluster::ClusterNode;
 use crate::config::Config;
 use crate::delivery::Delivery;
 use crate::error::Error;
-use crate::limits::admission::Pace;
-use crate::limits::fair_queue::{FairQueue, Turn};
-use crate::limits::memory::BytePool;
+use crate::limits::admission::AdmissionLimiter;
+use crate::limits::fair_queue::{FairPermit, FairQueue};
+use crate::limits::memory::MemoryBudget;
 use crate::limits::rate_limit::{IpPrefix, KeyedRateLimiter};
 use crate::model::{SessionKey, UserId};
 use crate::store::Db;
@@ -20,93 +22,97 @@ use crate::store::users::sessions;
 use crate::store::writer::Writer;
 use crate::telemetry::Metrics;
 
-/// A server's parts.
+/// The parts of a running server.
 #[derive(Debug)]
 pub struct App {
     /// The settings.
     pub config: Config,
     /// The database, for everything but sends.
     pub db: Db,
-    /// The way of every send.
+    /// The write pipeline, which takes every send.
     pub writer: Writer,
-    /// The way to everybody who is connected.
+    /// Pushes, to the sockets of this node and of the others.
     pub delivery: Delivery,
-    /// Signs and reads tokens.
+    /// This node's membership in its cluster.
+    pub cluster: Arc<ClusterNode>,
+    /// Signs and verifies tokens.
     pub tokens: Tokens,
-    /// Hashes and checks passwords.
+    /// Hashes and verifies passwords.
     pub passwords: PasswordHasher,
-    /// Sign-ups by address.
+    /// Rate limit of sign-ups, by network.
     pub sign_ups: KeyedRateLimiter<IpPrefix>,
-    /// Logins by address.
+    /// Rate limit of logins, by network.
     pub logins: KeyedRateLimiter<IpPrefix>,
-    /// From where people have signed up and in on this node, in case that their sessions do not say so.
+    /// The networks from which users have signed up or in on this node, for users whose sessions do not name them.
     pub known_networks: KnownNetworks,
-    /// Requests over HTTP, and sockets to be opened, by session, open or not.
+    /// Rate limit of requests over HTTP and of upgrades, by session, whether it is open or not.
     pub session_requests: KeyedRateLimiter<SessionKey>,
-    /// Sockets to be opened by user.
-    pub user_openings: KeyedRateLimiter<UserId>,
-    /// Requests over HTTP by user.
+    /// Rate limit of upgrades, by user.
+    pub user_upgrades: KeyedRateLimiter<UserId>,
+    /// Rate limit of requests over HTTP, by user.
     pub user_requests: KeyedRateLimiter<UserId>,
-    /// What is carried out at the same time for one user: over all sockets and HTTP, but for sends.
-    pub requests: FairQueue,
-    /// Exports that are under way, each until it is read to its end.
-    pub exports: FairQueue,
-    /// Cancelled when the server stops: it waits for no client that has not said what it wants.
-    pub stop: CancellationToken,
-    /// When sockets are opened.
-    pub openings: Pace,
-    /// What requests and their replies may take of this node's memory.
-    pub pool: Arc<BytePool>,
-    /// The counts of this server.
+    /// Limits what runs at the same time for one user: over all sockets and HTTP, except sends.
+    pub request_queue: FairQueue,
+    /// Limits the exports of one user. Each holds its permit until its response was read to the end.
+    pub export_queue: FairQueue,
+    /// Cancelled when the shutdown begins: requests stop waiting for the rest of their bodies.
+    pub shutdown: CancellationToken,
+    /// Admission control for upgrades.
+    pub upgrades: AdmissionLimiter,
+    /// What requests and their replies may use of this node's memory.
+    pub memory: Arc<MemoryBudget>,
+    /// The metrics of this server.
     pub metrics: Metrics,
 }
 
-/// Who is asking.
+/// An authenticated caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Identity {
     /// The user.
     pub user: UserId,
-    /// Where they are signed in.
+    /// The session that the token names.
     pub session: SessionKey,
 }
 
 impl App {
-    /// Who holds this token.
+    /// Authenticates a token.
     ///
     /// # Errors
-    /// `unauthorized` where it is not ours, has ended, or its session has.
+    /// `unauthorized` if this server did not sign it, or it or its session has ended.
     pub async fn identify(&self, token: &str) -> Result<Identity, Error> {
         let claims = self.tokens.read(token).ok_or_else(Error::unauthorized)?;
         self.check_session(&claims).await
     }
 
-    /// Who holds this token and asks over HTTP, which counts.
+    /// Authenticates the token of a request over HTTP, and counts the request against the rate limits.
     ///
     /// # Errors
     /// `unauthorized` as [`identify`](Self::identify), `rate_limited` with the time to wait.
     pub async fn identify_and_count(&self, token: &str) -> Result<Identity, Error> {
         let claims = self.tokens.read(token).ok_or_else(Error::unauthorized)?;
-        // Before the database is asked, and so by session: a token that was revoked uses up nobody's rate.
+        // Counted before the database is asked, and therefore by session: requests with a revoked token use up
+        // no user's rate.
         self.session_requests.check(claims.session())?;
         let me = self.check_session(&claims).await?;
         self.user_requests.check(me.user)?;
         Ok(me)
     }
 
-    /// Waits for a turn of somebody who has asked in this history of the database, see [`Db::history`].
+    /// Waits for one of the user's places in the request queue. `history` is the history of the database at
+    /// which the user was authenticated, see [`Db::history`].
     ///
     /// # Errors
-    /// `overloaded` where that takes too long, or the database was restored meanwhile.
-    pub async fn turn(&self, user: UserId, history: u64) -> Result<Turn, Error> {
-        let turn = self.requests.turn(user).await?;
+    /// `overloaded` if that takes too long, or the database was restored meanwhile.
+    pub async fn acquire_request_permit(&self, user: UserId, history: u64) -> Result<FairPermit, Error> {
+        let permit = self.request_queue.acquire(user).await?;
         self.db.ensure_same_history(history)?;
-        Ok(turn)
+        Ok(permit)
     }
 
-    /// Whether the session that a token names is open.
+    /// Checks that the session which a token names is open.
     ///
     /// # Errors
-    /// `unauthorized` where it is not.
+    /// `unauthorized` if it is not.
     pub async fn check_session(&self, claims: &Claims) -> Result<Identity, Error> {
         let (user, session) = (claims.user(), claims.session());
         if sessions::is_open(&self.db, session, user).await? {

@@ -1,6 +1,5 @@
-//! The command line: `hark` serves, `hark migrate` brings the schema up to date, `hark openapi` and
-//! `hark asyncapi` print the documents of the HTTP interface and of the socket, `hark healthcheck` asks
-//! a server that runs.
+//! The command line: `hark` serves, `hark migrate` brings the schema up to date, `hark openapi` and `hark asyncapi`
+//! print the documents of the HTTP interface and of the socket, and `hark healthcheck` asks a running server.
 
 use std::process::ExitCode;
 
@@ -13,8 +12,8 @@ use hark::telemetry;
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// A setting is wrong; nothing was started.
-const BAD_SETTING: u8 = 2;
+/// The exit code if a setting is wrong and nothing was started.
+const EXIT_CODE_BAD_SETTING: u8 = 2;
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -42,7 +41,7 @@ async fn main() -> ExitCode {
     }
     if let Err(sentence) = config.check(command) {
         eprintln!("hark: {sentence}");
-        return ExitCode::from(BAD_SETTING);
+        return ExitCode::from(EXIT_CODE_BAD_SETTING);
     }
     telemetry::start_log(&config.log, config.log_format);
     for sentence in unknown_variables() {
@@ -56,7 +55,11 @@ async fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("hark: {error}");
-            if matches!(error, StartError::DatabaseUrl(_)) { ExitCode::from(BAD_SETTING) } else { ExitCode::FAILURE }
+            if matches!(error, StartError::DatabaseUrl(_)) {
+                ExitCode::from(EXIT_CODE_BAD_SETTING)
+            } else {
+                ExitCode::FAILURE
+            }
         }
     }
 }

@@ -42,8 +42,8 @@ pub struct Metrics {
     batch_messages: Histogram,
     batch_seconds: Histogram,
     pushes: Counter<u64, AtomicU64>,
-    other_nodes: Gauge,
-    missed: Counter,
+    cluster_peers: Gauge,
+    cluster_gaps: Counter,
 }
 
 impl Default for Metrics {
@@ -66,10 +66,10 @@ impl Default for Metrics {
         registry.register_with_unit("batch", "Duration of a write transaction", Unit::Seconds, batch_seconds.clone());
         let pushes = Counter::default();
         registry.register("pushes", "Frames pushed to the sockets of this node (fan-out)", pushes.clone());
-        let other_nodes = Gauge::default();
-        registry.register("other_nodes", "Other nodes that this one hears", other_nodes.clone());
-        let missed = Counter::default();
-        registry.register("missed", "Times that something of what another node said was missed", missed.clone());
+        let cluster_peers = Gauge::default();
+        registry.register("cluster_peers", "Other nodes that this one receives from", cluster_peers.clone());
+        let cluster_gaps = Counter::default();
+        registry.register("cluster_gaps", "Gaps detected in what another node sent", cluster_gaps.clone());
         Self {
             registry: Arc::new(registry),
             sockets,
@@ -80,8 +80,8 @@ impl Default for Metrics {
             batch_messages,
             batch_seconds,
             pushes,
-            other_nodes,
-            missed,
+            cluster_peers,
+            cluster_gaps,
         }
     }
 }
@@ -129,19 +129,19 @@ impl Metrics {
         self.pushes.inc_by(frames as u64);
     }
 
-    /// Another node is there.
-    pub fn node_came(&self) {
-        self.other_nodes.inc();
+    /// Counts a peer that has joined the cluster.
+    pub fn peer_joined(&self) {
+        self.cluster_peers.inc();
     }
 
-    /// Another node has stopped or is silent.
-    pub fn node_went(&self) {
-        self.other_nodes.dec();
+    /// Counts a peer that has left the cluster or was lost.
+    pub fn peer_left(&self) {
+        self.cluster_peers.dec();
     }
 
-    /// Something that another node said was not heard.
-    pub fn missed(&self) {
-        self.missed.inc();
+    /// Counts a gap in what another node sent.
+    pub fn gap_detected(&self) {
+        self.cluster_gaps.inc();
     }
 
     /// The metrics in the text format of Prometheus.

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::{Context, Outcome};
-use crate::delivery::{Audience, Push, WhenSlow};
+use crate::delivery::{Audience, OverflowPolicy, Push};
 use crate::error::Error;
 use crate::model::{Page, Topic, UserId};
 use crate::store::contacts::{self, ListedUser};
@@ -167,7 +167,7 @@ fn push(kind: &str, to: UserId, about: UserId, name: &str, context: &Context) ->
         topic: None,
         frame: reply::push(kind, &Body::item(&UserItem { user_id: about, user_name: Cow::Borrowed(name) })),
         // `listContacts` and `listBlocked` show the current state.
-        when_slow: WhenSlow::Drop,
+        on_overflow: OverflowPolicy::Drop,
         message: None,
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::items::{conversation_item, message_item};
 use super::{Context, Outcome};
 use crate::delivery::socket::Socket;
-use crate::delivery::{Audience, Event, Push, WhenSlow};
+use crate::delivery::{Audience, Event, OverflowPolicy, Push};
 use crate::error::{Code, Error, Field};
 use crate::model::{HistoryPage, HistoryStart, Target};
 use crate::store::conversations::{self, MemberState, VisibleRange, history, settings};
@@ -112,7 +112,7 @@ pub(super) async fn open_conversation(
     let range = found.ok_or_else(not_started)?;
     // It is opened before it is loaded: what changes in between is in both the reply and a push, rather than
     // in neither.
-    let Some(is_new) = context.app.delivery.hub.open(&socket, target) else {
+    let Some(is_new) = context.app.delivery.hub.open_conversation(&socket, target) else {
         return Err(Error::new(Code::Conflict, "Too many conversations are open on this socket; close one first"));
     };
     let loaded = async {
@@ -124,7 +124,7 @@ pub(super) async fn open_conversation(
         // The user was removed from the group since it was found, and the event that closes it here may have
         // come before it was open.
         if is_new || error.code() == Code::NotAMember {
-            context.app.delivery.hub.close(&socket, target);
+            context.app.delivery.hub.close_conversation(&socket, target);
         }
     })?;
     let rows: Vec<MessageItem<'_>> = newest.iter().map(message_item).collect();
@@ -132,7 +132,7 @@ pub(super) async fn open_conversation(
 }
 
 pub(super) fn close_conversation(params: &CloseConversation, context: &Context, socket: &Arc<Socket>) -> Outcome {
-    context.app.delivery.hub.close(socket, params.target);
+    context.app.delivery.hub.close_conversation(socket, params.target);
     Body::done().into()
 }
 
@@ -159,7 +159,7 @@ pub(super) async fn mark_spam(params: MarkSpam, context: Context) -> Result<Outc
     let item = Body::item(&SpamItem { target: target.into(), spam });
     let mut events = Vec::new();
     if settings::mark_spam(&context.app.db, context.user, range.id, spam).await? {
-        events.push(Event::Muted { user: context.user, target, muted: spam });
+        events.push(Event::MuteChanged { user: context.user, target, muted: spam });
         events.push(Event::Push(own_push("markSpam", &item, &context)));
     }
     Ok(Outcome { reply: item, events })
@@ -204,7 +204,7 @@ fn own_push(kind: &str, item: &Body, context: &Context) -> Push {
         from: Some(context.origin()),
         topic: None,
         frame: reply::push(kind, item),
-        when_slow: WhenSlow::Drop,
+        on_overflow: OverflowPolicy::Drop,
         message: None,
     }
 }

@@ -2,7 +2,7 @@
 
 use super::items::message_item;
 use super::{Context, Outcome};
-use crate::delivery::{Audience, Push, WhenSlow, Where};
+use crate::delivery::{Audience, ConversationKey, OverflowPolicy, Push};
 use crate::error::Error;
 use crate::model::{Content, GroupId, MessageEvent, MessageId, Reaction, Target, Topic};
 use crate::store::messages::{MessageChange, edits, reactions};
@@ -101,15 +101,15 @@ fn outcome(event: MessageEvent, change: &MessageChange, context: &Context) -> Ou
 fn change_push(event: MessageEvent, body: &Body, change: &MessageChange, context: &Context) -> Push {
     let message = &change.message;
     let conversation = match (message.receiver_id, message.group_id) {
-        (Some(receiver), _) => Where::of(message.sender_id, Target::User(receiver)),
-        (None, group) => Where::Group(group.unwrap_or(GroupId(message.conversation_id.0))),
+        (Some(receiver), _) => ConversationKey::of(message.sender_id, Target::User(receiver)),
+        (None, group) => ConversationKey::Group(group.unwrap_or(GroupId(message.conversation_id.0))),
     };
     Push {
         to: Audience::Users(change.members.clone()),
         from: Some(context.origin()),
         topic: Some(Topic::Messages),
         frame: reply::push(event.frame_type(), body),
-        when_slow: WhenSlow::Behind(conversation, message.seq),
+        on_overflow: OverflowPolicy::MarkBehind(conversation, message.seq),
         message: None,
     }
 }

@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 
 use super::{Context, Outcome};
 use crate::app::App;
-use crate::delivery::{Audience, Event, Push, WhenSlow, Where};
+use crate::delivery::{Audience, ConversationKey, Event, OverflowPolicy, Push};
 use crate::error::Error;
 use crate::model::{GroupEventKind, GroupId, GroupName, Origin, Page, SocketId, Target, Timestamp, UserId};
 use crate::store::conversations;
@@ -143,7 +143,7 @@ pub(super) async fn new_group(params: NewGroup, context: Context) -> Result<Outc
         from: Some(context.origin()),
         topic: None,
         frame: reply::push("newGroup", &reply),
-        when_slow: WhenSlow::Behind(Where::Group(group.id), 0),
+        on_overflow: OverflowPolicy::MarkBehind(ConversationKey::Group(group.id), 0),
         message: None,
     };
     let pushes: Vec<Push> = [own_push].into_iter().chain(added_pushes).collect();
@@ -178,7 +178,7 @@ pub fn departure_events(origin: Origin, change: &MemberChange) -> Vec<Event> {
         let body = notice_body(admin_added_notice(user_name), &item);
         group_push(GroupEventKind::AdminAdded, &body, change.group_id, change.members.clone(), origin)
     });
-    let left_event = Event::Left { user: change.user_id, group: change.group_id };
+    let left_event = Event::MemberRemoved { user: change.user_id, group: change.group_id };
     [left_event, Event::Push(left_push)].into_iter().chain(admin_push.map(Event::Push)).collect()
 }
 
@@ -221,7 +221,7 @@ pub(super) async fn remove_user_from_group(params: GroupMemberParams, context: C
     let body = notice_body(notice, &member_item(&change));
     let to = members_and_subject(&change);
     let push = group_push(GroupEventKind::MemberRemoved, &body, change.group_id, to, context.origin());
-    let left_event = Event::Left { user: change.user_id, group: change.group_id };
+    let left_event = Event::MemberRemoved { user: change.user_id, group: change.group_id };
     Ok(Outcome { reply: Body::done(), events: vec![left_event, Event::Push(push)] })
 }
 
@@ -252,7 +252,7 @@ pub(super) async fn drop_group(params: GroupParams, context: Context) -> Result<
     let item = GroupItem { group_id: group, group_name: Cow::Borrowed(&change.group_name) };
     let body = notice_body(format!("User {} has ended the group.", change.user_name), &item);
     let push = group_push(GroupEventKind::Dropped, &body, group, change.members.clone(), context.origin());
-    let left_events = change.members.iter().map(|user| Event::Left { user: *user, group });
+    let left_events = change.members.iter().map(|user| Event::MemberRemoved { user: *user, group });
     Ok(Outcome { reply: Body::done(), events: left_events.chain([Event::Push(push)]).collect() })
 }
 
@@ -336,7 +336,7 @@ fn group_push(kind: GroupEventKind, body: &Body, group: GroupId, to: MemberIds, 
         from: Some(origin),
         topic: kind.topic(),
         frame: reply::push(kind.frame_type(), body),
-        when_slow: WhenSlow::Behind(Where::Group(group), 0),
+        on_overflow: OverflowPolicy::MarkBehind(ConversationKey::Group(group), 0),
         message: None,
     }
 }

@@ -4,7 +4,9 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::{Context, Outcome};
-use crate::delivery::{Audience, Delivery, Event, Message, MessagePlace, Push, WhenSlow, Where};
+use crate::delivery::{
+    Audience, ConversationKey, Delivery, Event, MessagePosition, OverflowPolicy, Push, PushedMessage,
+};
 use crate::error::Error;
 use crate::model::{
     ClientMessageId, Content, GroupId, MessageEvent, MessageId, NotificationKind, Origin, Target, UserId,
@@ -170,18 +172,18 @@ fn message_push(message: &CommittedMessage) -> Push {
         sender_name: Some(message.sender_name.clone()),
         ..Body::item(&item)
     };
-    let place = MessagePlace {
+    let position = MessagePosition {
         conversation: message.conversation,
         seq: message.seq,
-        close_to_previous: message.follows_recent,
+        follows_recent: message.follows_recent,
     };
     Push {
         to: Audience::Users(message.members.clone()),
         from: Some(Origin { user: sent.sender, socket: sent.socket }),
         topic: None,
         frame: reply::push(MessageEvent::sent_to(sent.target).frame_type(), &body),
-        when_slow: WhenSlow::Behind(Where::of(sent.sender, sent.target), message.seq),
-        message: Some(Arc::new(Message { place, notification: notification_frame(message) })),
+        on_overflow: OverflowPolicy::MarkBehind(ConversationKey::of(sent.sender, sent.target), message.seq),
+        message: Some(Arc::new(PushedMessage { position, notification: notification_frame(message) })),
     }
 }
 

@@ -222,7 +222,7 @@ pub struct Context {
     pub socket: SocketId,
     /// The history of the database in which the caller was authenticated, see [`Db::history`](crate::store::Db::history).
     pub history: u64,
-    /// Where the lists that the socket pages through continue.
+    /// ConversationKey the lists that the socket pages through continue.
     pub paging: Arc<PagingState>,
 }
 
@@ -275,7 +275,7 @@ impl Command {
         async move {
             // Limits the requests that a user runs at once over all sockets, so that slow ones cannot take every
             // database connection.
-            let _turn = context.app.turn(context.user, context.history).await?;
+            let _turn = context.app.acquire_request_permit(context.user, context.history).await?;
             self.dispatch(context, socket).await
         }
         .boxed()

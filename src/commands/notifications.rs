@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use super::{Context, Outcome};
-use crate::delivery::{Audience, Push, WhenSlow};
+use crate::delivery::{Audience, OverflowPolicy, Push};
 use crate::error::Error;
 use crate::model::{NotificationData, NotificationId, NotificationKind, Page, Timestamp, Topic, UserId};
 use crate::store::notifications::{self, Notification};
@@ -83,7 +83,7 @@ pub(super) async fn send_notification(params: SendNotification, context: Context
         topic: Some(Topic::Notifications),
         frame: reply::push("notification", &Body::item(&notification_item(&notification)?)),
         // `listNotifications` has it.
-        when_slow: WhenSlow::Drop,
+        on_overflow: OverflowPolicy::Drop,
         message: None,
     };
     let item = SentItem { notification_id: notification.id, created_at: notification.created_at };
@@ -115,7 +115,7 @@ pub(super) async fn read_notifications(params: ReadNotifications, context: Conte
         from: Some(context.origin()),
         topic: None,
         frame: reply::push("readNotifications", &body),
-        when_slow: WhenSlow::Drop,
+        on_overflow: OverflowPolicy::Drop,
         message: None,
     });
     Ok(Outcome::with_pushes(body, own))

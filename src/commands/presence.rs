@@ -4,10 +4,9 @@ use std::collections::HashMap;
 
 use super::{Context, Outcome};
 use crate::app::App;
-use crate::delivery::presence::News;
+use crate::delivery::presence::PresenceChange;
 use crate::delivery::socket::Socket;
-use crate::delivery::typing::Typing as TypingIndicator;
-use crate::delivery::{Audience, Delivery, Event, Push, Subject, WhenSlow, Where};
+use crate::delivery::{Audience, CoalesceKey, ConversationKey, Delivery, Event, OverflowPolicy, Push, TypingEvent};
 use crate::error::Error;
 use crate::model::{Target, Timestamp, Topic, UserId};
 use crate::store::Db;
@@ -73,20 +72,20 @@ pub(super) async fn typing(params: Typing, context: Context) -> Result<Outcome, 
         let item = TypingItem { target: named.into(), user_id, is_typing };
         reply::push("typing", &Body::item(&item))
     };
-    let indicator = TypingIndicator {
+    let event = TypingEvent {
         user: user_id,
-        conversation: Where::of(user_id, target),
+        conversation: ConversationKey::of(user_id, target),
         frame: frame(is_typing),
-        ended: is_typing.then(|| frame(false)),
+        timeout_frame: is_typing.then(|| frame(false)),
     };
-    Ok(Outcome { reply: Body::done(), events: vec![Event::Typing(indicator)] })
+    Ok(Outcome { reply: Body::done(), events: vec![Event::Typing(event)] })
 }
 
 pub(super) fn set_presence(params: &SetPresence, context: &Context, socket: &Socket) -> Outcome {
     // Others are notified with the next batch of changes. A socket that is closed was removed from presence
     // with the state that it had then.
-    if !socket.outbox.is_over() && socket.set_active(params.active) != params.active {
-        context.app.delivery.presence().turned(context.user, params.active);
+    if !socket.outbox.is_closed() && socket.set_active(params.active) != params.active {
+        context.app.delivery.presence.activity_changed(context.user, params.active);
     }
     Body::done().into()
 }
@@ -96,7 +95,7 @@ pub(super) async fn get_online_info(params: GetOnlineInfo, context: Context) -> 
     let mut rows: HashMap<UserId, OnlineInfo> = HashMap::new();
     let now = Timestamp(chrono::Utc::now());
     for user in known {
-        let status = context.app.delivery.presence().of(user.id);
+        let status = context.app.delivery.presence.status(user.id);
         let row = if user.has_blocked {
             // As of a user who has never been online, so that the block does not show.
             OnlineInfo { user_id: user.id, is_online: false, active: false, last_seen_at: None }
@@ -117,23 +116,27 @@ pub(super) async fn get_online_info(params: GetOnlineInfo, context: Context) -> 
 ///
 /// # Errors
 /// Only where the database fails; nobody is notified then, and `getOnlineInfo` has the changes.
-pub async fn announce_changes(db: &Db, delivery: &Delivery, news: &[News]) -> Result<(), Error> {
+pub async fn announce_changes(db: &Db, delivery: &Delivery, changes: &[PresenceChange]) -> Result<(), Error> {
     // Also of users who came online: a server that is killed does not store when they went offline.
-    let seen: Vec<_> = news.iter().filter(|news| news.is_ours).map(|news| (news.user, news.seen)).collect();
+    let seen: Vec<_> = changes
+        .iter()
+        .filter(|change| change.is_recorded_here)
+        .map(|change| (change.user, change.last_seen_at))
+        .collect();
     if !seen.is_empty() {
         presence::set_last_seen(db, &seen).await?;
     }
-    let users: Vec<UserId> = news.iter().map(|news| news.user).collect();
+    let users: Vec<UserId> = changes.iter().map(|change| change.user).collect();
     let mut watchers = presence::load_watchers(db, &users).await?;
-    for news in news.iter().filter(|news| news.is_known) {
-        let watchers = watchers.remove(&news.user).unwrap_or_default();
+    for change in changes.iter().filter(|change| change.has_been_announced) {
+        let watchers = watchers.remove(&change.user).unwrap_or_default();
         let item = OnlineInfo {
-            user_id: news.user,
-            is_online: news.status.is_online,
-            active: news.status.active,
-            last_seen_at: Some(news.seen),
+            user_id: change.user,
+            is_online: change.status.is_online,
+            active: change.status.active,
+            last_seen_at: Some(change.last_seen_at),
         };
-        delivery.publish_here(&presence_event(&item, watchers));
+        delivery.publish_locally(&presence_event(&item, watchers));
     }
     Ok(())
 }
@@ -152,11 +155,11 @@ pub async fn offline_event(app: &App, user: UserId) -> Result<Event, Error> {
 fn presence_event(item: &OnlineInfo, watchers: PresenceWatchers) -> Event {
     let PresenceWatchers { contacts, blocked } = watchers;
     Event::Push(Push {
-        to: Audience::Acquaintances { of: item.user_id, contacts: contacts.into(), blocked: blocked.into() },
+        to: Audience::PresenceWatchers { of: item.user_id, contacts: contacts.into(), blocked: blocked.into() },
         from: None,
         topic: Some(Topic::Presence),
         frame: reply::push("onlineInfo", &Body::item(item)),
-        when_slow: WhenSlow::Latest(Subject::Presence(item.user_id)),
+        on_overflow: OverflowPolicy::KeepLatest(CoalesceKey::Presence(item.user_id)),
         message: None,
     })
 }

@@ -4,7 +4,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{Context, Outcome};
-use crate::delivery::{Audience, Push, Subject, WhenSlow, Where};
+use crate::delivery::{Audience, CoalesceKey, ConversationKey, OverflowPolicy, Push};
 use crate::error::Error;
 use crate::model::{ReceiptEvent, Seq, Target, Timestamp, Topic, UserId};
 use crate::store::conversations;
@@ -20,7 +20,7 @@ use crate::wire::reply::{self, Body};
 pub struct ReadMessages {
     /// The conversation.
     pub target: Target,
-    /// Where the marker is to be; the newest message where the request has none.
+    /// ConversationKey the marker is to be; the newest message where the request has none.
     pub seq: Option<Seq>,
 }
 
@@ -37,7 +37,7 @@ impl FromFields for ReadMessages {
 pub struct DeliveredMessages {
     /// The conversation.
     pub target: Target,
-    /// Where the marker is to be; the newest message where the request has none.
+    /// ConversationKey the marker is to be; the newest message where the request has none.
     pub seq: Option<Seq>,
 }
 
@@ -47,7 +47,7 @@ impl FromFields for DeliveredMessages {
     }
 }
 
-/// Where one's own marker is now.
+/// ConversationKey one's own marker is now.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct OwnMarkerItem {
@@ -89,10 +89,10 @@ fn outcome(event: ReceiptEvent, target: Target, update: MarkerUpdate, context: &
     let MarkerUpdate { seq, moved_at: at, unread_count, members } = update;
     let reply = Body::item(&OwnMarkerItem { target: target.into(), user_id, seq, at, unread_count });
     let (Some(at), Some(members)) = (at, members) else { return reply.into() };
-    let conversation = Where::of(user_id, target);
+    let conversation = ConversationKey::of(user_id, target);
     let coalesce_key = match event {
-        ReceiptEvent::ReadMessages => Subject::Read(conversation, user_id),
-        ReceiptEvent::DeliveredMessages => Subject::Delivered(conversation, user_id),
+        ReceiptEvent::ReadMessages => CoalesceKey::Read(conversation, user_id),
+        ReceiptEvent::DeliveredMessages => CoalesceKey::Delivered(conversation, user_id),
     };
     let push = |to: Audience, named: Target| {
         let item = MarkerItem { target: named.into(), user_id, seq, at };
@@ -101,7 +101,7 @@ fn outcome(event: ReceiptEvent, target: Target, update: MarkerUpdate, context: &
             from: Some(context.origin()),
             topic: Some(Topic::Receipts),
             frame: reply::push(event.frame_type(), &Body::item(&item)),
-            when_slow: WhenSlow::Latest(coalesce_key),
+            on_overflow: OverflowPolicy::KeepLatest(coalesce_key),
             message: None,
         }
     };

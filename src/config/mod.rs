@@ -88,8 +88,8 @@ pub struct Config {
     pub migrate: bool,
 
     /// Deliver to the sockets of other nodes on the same database too, over LISTEN and NOTIFY, true or false; false saves two connections where there is one node
-    #[arg(long, global = true, env = "HARK_BUS", value_name = "HARK_BUS", default_value_t = true, action = clap::ArgAction::Set, value_parser = clap::value_parser!(bool))]
-    pub bus: bool,
+    #[arg(long, global = true, env = "HARK_CLUSTER", value_name = "HARK_CLUSTER", default_value_t = true, action = clap::ArgAction::Set, value_parser = clap::value_parser!(bool))]
+    pub cluster: bool,
 
     /// Connections to the database for everything but sends, 1 to 1000
     #[arg(long, global = true, env = "HARK_DATABASE_CONNECTIONS", value_name = "HARK_DATABASE_CONNECTIONS", default_value_t = 10, value_parser = within::<u32>(1..=1000))]

@@ -1,118 +1,106 @@
-//! One order for all members, on every node. Each node hands over its own commits in the order of
-//! `seq`, but two nodes that write to one conversation may reach a third, or each other, crosswise.
-//! So a message that comes before its predecessor waits for it, for a moment: a predecessor that
-//! was lost with its node is in the history, and the gap in `seq` says so.
+//! Delivers the messages of a conversation in the order of `seq`, on every node. One node hands over its own
+//! commits in that order, but two nodes that write to one conversation may reach a third, or each other,
+//! crosswise. So a message that arrives before its predecessor is buffered for a moment. A predecessor that
+//! was lost with its node is in the history, and the gap in `seq` shows it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
-
-use super::{MessagePlace, Push};
+use super::push::{MessagePosition, Push};
+use super::sharded_map::ShardedMap;
 use crate::model::{ConversationId, Seq};
 
-const SHARDS: usize = 64;
-/// Longest wait for a predecessor that is on its way, or lost with its node.
-const PATIENCE: Duration = Duration::from_secs(2);
-/// The same where nothing of the conversation came before: the predecessor may have been delivered while
-/// this node was alone, or not there.
-const PATIENCE_AT_FIRST: Duration = Duration::from_millis(250);
-/// Most messages of one conversation that wait for a predecessor.
-const MOST_WAITING: usize = 1_000;
-/// A conversation that was silent for so long is forgotten. Longer than a message counts as close
-/// to the one before it.
-const FORGET_AFTER: Duration = Duration::from_mins(1);
+/// Longest wait for a predecessor, which is on its way or was lost with its node.
+const GAP_TIMEOUT: Duration = Duration::from_secs(2);
+/// The same for the first message that this node sees of a conversation: its predecessor may have been
+/// delivered while this node was alone, or not running.
+const FIRST_GAP_TIMEOUT: Duration = Duration::from_millis(250);
+/// Most messages of one conversation that are buffered; one more skips the gap.
+const MAX_BUFFERED_MESSAGES: usize = 1_000;
+/// State of a conversation without messages for this time is dropped. It is longer than the time within which
+/// a message counts as recent ([`MessagePosition::follows_recent`]).
+const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// Where each conversation stands on this node.
-#[derive(Debug)]
-pub(super) struct Order {
-    shards: Vec<Mutex<HashMap<ConversationId, Lane>>>,
-}
+/// The next `seq` of each conversation on this node, and the messages that wait for it.
+#[derive(Debug, Default)]
+pub(super) struct Sequencer(ShardedMap<ConversationId, ReorderBuffer>);
 
 #[derive(Debug)]
-struct Lane {
-    /// The `seq` to deliver next; `None` until it is known which message came first here.
+struct ReorderBuffer {
+    /// The `seq` to deliver next; `None` until it is known which message this node sees first.
     next: Option<Seq>,
     waiting: BTreeMap<Seq, Push>,
-    /// Since when the first of them waits.
+    /// When the first of them began to wait.
     waiting_since: Instant,
     last_seen: Instant,
 }
 
-impl Default for Order {
-    fn default() -> Self {
-        Self { shards: (0..SHARDS).map(|_| Mutex::default()).collect() }
-    }
-}
-
-impl Order {
-    /// Delivers a message, and those that waited for it; or lets it wait for the one before it. Gives
-    /// back how far the conversation has come where the message comes too late to be delivered.
-    pub(super) fn admit(&self, place: MessagePlace, push: &Push, mut deliver: impl FnMut(&Push)) -> Option<Seq> {
-        let MessagePlace { conversation, seq, close_to_previous } = place;
-        let nth = conversation.0.unsigned_abs() % SHARDS as u64;
-        let shard = &self.shards[usize::try_from(nth).expect("less than the number of shards")];
+impl Sequencer {
+    /// Delivers a message and those that waited for it, or buffers it until its predecessor arrives. A message
+    /// that comes too late to be delivered in order is dropped: the return value is then the latest `seq` that
+    /// was delivered.
+    pub(super) fn admit(&self, position: MessagePosition, push: &Push, mut deliver: impl FnMut(&Push)) -> Option<Seq> {
+        let MessagePosition { conversation, seq, follows_recent } = position;
         // Held while delivering: two nodes must not overtake each other between here and the outboxes.
-        let mut lanes = shard.lock();
-        let lane = lanes.entry(conversation).or_insert_with(Lane::new);
-        lane.last_seen = Instant::now();
-        if seq == 1 || !close_to_previous {
-            lane.next.get_or_insert(seq);
+        let mut buffers = self.0.lock(conversation);
+        let buffer = buffers.entry(conversation).or_insert_with(ReorderBuffer::new);
+        buffer.last_seen = Instant::now();
+        if seq == 1 || !follows_recent {
+            buffer.next.get_or_insert(seq);
         }
-        match lane.next {
+        match buffer.next {
             Some(next) if seq < next => {
-                tracing::debug!(%conversation, seq, next, "a message came too late to be pushed in order");
+                tracing::debug!(%conversation, seq, next, "message too late for in-order delivery");
                 return Some(next - 1);
             }
             Some(next) if seq == next => {
                 deliver(push);
-                lane.next = Some(seq + 1);
-                lane.deliver_waiting(&mut deliver);
+                buffer.next = Some(seq + 1);
+                buffer.deliver_waiting(&mut deliver);
             }
             _ => {
-                if lane.waiting.is_empty() {
-                    lane.waiting_since = Instant::now();
+                if buffer.waiting.is_empty() {
+                    buffer.waiting_since = Instant::now();
                 }
-                lane.waiting.insert(seq, push.clone());
-                if lane.waiting.len() > MOST_WAITING {
-                    lane.give_up(&mut deliver);
+                buffer.waiting.insert(seq, push.clone());
+                if buffer.waiting.len() > MAX_BUFFERED_MESSAGES {
+                    buffer.skip_gap(&mut deliver);
                 }
             }
         }
         None
     }
 
-    /// Gives up waiting where it took too long, and forgets silent conversations.
-    pub(super) fn sweep(&self, mut deliver: impl FnMut(&Push)) {
-        for shard in &self.shards {
-            shard.lock().retain(|_, lane| {
-                let patience = if lane.next.is_some() { PATIENCE } else { PATIENCE_AT_FIRST };
-                if !lane.waiting.is_empty() && lane.waiting_since.elapsed() > patience {
-                    lane.give_up(&mut deliver);
+    /// Skips gaps that timed out, and drops the state of idle conversations.
+    pub(super) fn expire(&self, mut deliver: impl FnMut(&Push)) {
+        for mut buffers in self.0.lock_each() {
+            buffers.retain(|_, buffer| {
+                let gap_timeout = if buffer.next.is_some() { GAP_TIMEOUT } else { FIRST_GAP_TIMEOUT };
+                if !buffer.waiting.is_empty() && buffer.waiting_since.elapsed() > gap_timeout {
+                    buffer.skip_gap(&mut deliver);
                 }
-                lane.last_seen.elapsed() < FORGET_AFTER
+                buffer.last_seen.elapsed() < IDLE_TIMEOUT
             });
         }
     }
 
-    /// Waits for nothing any more, and forgets all conversations: what comes next may be numbered anew.
-    pub(super) fn forget(&self, mut deliver: impl FnMut(&Push)) {
-        for shard in &self.shards {
-            let mut lanes = shard.lock();
-            lanes.values_mut().for_each(|lane| lane.give_up(&mut deliver));
-            lanes.clear();
+    /// Skips all gaps and drops all state: the next messages may be numbered anew.
+    pub(super) fn reset(&self, mut deliver: impl FnMut(&Push)) {
+        for mut buffers in self.0.lock_each() {
+            buffers.values_mut().for_each(|buffer| buffer.skip_gap(&mut deliver));
+            buffers.clear();
         }
     }
 }
 
-impl Lane {
+impl ReorderBuffer {
     fn new() -> Self {
         let now = Instant::now();
         Self { next: None, waiting: BTreeMap::new(), waiting_since: now, last_seen: now }
     }
 
     /// Goes on without the message that the others wait for.
-    fn give_up(&mut self, deliver: &mut impl FnMut(&Push)) {
+    fn skip_gap(&mut self, deliver: &mut impl FnMut(&Push)) {
         self.next = self.waiting.keys().next().copied();
         self.deliver_waiting(deliver);
     }
@@ -131,83 +119,83 @@ impl Lane {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::delivery::{Audience, Message, WhenSlow};
+    use crate::delivery::push::{Audience, OverflowPolicy, PushedMessage};
     use crate::wire::reply::Frame;
     use proptest::prelude::*;
     use std::sync::Arc;
 
-    fn message(seq: Seq) -> (MessagePlace, Push) {
-        let place = MessagePlace { conversation: ConversationId(1), seq, close_to_previous: seq > 1 };
+    fn message(seq: Seq) -> (MessagePosition, Push) {
+        let position = MessagePosition { conversation: ConversationId(1), seq, follows_recent: seq > 1 };
         let push = Push {
             to: Audience::Users(Arc::from([])),
             from: None,
             topic: None,
             frame: Frame::ping(),
-            when_slow: WhenSlow::Drop,
-            message: Some(Arc::new(Message { place, notification: Frame::ping() })),
+            on_overflow: OverflowPolicy::Drop,
+            message: Some(Arc::new(PushedMessage { position, notification: Frame::ping() })),
         };
-        (place, push)
+        (position, push)
     }
 
     fn seq_of(push: &Push) -> Seq {
-        push.message.as_ref().expect("a message").place.seq
+        push.message.as_ref().expect("a message").position.seq
     }
 
-    fn delivered(order: &Order, seqs: &[Seq]) -> Vec<Seq> {
+    fn delivered(sequencer: &Sequencer, seqs: &[Seq]) -> Vec<Seq> {
         let mut delivered = Vec::new();
         for seq in seqs {
-            let (place, push) = message(*seq);
-            let _ = order.admit(place, &push, |push| delivered.push(seq_of(push)));
+            let (position, push) = message(*seq);
+            let _ = sequencer.admit(position, &push, |push| delivered.push(seq_of(push)));
         }
         delivered
     }
 
     proptest! {
         #[test]
-        fn whatever_order_they_come_in_they_leave_in_one(seqs in Just((1..=20).collect::<Vec<Seq>>()).prop_shuffle()) {
-            prop_assert_eq!(delivered(&Order::default(), &seqs), (1..=20).collect::<Vec<_>>());
+        fn messages_in_any_order_are_delivered_by_seq(seqs in Just((1..=20).collect::<Vec<Seq>>()).prop_shuffle()) {
+            prop_assert_eq!(delivered(&Sequencer::default(), &seqs), (1..=20).collect::<Vec<_>>());
         }
     }
 
     #[test]
-    fn messages_that_go_on_coming_do_not_renew_the_wait() {
-        let order = Order::default();
-        let mut seen = delivered(&order, &[1]);
+    fn later_messages_do_not_extend_the_gap_timeout() {
+        let sequencer = Sequencer::default();
+        let mut seen = delivered(&sequencer, &[1]);
         let deadline = Instant::now() + Duration::from_secs(5);
         let mut next = 3;
         while seen.len() < 2 && Instant::now() < deadline {
-            seen.extend(delivered(&order, &[next]));
-            order.sweep(|push| seen.push(seq_of(push)));
+            seen.extend(delivered(&sequencer, &[next]));
+            sequencer.expire(|push| seen.push(seq_of(push)));
             next += 1;
         }
         assert_eq!(seen[..2], [1, 3]);
     }
 
     #[test]
-    fn a_conversation_that_was_put_back_is_delivered_from_there_on() {
-        let order = Order::default();
-        assert_eq!(delivered(&order, &[1, 2, 3, 5]), [1, 2, 3]);
+    fn after_a_reset_delivery_starts_at_the_next_message() {
+        let sequencer = Sequencer::default();
+        assert_eq!(delivered(&sequencer, &[1, 2, 3, 5]), [1, 2, 3]);
         let mut late = Vec::new();
-        order.forget(|push| late.push(seq_of(push)));
+        sequencer.reset(|push| late.push(seq_of(push)));
         assert_eq!(late, [5]);
-        let (place, push) = message(2);
-        let place = MessagePlace { close_to_previous: false, ..place };
-        assert_eq!(order.admit(place, &push, |push| late.push(seq_of(push))), None);
+        let (position, push) = message(2);
+        let position = MessagePosition { follows_recent: false, ..position };
+        assert_eq!(sequencer.admit(position, &push, |push| late.push(seq_of(push))), None);
         assert_eq!(late, [5, 2]);
     }
 
     #[test]
-    fn a_lost_message_holds_up_the_others_for_a_moment_only() {
-        let order = Order::default();
-        assert_eq!(delivered(&order, &[1, 3, 4]), [1]);
+    fn a_lost_message_delays_the_others_for_the_gap_timeout_only() {
+        let sequencer = Sequencer::default();
+        assert_eq!(delivered(&sequencer, &[1, 3, 4]), [1]);
         let mut late = Vec::new();
         let deadline = Instant::now() + Duration::from_secs(5);
         while late.len() < 2 && Instant::now() < deadline {
-            order.sweep(|push| late.push(seq_of(push)));
+            sequencer.expire(|push| late.push(seq_of(push)));
         }
         assert_eq!(late, [3, 4]);
-        let (place, push) = message(2);
-        assert_eq!(order.admit(place, &push, |_| panic!("out of order")), Some(4));
-        assert_eq!(delivered(&order, &[5]), [5]);
+        let (position, push) = message(2);
+        assert_eq!(sequencer.admit(position, &push, |_| panic!("out of order")), Some(4));
+        assert_eq!(delivered(&sequencer, &[5]), [5]);
     }
 }

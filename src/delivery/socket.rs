@@ -1,4 +1,4 @@
-//! What delivery knows of one open socket.
+//! The state that delivery keeps for one open socket.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -6,53 +6,56 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, Ordering};
 
 use parking_lot::Mutex;
 
-use super::Push;
 use super::outbox::Outbox;
-use crate::limits::memory::Share;
+use super::push::Push;
+use crate::limits::memory::MemoryAccount;
 use crate::model::{SessionKey, SocketId, Target, Topic, Topics, UserId};
 
 /// One open socket.
 #[derive(Debug)]
 pub struct Socket {
-    /// Which.
+    /// Its id, random and never that of "no socket".
     pub id: SocketId,
-    /// Whose it is.
+    /// Its user.
     pub user: UserId,
-    /// Whether its session was found open, and its place is one of the user's.
-    pub(super) confirmed: AtomicBool,
-    /// The session that its token names.
+    /// Whether its session was found open. From then on it counts as one of its user's sockets.
+    pub(super) is_confirmed: AtomicBool,
     session: Mutex<SessionKey>,
-    /// When its token ends, in seconds since 1970.
     expires_at: AtomicI64,
     topics: AtomicU8,
-    /// Whether the app is in front.
-    active: AtomicBool,
+    is_active: AtomicBool,
     /// The conversations that are open on it.
     pub(super) open: Mutex<HashSet<Target>>,
-    /// The conversations that it wants no notifications of.
+    /// The conversations whose notifications are off.
     muted: Mutex<HashSet<Target>>,
     /// What waits to be written to it.
     pub outbox: Arc<Outbox>,
-    /// What its requests and their replies take of the node's memory.
-    pub share: Arc<Share>,
+    /// What its requests and their replies use of the node's memory budget.
+    pub memory: Arc<MemoryAccount>,
 }
 
 impl Socket {
-    pub(super) fn new(user: UserId, session: SessionKey, expires_at: i64, outbox_bytes: usize, share: Share) -> Self {
-        let share = Arc::new(share);
+    pub(super) fn new(
+        user: UserId,
+        session: SessionKey,
+        expires_at: i64,
+        outbox_bytes: usize,
+        memory: MemoryAccount,
+    ) -> Self {
+        let memory = Arc::new(memory);
         Self {
-            // Random, so that no two nodes give the same; never that of no socket.
+            // Random, so that no two nodes use the same; 0 stands for no socket.
             id: SocketId(rand::random::<u64>().max(1)),
             user,
-            confirmed: AtomicBool::new(false),
+            is_confirmed: AtomicBool::new(false),
             session: Mutex::new(session),
             expires_at: AtomicI64::new(expires_at),
             topics: AtomicU8::new(0),
-            active: AtomicBool::new(true),
+            is_active: AtomicBool::new(true),
             open: Mutex::default(),
             muted: Mutex::default(),
-            outbox: Arc::new(Outbox::new(user, outbox_bytes, Arc::clone(&share))),
-            share,
+            outbox: Arc::new(Outbox::new(user, outbox_bytes, Arc::clone(&memory))),
+            memory,
         }
     }
 
@@ -62,24 +65,24 @@ impl Socket {
         *self.session.lock()
     }
 
-    /// When its token ends, in seconds since 1970.
+    /// When its token expires, in seconds since 1970.
     #[must_use]
     pub fn expires_at(&self) -> i64 {
         self.expires_at.load(Ordering::Acquire)
     }
 
-    /// Goes on under another token of the same user.
+    /// Replaces its token by another one of the same user.
     pub fn renew(&self, session: SessionKey, expires_at: i64) {
         *self.session.lock() = session;
         self.expires_at.store(expires_at, Ordering::Release);
     }
 
-    /// Asks for these pushes from now on, and for no other ones.
+    /// Sets the topics of the pushes that it gets; earlier ones end.
     pub fn subscribe(&self, topics: Topics) {
         self.topics.store(topics.bits(), Ordering::Release);
     }
 
-    /// Wants no notifications of these conversations, or wants them again.
+    /// Turns the notifications of these conversations off (`muted`) or on.
     pub fn mute(&self, targets: impl IntoIterator<Item = Target>, muted: bool) {
         let mut all = self.muted.lock();
         for target in targets {
@@ -91,15 +94,15 @@ impl Socket {
         }
     }
 
-    /// Whether the app is in front.
+    /// Whether the app is in the foreground; true at first.
     #[must_use]
     pub fn is_active(&self) -> bool {
-        self.active.load(Ordering::Acquire)
+        self.is_active.load(Ordering::Acquire)
     }
 
-    /// Says whether the app is in front; gives back what it was.
+    /// Sets whether the app is in the foreground, and returns what it was before.
     pub fn set_active(&self, active: bool) -> bool {
-        self.active.swap(active, Ordering::AcqRel)
+        self.is_active.swap(active, Ordering::AcqRel)
     }
 
     /// Whether a conversation is open on it.
@@ -108,20 +111,20 @@ impl Socket {
         self.open.lock().contains(&target)
     }
 
-    pub(super) fn asked_for(&self, topic: Topic) -> bool {
+    pub(super) fn is_subscribed(&self, topic: Topic) -> bool {
         Topics::from_bits(self.topics.load(Ordering::Acquire)).has(topic)
     }
 
-    /// Whether a push is for it.
+    /// Whether it gets a push that goes to its user.
     pub(super) fn wants(&self, push: &Push) -> bool {
         match push.from {
-            Some(from) if from.user == self.user => from.socket != self.id && self.asked_for(Topic::Own),
-            _ => push.topic.is_none_or(|topic| self.asked_for(topic)),
+            Some(from) if from.user == self.user => from.socket != self.id && self.is_subscribed(Topic::Own),
+            _ => push.topic.is_none_or(|topic| self.is_subscribed(topic)),
         }
     }
 
-    /// Whether it is to be notified of a message of somebody else in this conversation.
+    /// Whether it gets a notification of a message that somebody else sent to this conversation.
     pub(super) fn wants_notification(&self, target: Target) -> bool {
-        self.asked_for(Topic::Notifications) && !self.has_open(target) && !self.muted.lock().contains(&target)
+        self.is_subscribed(Topic::Notifications) && !self.has_open(target) && !self.muted.lock().contains(&target)
     }
 }

@@ -1,4 +1,4 @@
-//! Who is writing where. Never stored; ends by itself where nobody says so.
+//! Typing indicators of one node. They are never stored, and time out if the client sends nothing more.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -6,64 +6,48 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use super::{Subject, WhenSlow, Where};
+use super::push::{ConversationKey, TypingEvent};
 use crate::model::UserId;
-use crate::wire::reply::Frame;
 
-/// Who says no more within this time has stopped.
-const ENDS_AFTER: Duration = Duration::from_secs(10);
+/// An indicator that is not renewed within this time ends.
+const TYPING_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Somebody writes in a conversation, or has stopped.
-#[derive(Clone, Debug)]
-pub struct Typing {
-    /// Who.
-    pub user: UserId,
-    /// Where.
-    pub conversation: Where,
-    /// What those who have it open are told.
-    pub frame: Frame,
-    /// What they are told when it has ended by itself; `None` where it has ended.
-    pub ended: Option<Frame>,
-}
-
-impl Typing {
-    pub(super) fn when_slow(&self) -> WhenSlow {
-        WhenSlow::Latest(Subject::Typing(self.conversation, self.user))
-    }
-}
-
-/// Those who write, on one node.
+/// The users who type, on one node.
 #[derive(Debug, Default)]
-pub(super) struct Writing(Mutex<HashMap<(UserId, Where), Until>>);
+pub(super) struct TypingIndicators(Mutex<HashMap<(UserId, ConversationKey), Indicator>>);
 
-/// When somebody will have stopped, and what is told then.
-type Until = (Instant, Arc<Typing>);
+#[derive(Debug)]
+struct Indicator {
+    expires_at: Instant,
+    /// The event that ends it.
+    end: Arc<TypingEvent>,
+}
 
-impl Writing {
-    /// Notes that somebody has begun, goes on or has stopped.
-    pub(super) fn note(&self, typing: &Typing) {
-        let key = (typing.user, typing.conversation);
-        let mut writing = self.0.lock();
-        match &typing.ended {
-            Some(ended) => {
-                let end = Typing { frame: ended.clone(), ended: None, ..typing.clone() };
-                writing.insert(key, (Instant::now() + ENDS_AFTER, Arc::new(end)));
+impl TypingIndicators {
+    /// Records that a user starts, goes on or stops typing.
+    pub(super) fn record(&self, event: &TypingEvent) {
+        let key = (event.user, event.conversation);
+        let mut indicators = self.0.lock();
+        match &event.timeout_frame {
+            Some(frame) => {
+                let end = Arc::new(TypingEvent { frame: frame.clone(), timeout_frame: None, ..event.clone() });
+                indicators.insert(key, Indicator { expires_at: Instant::now() + TYPING_TIMEOUT, end });
             }
-            None => drop(writing.remove(&key)),
+            None => drop(indicators.remove(&key)),
         }
     }
 
-    /// Those who have said no more for too long; each is given out once.
-    pub(super) fn ended(&self) -> Vec<Arc<Typing>> {
+    /// Removes the indicators that timed out, and returns the events that end them.
+    pub(super) fn take_expired(&self) -> Vec<Arc<TypingEvent>> {
         let now = Instant::now();
-        let mut ended = Vec::new();
-        self.0.lock().retain(|_, (until, end)| {
-            let goes_on = *until > now;
-            if !goes_on {
-                ended.push(Arc::clone(end));
+        let mut expired = Vec::new();
+        self.0.lock().retain(|_, indicator| {
+            let is_expired = indicator.expires_at <= now;
+            if is_expired {
+                expired.push(Arc::clone(&indicator.end));
             }
-            goes_on
+            !is_expired
         });
-        ended
+        expired
     }
 }

@@ -17,7 +17,7 @@ use crate::commands::contacts::listed_person_item;
 use crate::commands::items::{conversation_kind, member_role, message_item};
 use crate::commands::notifications::notification_item;
 use crate::error::Error;
-use crate::limits::fair_queue::Turn;
+use crate::limits::fair_queue::FairPermit;
 use crate::model::{ConversationId, GroupId, Seq, Timestamp, UserId};
 use crate::store::conversations::ConversationState;
 use crate::store::export;
@@ -110,7 +110,7 @@ impl From<ConversationState> for ExportedConversation {
     (status = 401, body = ErrorBody, description = "The token is missing or not valid"),
 ))]
 pub(super) async fn download(app: Data<App>, me: Caller) -> Result<HttpResponse, HttpError> {
-    let turn = app.exports.turn(me.0.user).await?;
+    let turn = app.export_queue.acquire(me.0.user).await?;
     let mut writer = ExportWriter { app, me: me.0, position: Position::Account, _turn: turn };
     // The first chunk before the response begins, while an error still has a status of its own.
     let first_chunk = writer.write_chunk().await?;
@@ -135,7 +135,7 @@ struct ExportWriter {
     position: Position,
     /// A turn of the fair queue of exports. An export takes a connection to the database for each page, and
     /// memory until the page is read, so one user has few at the same time.
-    _turn: Turn,
+    _turn: FairPermit,
 }
 
 /// What is written next, and after which row of a list; after 0 is its beginning.
@@ -156,7 +156,7 @@ impl ExportWriter {
         let (db, user) = (&self.app.db, self.me.user);
         // A turn a chunk: parallel exports take no more connections than other requests of a user may, and a
         // client that reads a chunk slowly delays nobody else.
-        let _turn = self.app.requests.turn(user).await?;
+        let _turn = self.app.request_queue.acquire(user).await?;
         if !sessions::is_open(db, self.me.session, user).await? {
             return Err(Error::unauthorized());
         }

@@ -17,7 +17,7 @@ use crate::app::{App, Identity};
 use crate::auth::tokens;
 use crate::commands::accounts::Client;
 use crate::error::{Code, Error};
-use crate::limits::memory::Share;
+use crate::limits::memory::MemoryAccount;
 use crate::wire::params::{Fields, FromFields};
 
 /// The caller: the user and the session of a valid token in `Authorization: Bearer`. The request counts
@@ -59,7 +59,7 @@ impl<T: FromRequest<Error = HttpError, Future: 'static>> FromRequest for Authent
             let Caller(me) = me.await?;
             let rest = rest.await?;
             // After the body, which may arrive slowly; the turn ends with the request.
-            let turn = app.turn(me.user, history).await?;
+            let turn = app.acquire_request_permit(me.user, history).await?;
             request.extensions_mut().insert(turn);
             Ok(Self(me, rest))
         })
@@ -83,14 +83,14 @@ impl<T: FromFields + 'static> FromRequest for Body<T> {
         let payload = payload.take();
         Box::pin(async move {
             let limits = &app.config.limits;
-            let share = app.pool.share();
+            let account = app.memory.open_account();
             let timed_out =
                 || Error::new(Code::BadJson, format!("The body must be there within {} s", BODY_TIMEOUT.as_secs()));
-            let bytes = read_body(payload, content_length.unwrap_or(0), &share, limits.max_frame_bytes);
+            let bytes = read_body(payload, content_length.unwrap_or(0), &account, limits.max_frame_bytes);
             let bytes = tokio::select! {
                 biased;
                 bytes = timeout(BODY_TIMEOUT, bytes) => bytes.map_err(|_| timed_out())??,
-                () = app.stop.cancelled() => return Err(Error::overloaded().into()),
+                () = app.shutdown.cancelled() => return Err(Error::overloaded().into()),
             };
             let text = std::str::from_utf8(&bytes).map_err(|_| Error::new(Code::BadJson, "The body must be UTF-8"))?;
             Ok(Self(T::from_fields(&Fields::of_body(text, limits)?)?))
@@ -100,7 +100,12 @@ impl<T: FromFields + 'static> FromRequest for Body<T> {
 
 /// Reads a whole body of at most `max` bytes. The memory budget counts the bytes that have arrived and not
 /// `content_length`: clients that announce much and send little must not make the node refuse others.
-async fn read_body(mut payload: Payload, content_length: usize, share: &Share, max: usize) -> Result<Vec<u8>, Error> {
+async fn read_body(
+    mut payload: Payload,
+    content_length: usize,
+    account: &MemoryAccount,
+    max: usize,
+) -> Result<Vec<u8>, Error> {
     let is_within = |length: usize| {
         let too_large = || Error::new(Code::TooLarge, format!("The body must be at most {max} bytes"));
         (length <= max).then_some(()).ok_or_else(too_large)
@@ -110,10 +115,10 @@ async fn read_body(mut payload: Payload, content_length: usize, share: &Share, m
     while let Some(part) = payload.next().await {
         let part = part.map_err(|_| Error::new(Code::BadJson, "The body could not be read"))?;
         is_within(bytes.len() + part.len())?;
-        if !share.has_room_for(part.len()) {
+        if !account.has_room_for(part.len()) {
             return Err(Error::overloaded());
         }
-        share.take(part.len());
+        account.charge(part.len());
         bytes.extend_from_slice(&part);
     }
     Ok(bytes)

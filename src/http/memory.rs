@@ -17,7 +17,7 @@ use super::error::HttpError;
 use super::flow::{ConnectionFlow, InService};
 use crate::app::App;
 use crate::error::Error;
-use crate::limits::memory::{ALWAYS, Taken};
+use crate::limits::memory::{GUARANTEED_BYTES, Reservation};
 
 /// Most bytes of a body that go into the connection's write buffer at once. A larger part would be copied into
 /// it as a whole.
@@ -51,7 +51,7 @@ struct AccountedBody {
     body: BoxBody,
     /// Bytes that the body has produced and the connection has not taken yet.
     rest: Bytes,
-    reservation: Taken,
+    reservation: Reservation,
     /// Whether the length is not known before, so that the parts are counted one by one.
     is_stream: bool,
     _in_service: Option<InService>,
@@ -69,7 +69,7 @@ impl MessageBody for AccountedBody {
             match ready!(Pin::new(&mut self.body).poll_next(context)) {
                 Some(Ok(part)) => {
                     if self.is_stream {
-                        self.reservation.set(part.len());
+                        self.reservation.resize(part.len());
                     }
                     self.rest = part;
                 }
@@ -82,7 +82,7 @@ impl MessageBody for AccountedBody {
 }
 
 /// The middleware that serves one request of a connection at a time and counts the response until it is
-/// written. Where the budget has no room for a large response, the answer is `overloaded` instead: a response
+/// written. ConversationKey the budget has no room for a large response, the answer is `overloaded` instead: a response
 /// that large is a page, which can be asked for again.
 ///
 /// # Errors
@@ -100,18 +100,18 @@ pub async fn limit_response_memory(
     }
     let response = next.call(request).await?;
     let Some(app) = response.request().app_data::<Data<App>>() else { return Ok(response) };
-    let share = Arc::new(app.pool.share());
+    let account = Arc::new(app.memory.open_account());
     let is_shared = response.response().extensions().contains::<SharedBytes>();
     let (length, is_stream) = match response.response().body().size() {
         BodySize::Sized(length) if !is_shared => (usize::try_from(length).unwrap_or(usize::MAX), false),
         BodySize::Stream => (0, true),
         BodySize::None | BodySize::Sized(_) => (0, false),
     };
-    if length > ALWAYS && !share.has_room_for(length) {
+    if length > GUARANTEED_BYTES && !account.has_room_for(length) {
         let refusal = HttpError::from(Error::overloaded()).error_response();
         return Ok(response.into_response(refusal));
     }
-    let reservation = Taken::of(&share, length);
+    let reservation = Reservation::new(&account, length);
     Ok(response.map_body(|_, body| {
         AccountedBody { body, rest: Bytes::new(), reservation, is_stream, _in_service: in_service }.boxed()
     }))

@@ -32,7 +32,7 @@ pub(super) async fn health() -> Json<Status> {
 ))]
 pub(super) async fn readiness(app: Data<App>) -> Result<Json<Status>, HttpError> {
     app.db.ping().await?;
-    if app.config.bus && !app.delivery.bus.is_heard() {
+    if app.config.cluster && !app.cluster.is_connected() {
         return Err(Error::unavailable("this node does not receive its own heartbeats").into());
     }
     Ok(OK)

@@ -1,4 +1,5 @@
-//! One after the other, so many a second: when everybody comes back at once, those who are here go on.
+//! Admission control for upgrades: it spaces them out, so that a reconnect storm cannot starve the sockets
+//! that are already open.
 
 use std::time::Duration;
 
@@ -9,55 +10,56 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::Error;
 
-/// Longest wait for a turn; who would wait longer comes back later.
-const LONGEST_WAIT: Duration = Duration::from_secs(10);
-/// Turns that nobody took stay free for so long.
-const FREE_FOR: Duration = Duration::from_millis(50);
+/// Longest wait for a slot. A client that would wait longer is refused at once and has to retry later.
+const MAX_WAIT: Duration = Duration::from_secs(10);
+/// Slots that nobody used in this time stay available, so that a few upgrades at once need not wait.
+const BURST_WINDOW: Duration = Duration::from_millis(50);
 
-/// Gives out turns, in the order in which they are asked for.
+/// Hands out evenly spaced slots, in the order in which they are asked for.
 #[derive(Debug)]
-pub struct Pace {
-    /// From one turn to the next; `None` where all may go at once.
+pub struct AdmissionLimiter {
+    /// Time between two slots; `None` where the limit is turned off.
     interval: Option<Duration>,
-    next: Mutex<Instant>,
-    ended: CancellationToken,
+    next_slot: Mutex<Instant>,
+    disabled: CancellationToken,
 }
 
-impl Pace {
-    /// So many turns a second; 0 is no limit.
+impl AdmissionLimiter {
+    /// A limiter that admits `per_second` callers a second; 0 turns the limit off.
     #[must_use]
     pub fn new(per_second: u32) -> Self {
         let interval = (per_second > 0).then(|| Duration::from_secs(1) / per_second);
-        Self { interval, next: Mutex::new(Instant::now()), ended: CancellationToken::new() }
+        Self { interval, next_slot: Mutex::new(Instant::now()), disabled: CancellationToken::new() }
     }
 
-    /// Waits for the next turn.
+    /// Waits for the next slot.
     ///
     /// # Errors
-    /// `overloaded`, at once, where that would take too long.
-    pub async fn turn(&self) -> Result<(), Error> {
-        let Some(interval) = self.interval.filter(|_| !self.ended.is_cancelled()) else { return Ok(()) };
+    /// `overloaded`, at once, if the wait would exceed 10 seconds.
+    pub async fn acquire(&self) -> Result<(), Error> {
+        let Some(interval) = self.interval.filter(|_| !self.disabled.is_cancelled()) else { return Ok(()) };
         let now = Instant::now();
-        let turn = {
-            let mut next = self.next.lock();
-            let turn = (*next).max(now - FREE_FOR);
-            if turn > now + LONGEST_WAIT {
+        let slot = {
+            let mut next_slot = self.next_slot.lock();
+            let slot = (*next_slot).max(now - BURST_WINDOW);
+            if slot > now + MAX_WAIT {
                 return Err(Error::overloaded());
             }
-            *next = turn + interval;
-            turn
+            *next_slot = slot + interval;
+            slot
         };
-        if turn > now {
+        if slot > now {
             select! {
-                () = sleep_until(turn) => {}
-                () = self.ended.cancelled() => {}
+                () = sleep_until(slot) => {}
+                () = self.disabled.cancelled() => {}
             }
         }
         Ok(())
     }
 
-    /// Nobody has to wait any more: at a stop, whoever comes is to hear of it.
-    pub fn end(&self) {
-        self.ended.cancel();
+    /// Admits everybody from now on, those who wait included: during a graceful shutdown each client is to
+    /// learn at once that the server goes away.
+    pub fn disable(&self) {
+        self.disabled.cancel();
     }
 }

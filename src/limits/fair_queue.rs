@@ -1,5 +1,5 @@
-//! A fair queue: places that people share, handed out round robin by person. Whoever asks for many at
-//! once waits behind their own requests, and nobody else does.
+//! A fair queue: permits that users share, handed out round robin by user. A user with many requests at once
+//! waits behind their own requests, and delays no other user.
 
 use std::collections::{HashMap, VecDeque};
 use std::mem;
@@ -13,121 +13,122 @@ use tokio::time::timeout;
 use crate::error::Error;
 use crate::model::UserId;
 
-/// Longest wait for a turn. Shorter than a socket's request waits for its answer.
+/// Longest wait for a permit. Shorter than the request timeout of a socket.
 const MAX_WAIT: Duration = Duration::from_secs(10);
-/// Requests of one person that wait; a socket has one of them at most.
+/// Most requests of one user that wait. A socket has at most one of them.
 const MAX_WAITING_PER_USER: usize = 64;
 
-/// Hands out turns; a clone shares them.
+/// A semaphore with fairness between users; a clone shares its permits.
 #[derive(Clone, Debug)]
-pub struct FairQueue(Arc<Inner>);
+pub struct FairQueue(Arc<Shared>);
 
 #[derive(Debug)]
-struct Inner {
-    /// Most turns of one person at the same time.
+struct Shared {
+    /// Most permits that one user holds at the same time.
     per_user: usize,
     state: Mutex<State>,
 }
 
 #[derive(Debug)]
 struct State {
-    /// Turns that nobody has.
-    free: usize,
-    /// How many turns each person has; only those who have some.
-    running: HashMap<UserId, usize>,
-    waiting: HashMap<UserId, VecDeque<oneshot::Sender<Turn>>>,
-    /// The keys of `waiting`, in the order of their next turns.
-    ring: VecDeque<UserId>,
+    /// Permits that nobody holds.
+    available: usize,
+    /// How many permits each user holds; only users who hold some.
+    held: HashMap<UserId, usize>,
+    waiting: HashMap<UserId, VecDeque<oneshot::Sender<FairPermit>>>,
+    /// The keys of `waiting`, in the order in which they are served next.
+    round_robin: VecDeque<UserId>,
 }
 
-/// The right to go on; it ends when this is dropped.
+/// The right to go on. Dropping it returns it to the queue.
 #[derive(Debug)]
-pub struct Turn {
-    /// `None` where it was handed to nobody.
-    queue: Option<Arc<Inner>>,
+pub struct FairPermit {
+    /// `None` where the waiter was gone before the permit reached it.
+    queue: Option<Arc<Shared>>,
     user: UserId,
 }
 
 impl FairQueue {
-    /// At most `places` turns at the same time, and of these `per_user` for one person.
+    /// At most `permits` at the same time, and `per_user` of them for one user.
     #[must_use]
-    pub fn new(places: usize, per_user: usize) -> Self {
-        let state = State { free: places, running: HashMap::new(), waiting: HashMap::new(), ring: VecDeque::new() };
-        Self(Arc::new(Inner { per_user, state: Mutex::new(state) }))
+    pub fn new(permits: usize, per_user: usize) -> Self {
+        let state =
+            State { available: permits, held: HashMap::new(), waiting: HashMap::new(), round_robin: VecDeque::new() };
+        Self(Arc::new(Shared { per_user, state: Mutex::new(state) }))
     }
 
-    /// At most `per_user` turns for one person at the same time, for any number of people.
+    /// At most `per_user` permits for one user at the same time, for any number of users.
     #[must_use]
     pub fn per_user(per_user: usize) -> Self {
         Self::new(usize::MAX, per_user)
     }
 
-    /// Waits for a turn of this person.
+    /// Waits for a permit of this user.
     ///
     /// # Errors
-    /// `overloaded` where too many requests of this person wait already, or a turn takes too long.
-    pub async fn turn(&self, user: UserId) -> Result<Turn, Error> {
-        let turn = {
+    /// `overloaded` if too many requests of this user wait already, or the wait exceeds 10 seconds.
+    pub async fn acquire(&self, user: UserId) -> Result<FairPermit, Error> {
+        let permit = {
             let mut state = self.0.state.lock();
-            // Nobody who could have it waits for a turn that is free: see `hand_out`.
-            if state.free > 0 && state.has_room(user, self.0.per_user) {
-                return Ok(state.begin(&self.0, user));
+            // While a permit is available, no waiter could take it: see `serve_waiting`.
+            if state.available > 0 && state.is_below_limit(user, self.0.per_user) {
+                return Ok(state.grant(&self.0, user));
             }
             let is_new = !state.waiting.contains_key(&user);
             if is_new {
-                state.ring.push_back(user);
+                state.round_robin.push_back(user);
             }
             let waiting = state.waiting.entry(user).or_default();
-            // Whoever hung up is counted no more.
+            // Requests that were cancelled no longer count.
             waiting.retain(|waiting| !waiting.is_closed());
             if waiting.len() >= MAX_WAITING_PER_USER {
                 return Err(Error::overloaded());
             }
-            let (hand_out, turn) = oneshot::channel();
-            waiting.push_back(hand_out);
-            turn
+            let (sender, permit) = oneshot::channel();
+            waiting.push_back(sender);
+            permit
         };
-        let turn = timeout(MAX_WAIT, turn).await.map_err(|_| Error::overloaded())?;
-        turn.map_err(Error::internal)
+        let permit = timeout(MAX_WAIT, permit).await.map_err(|_| Error::overloaded())?;
+        permit.map_err(Error::internal)
     }
 }
 
 impl State {
-    fn has_room(&self, user: UserId, per_user: usize) -> bool {
-        self.running.get(&user).copied().unwrap_or_default() < per_user
+    fn is_below_limit(&self, user: UserId, per_user: usize) -> bool {
+        self.held.get(&user).copied().unwrap_or_default() < per_user
     }
 
-    fn begin(&mut self, queue: &Arc<Inner>, user: UserId) -> Turn {
-        self.free -= 1;
-        *self.running.entry(user).or_default() += 1;
-        Turn { queue: Some(Arc::clone(queue)), user }
+    fn grant(&mut self, queue: &Arc<Shared>, user: UserId) -> FairPermit {
+        self.available -= 1;
+        *self.held.entry(user).or_default() += 1;
+        FairPermit { queue: Some(Arc::clone(queue)), user }
     }
 
-    fn end(&mut self, user: UserId) {
-        self.free += 1;
-        if let Some(running) = self.running.get_mut(&user) {
-            *running -= 1;
-            if *running == 0 {
-                self.running.remove(&user);
+    fn take_back(&mut self, user: UserId) {
+        self.available += 1;
+        if let Some(held) = self.held.get_mut(&user) {
+            *held -= 1;
+            if *held == 0 {
+                self.held.remove(&user);
             }
         }
     }
 
-    /// Hands free turns to those who are next.
-    fn hand_out(&mut self, queue: &Arc<Inner>) {
-        while self.free > 0 {
-            let next = self.ring.iter().position(|user| self.has_room(*user, queue.per_user));
-            let Some(user) = next.and_then(|next| self.ring.remove(next)) else { break };
+    /// Grants the available permits to the users who are next.
+    fn serve_waiting(&mut self, queue: &Arc<Shared>) {
+        while self.available > 0 {
+            let next = self.round_robin.iter().position(|user| self.is_below_limit(*user, queue.per_user));
+            let Some(user) = next.and_then(|next| self.round_robin.remove(next)) else { break };
             let next = self.waiting.get_mut(&user).and_then(VecDeque::pop_front);
             if let Some(next) = next
-                && let Err(mut unclaimed) = next.send(self.begin(queue, user))
+                && let Err(mut unclaimed) = next.send(self.grant(queue, user))
             {
-                // Taken back here, because its end would wait for the lock that is held.
+                // Taken back here, because dropping it would wait for the lock that is held.
                 unclaimed.queue = None;
-                self.end(user);
+                self.take_back(user);
             }
             if self.waiting.get(&user).is_some_and(|waiting| !waiting.is_empty()) {
-                self.ring.push_back(user);
+                self.round_robin.push_back(user);
             } else {
                 self.waiting.remove(&user);
             }
@@ -135,12 +136,12 @@ impl State {
     }
 }
 
-impl Drop for Turn {
+impl Drop for FairPermit {
     fn drop(&mut self) {
         if let Some(queue) = mem::take(&mut self.queue) {
             let mut state = queue.state.lock();
-            state.end(self.user);
-            state.hand_out(&queue);
+            state.take_back(self.user);
+            state.serve_waiting(&queue);
         }
     }
 }
@@ -157,66 +158,68 @@ mod tests {
     const CLEO: UserId = UserId(3);
 
     #[tokio::test]
-    async fn a_person_with_one_request_waits_for_one_turn_of_whoever_has_many() {
+    async fn a_user_with_one_request_waits_for_one_permit_of_a_user_with_many() {
         let queue = FairQueue::new(1, 1);
-        let first = queue.turn(ANN).await.expect("a free place");
+        let first = queue.acquire(ANN).await.expect("an available permit");
         let order = Arc::new(Mutex::new(Vec::new()));
         let mut waiting = Vec::new();
         for user in [ANN, ANN, ANN, BOB, CLEO, BOB] {
             let (queue, order) = (queue.clone(), Arc::clone(&order));
             waiting.push(tokio::spawn(async move {
-                let _turn = queue.turn(user).await.expect("a turn");
+                let _permit = queue.acquire(user).await.expect("a permit");
                 order.lock().push(user);
             }));
             yield_now().await;
         }
         drop(first);
         for waiting in waiting {
-            waiting.await.expect("a turn");
+            waiting.await.expect("a permit");
         }
         assert_eq!(*order.lock(), [ANN, BOB, CLEO, ANN, BOB, ANN]);
         let state = queue.0.state.lock();
-        assert!(state.free == 1 && state.running.is_empty() && state.waiting.is_empty() && state.ring.is_empty());
+        assert!(
+            state.available == 1 && state.held.is_empty() && state.waiting.is_empty() && state.round_robin.is_empty()
+        );
     }
 
     #[tokio::test]
-    async fn one_person_leaves_places_to_others() {
+    async fn one_user_cannot_hold_all_permits() {
         let queue = FairQueue::new(3, 2);
-        let _turns = [queue.turn(ANN).await.expect("the first"), queue.turn(ANN).await.expect("the second")];
-        assert!(queue.turn(ANN).now_or_never().is_none(), "the third waits");
-        assert!(queue.turn(BOB).now_or_never().is_some_and(|turn| turn.is_ok()));
+        let _permits = [queue.acquire(ANN).await.expect("the first"), queue.acquire(ANN).await.expect("the second")];
+        assert!(queue.acquire(ANN).now_or_never().is_none(), "the third waits");
+        assert!(queue.acquire(BOB).now_or_never().is_some_and(|permit| permit.is_ok()));
     }
 
     #[tokio::test]
-    async fn who_hangs_up_takes_no_turn_along() {
+    async fn a_cancelled_request_keeps_no_permit() {
         let queue = FairQueue::new(1, 1);
-        let turn = queue.turn(ANN).await.expect("a free place");
-        assert!(queue.turn(BOB).now_or_never().is_none(), "it hangs up");
-        let mut waits = Box::pin(queue.turn(CLEO));
+        let permit = queue.acquire(ANN).await.expect("an available permit");
+        assert!(queue.acquire(BOB).now_or_never().is_none(), "it is cancelled");
+        let mut waits = Box::pin(queue.acquire(CLEO));
         assert!(waits.as_mut().now_or_never().is_none());
-        drop(turn);
-        let turn = waits.await.expect("the turn that Bob did not take");
-        // Handed out, and dropped before it was looked at.
-        let mut late = Box::pin(queue.turn(BOB));
+        drop(permit);
+        let permit = waits.await.expect("the permit that Bob did not take");
+        // Granted, and dropped before it was polled.
+        let mut late = Box::pin(queue.acquire(BOB));
         assert!(late.as_mut().now_or_never().is_none());
-        drop(turn);
+        drop(permit);
         drop(late);
-        assert!(queue.turn(ANN).now_or_never().is_some_and(|turn| turn.is_ok()));
+        assert!(queue.acquire(ANN).now_or_never().is_some_and(|permit| permit.is_ok()));
     }
 
     #[tokio::test]
-    async fn too_many_requests_of_one_person_are_refused_and_nobody_elses() {
+    async fn too_many_waiting_requests_of_one_user_are_refused() {
         let queue = FairQueue::new(2, 1);
-        let _turn = queue.turn(ANN).await.expect("a free place");
+        let _permit = queue.acquire(ANN).await.expect("an available permit");
         let mut waiting = Vec::new();
         for _ in 0..MAX_WAITING_PER_USER {
-            let mut waits = Box::pin(queue.turn(ANN));
+            let mut waits = Box::pin(queue.acquire(ANN));
             assert!(waits.as_mut().now_or_never().is_none());
             waiting.push(waits);
         }
-        assert!(queue.turn(ANN).now_or_never().is_some_and(|turn| turn.is_err()));
-        assert!(queue.turn(BOB).now_or_never().is_some_and(|turn| turn.is_ok()));
+        assert!(queue.acquire(ANN).now_or_never().is_some_and(|permit| permit.is_err()));
+        assert!(queue.acquire(BOB).now_or_never().is_some_and(|permit| permit.is_ok()));
         waiting.pop();
-        assert!(queue.turn(ANN).now_or_never().is_none(), "the place of who hung up");
+        assert!(queue.acquire(ANN).now_or_never().is_none(), "the place of the cancelled request");
     }
 }

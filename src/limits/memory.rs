@@ -1,6 +1,7 @@
-//! What requests and their replies take of this node's memory, all clients together. The limits of one
-//! socket bound what one client can take; this bounds what many can, so that no number of them that
-//! send the largest frames, or read no replies, grows the server past a size that was chosen.
+//! The memory budget of this node: bytes of messages under way, of requests in flight and of replies that
+//! wait, over all clients. The limits of one socket bound what one client can take; the budget bounds what
+//! many can take together. So no number of clients that send the largest frames, or read no replies, grows
+//! the server past a chosen size.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,122 +9,123 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::Notify;
 
-/// Bytes that everybody may take, whatever others have: room for the largest message, so that who asks
-/// one thing at a time is not held up by those who have used up the pool.
-pub const ALWAYS: usize = 32 * 1024;
+/// Bytes that each account may use even where the budget is spent. The largest message fits, so a client with
+/// one request at a time is not held up by those who have spent the budget.
+pub const GUARANTEED_BYTES: usize = 32 * 1024;
 
-/// The bytes of a node.
+/// The bytes that all accounts of a node share.
 #[derive(Debug)]
-pub struct BytePool {
+pub struct MemoryBudget {
     size: usize,
-    taken: Gauge,
-    /// There is room again. Wakes one of those who wait, who wakes the next.
-    freed: Notify,
+    used: Gauge,
+    /// Notified when the budget has room again. Wakes one waiter, which wakes the next.
+    room_freed: Notify,
 }
 
-impl BytePool {
-    /// A pool of so many bytes; the gauge shows how many are taken.
+impl MemoryBudget {
+    /// A budget of `size` bytes; the gauge shows how many are in use.
     #[must_use]
-    pub fn new(size: usize, taken: Gauge) -> Arc<Self> {
-        Arc::new(Self { size, taken, freed: Notify::new() })
+    pub fn new(size: usize, used: Gauge) -> Arc<Self> {
+        Arc::new(Self { size, used, room_freed: Notify::new() })
     }
 
-    /// Nothing of it, as yet.
+    /// Opens an account, which uses nothing yet.
     #[must_use]
-    pub fn share(self: &Arc<Self>) -> Share {
-        Share { pool: Arc::clone(self), taken: AtomicUsize::new(0), freed: Notify::new() }
+    pub fn open_account(self: &Arc<Self>) -> MemoryAccount {
+        MemoryAccount { budget: Arc::clone(self), used: AtomicUsize::new(0), room_freed: Notify::new() }
     }
 
     fn has_room_for(&self, bytes: usize) -> bool {
-        usize::try_from(self.taken.get()).unwrap_or(0).saturating_add(bytes) <= self.size
+        usize::try_from(self.used.get()).unwrap_or(0).saturating_add(bytes) <= self.size
     }
 }
 
-/// What one socket, or one request over HTTP, has taken. Given back when it is dropped.
+/// What one socket, or one request over HTTP, uses of the budget. Dropping it releases all of that.
 #[derive(Debug)]
-pub struct Share {
-    pool: Arc<BytePool>,
-    taken: AtomicUsize,
-    /// What is taken is little again.
-    freed: Notify,
+pub struct MemoryAccount {
+    budget: Arc<MemoryBudget>,
+    used: AtomicUsize,
+    /// Notified when the account is back within [`GUARANTEED_BYTES`].
+    room_freed: Notify,
 }
 
-impl Share {
-    /// Takes bytes that are there already; whoever brings more asks first.
-    pub fn take(&self, bytes: usize) {
-        self.taken.fetch_add(bytes, Ordering::Relaxed);
-        self.pool.taken.inc_by(signed(bytes));
+impl MemoryAccount {
+    /// Counts bytes that are in memory already, whatever the budget has left. A caller that is about to read
+    /// more checks [`has_room_for`](Self::has_room_for) first.
+    pub fn charge(&self, bytes: usize) {
+        self.used.fetch_add(bytes, Ordering::Relaxed);
+        self.budget.used.inc_by(signed(bytes));
     }
 
-    /// Gives bytes back that were taken.
-    pub fn give_back(&self, bytes: usize) {
-        let before = self.taken.fetch_sub(bytes, Ordering::Relaxed);
-        if before > ALWAYS && before - bytes <= ALWAYS {
-            self.freed.notify_one();
+    /// Releases bytes that were charged.
+    pub fn release(&self, bytes: usize) {
+        let before = self.used.fetch_sub(bytes, Ordering::Relaxed);
+        if before > GUARANTEED_BYTES && before - bytes <= GUARANTEED_BYTES {
+            self.room_freed.notify_one();
         }
-        let before = self.pool.taken.dec_by(signed(bytes));
-        let size = signed(self.pool.size);
+        let before = self.budget.used.dec_by(signed(bytes));
+        let size = signed(self.budget.size);
         if before > size && before - signed(bytes) <= size {
-            self.pool.freed.notify_one();
+            self.budget.room_freed.notify_one();
         }
     }
 
-    /// Whether so many bytes more are within what it always may take, or there is room for them.
+    /// Whether `bytes` more stay within the guarantee of this account, or within the budget.
     #[must_use]
     pub fn has_room_for(&self, bytes: usize) -> bool {
-        self.taken.load(Ordering::Relaxed).saturating_add(bytes) <= ALWAYS || self.pool.has_room_for(bytes)
+        self.used.load(Ordering::Relaxed).saturating_add(bytes) <= GUARANTEED_BYTES || self.budget.has_room_for(bytes)
     }
 
-    /// Returns once there is room.
-    pub async fn room(&self) {
+    /// Waits until there is room.
+    pub async fn wait_for_room(&self) {
         while !self.has_room_for(0) {
             tokio::select! {
-                () = self.pool.freed.notified() => {}
-                () = self.freed.notified() => {}
+                () = self.budget.room_freed.notified() => {}
+                () = self.room_freed.notified() => {}
             }
         }
-        if self.pool.has_room_for(0) {
-            self.pool.freed.notify_one();
+        if self.budget.has_room_for(0) {
+            self.budget.room_freed.notify_one();
         }
     }
 }
 
-impl Drop for Share {
+impl Drop for MemoryAccount {
     fn drop(&mut self) {
-        let taken = *self.taken.get_mut();
-        self.give_back(taken);
+        let used = *self.used.get_mut();
+        self.release(used);
     }
 }
 
-/// Bytes of a share that are given back when this is dropped.
+/// Bytes charged to an account. Dropping the reservation releases them.
 #[derive(Debug)]
-pub struct Taken {
-    share: Arc<Share>,
+pub struct Reservation {
+    account: Arc<MemoryAccount>,
     bytes: usize,
 }
 
-impl Taken {
-    /// Takes bytes that are there already.
+impl Reservation {
+    /// Charges bytes that are in memory already.
     #[must_use]
-    pub fn of(share: &Arc<Share>, bytes: usize) -> Self {
-        share.take(bytes);
-        Self { share: Arc::clone(share), bytes }
+    pub fn new(account: &Arc<MemoryAccount>, bytes: usize) -> Self {
+        account.charge(bytes);
+        Self { account: Arc::clone(account), bytes }
     }
 
-    /// Becomes more or less.
-    pub fn set(&mut self, bytes: usize) {
+    /// Changes how many bytes are reserved.
+    pub fn resize(&mut self, bytes: usize) {
         if bytes == self.bytes {
             return;
         }
-        // First the new ones: what is given back may be all that keeps others waiting.
-        self.share.take(bytes);
-        self.share.give_back(std::mem::replace(&mut self.bytes, bytes));
+        // The new bytes are charged first: releasing the old ones may free the room that all others wait for.
+        self.account.charge(bytes);
+        self.account.release(std::mem::replace(&mut self.bytes, bytes));
     }
 }
 
-impl Drop for Taken {
+impl Drop for Reservation {
     fn drop(&mut self) {
-        self.share.give_back(self.bytes);
+        self.account.release(self.bytes);
     }
 }
 
@@ -140,36 +142,36 @@ mod tests {
     use super::*;
 
     #[test]
-    fn everybody_may_take_a_little_though_others_have_all() {
-        let pool = BytePool::new(100_000, Gauge::default());
-        let (greedy, modest) = (pool.share(), pool.share());
-        greedy.take(100_001);
+    fn an_account_keeps_its_guarantee_when_the_budget_is_spent() {
+        let budget = MemoryBudget::new(100_000, Gauge::default());
+        let (greedy, modest) = (budget.open_account(), budget.open_account());
+        greedy.charge(100_001);
         assert!(!greedy.has_room_for(0));
-        assert!(modest.has_room_for(ALWAYS) && !modest.has_room_for(ALWAYS + 1));
-        greedy.give_back(1);
+        assert!(modest.has_room_for(GUARANTEED_BYTES) && !modest.has_room_for(GUARANTEED_BYTES + 1));
+        greedy.release(1);
         assert!(greedy.has_room_for(0));
     }
 
     #[test]
-    fn what_is_dropped_is_given_back() {
-        let pool = BytePool::new(10, Gauge::default());
-        let share = Arc::new(pool.share());
-        let part = Taken::of(&share, 5);
-        share.take(6);
-        drop(part);
-        assert_eq!(pool.taken.get(), 6);
-        drop(share);
-        assert_eq!(pool.taken.get(), 0);
+    fn dropping_releases_the_bytes() {
+        let budget = MemoryBudget::new(10, Gauge::default());
+        let account = Arc::new(budget.open_account());
+        let reservation = Reservation::new(&account, 5);
+        account.charge(6);
+        drop(reservation);
+        assert_eq!(budget.used.get(), 6);
+        drop(account);
+        assert_eq!(budget.used.get(), 0);
     }
 
     #[test]
-    fn all_who_wait_for_room_are_woken_when_there_is_some() {
-        let pool = BytePool::new(100_000, Gauge::default());
-        let (one, two, other) = (pool.share(), pool.share(), pool.share());
-        one.take(40_000);
-        two.take(40_000);
-        other.take(40_000);
-        let (mut first, mut second) = (pin!(one.room()), pin!(two.room()));
+    fn freed_room_wakes_all_waiters() {
+        let budget = MemoryBudget::new(100_000, Gauge::default());
+        let (one, two, other) = (budget.open_account(), budget.open_account(), budget.open_account());
+        one.charge(40_000);
+        two.charge(40_000);
+        other.charge(40_000);
+        let (mut first, mut second) = (pin!(one.wait_for_room()), pin!(two.wait_for_room()));
         let mut context = Context::from_waker(Waker::noop());
         assert!(first.as_mut().poll(&mut context).is_pending());
         assert!(second.as_mut().poll(&mut context).is_pending());
@@ -179,15 +181,15 @@ mod tests {
     }
 
     #[test]
-    fn who_has_little_again_waits_for_nobody() {
-        let pool = BytePool::new(100_000, Gauge::default());
-        let (modest, greedy) = (pool.share(), pool.share());
-        modest.take(40_000);
-        greedy.take(100_001);
-        let mut room = pin!(modest.room());
+    fn an_account_back_within_its_guarantee_stops_waiting() {
+        let budget = MemoryBudget::new(100_000, Gauge::default());
+        let (modest, greedy) = (budget.open_account(), budget.open_account());
+        modest.charge(40_000);
+        greedy.charge(100_001);
+        let mut room = pin!(modest.wait_for_room());
         let mut context = Context::from_waker(Waker::noop());
         assert!(room.as_mut().poll(&mut context).is_pending());
-        modest.give_back(40_000);
+        modest.release(40_000);
         assert!(room.as_mut().poll(&mut context).is_ready());
         assert!(!greedy.has_room_for(0));
     }

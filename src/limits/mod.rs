@@ -1,5 +1,5 @@
-//! Limits: what one client, one network or one node may take. Rate limits, admission control for upgrades,
-//! the memory budget, and fair queues.
+//! Limits: what one client, one network or one node may use. Rate limits (keyed, and of a socket), admission
+//! control for upgrades, the memory budget, and fair queues.
 
 pub mod admission;
 pub mod fair_queue;

@@ -1,4 +1,4 @@
-//! What a server does every so often, whoever is connected.
+//! The background tasks of a server, which run at intervals whether or not clients are connected.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,155 +13,164 @@ use crate::store::Db;
 use crate::store::search::{IndexProgress, Indexer};
 use crate::store::users::{deletion, sessions};
 
-/// How often the sessions of open sockets are looked at anew: an end that a node did not hear of, and
-/// one that was made in the database itself, closes its sockets too.
-const CHECK_SESSIONS_EVERY: Duration = Duration::from_secs(5);
-/// How often a node looks whether the database is the one that it was.
-const LOOK_AT_HISTORY_EVERY: Duration = Duration::from_secs(2);
-/// How often the index looks for new messages.
-const INDEX_EVERY: Duration = Duration::from_millis(200);
-/// How often what needs the database is tried again.
-const AGAIN_AFTER: Duration = Duration::from_secs(5);
-/// So much longer than its work the index rests, because sends come first: it takes a tenth of a core.
-const INDEX_RESTS: u32 = 9;
-/// But no longer than this: a step may have waited for the database, which is no work.
-const INDEX_RESTS_AT_MOST: Duration = Duration::from_secs(2);
-/// How often a node looks for deletions that nobody goes on with.
+/// Delivery timeouts are precise to this, and presence changes are announced at most this often.
+const DELIVERY_TICK_INTERVAL: Duration = Duration::from_millis(100);
+/// How often rate limits drop the state of clients that are idle.
+const EVICTION_INTERVAL: Duration = Duration::from_mins(1);
+/// How often the sessions of open sockets are checked. That also closes the sockets of a session whose end this
+/// node missed, or which was ended in the database itself.
+const SESSION_CHECK_INTERVAL: Duration = Duration::from_secs(5);
+/// How often a node checks that the database is still the same.
+const HISTORY_CHECK_INTERVAL: Duration = Duration::from_secs(2);
+/// Wait after a failure of the database.
+const RETRY_DELAY: Duration = Duration::from_secs(5);
+/// How often the search index looks for new messages.
+const INDEX_INTERVAL: Duration = Duration::from_millis(200);
+/// The indexer pauses for this many times the duration of its last step, because sends come first: it uses a tenth
+/// of a core.
+const INDEX_PAUSE_FACTOR: u32 = 9;
+/// Longest pause of the indexer: a step may have waited for the database, which is not its work.
+const MAX_INDEX_PAUSE: Duration = Duration::from_secs(2);
+/// How often a node looks for unfinished deletions that no other node works on.
 const CLAIM_DELETIONS_INTERVAL: Duration = Duration::from_secs(1);
-/// How long a node works on a deletion at a stretch, and so much longer than that it rests: sends come first.
+/// How long a node works on a deletion without a pause.
 const DELETION_SLICE: Duration = Duration::from_millis(200);
-const DELETION_RESTS: u32 = 1;
-const SWEEP_EVERY: Duration = Duration::from_millis(100);
-const FORGET_EVERY: Duration = Duration::from_mins(1);
+/// A deletion pauses for this many times the duration of its last slice, because sends come first.
+const DELETION_PAUSE_FACTOR: u32 = 1;
 
-/// Starts all of it; it ends when the set is dropped. One task each: what waits for the database holds
-/// up nothing else.
+/// Starts all background tasks; they end when the set is dropped. They are separate, so that one that waits for the
+/// database delays no other.
 pub(super) fn start(app: &Arc<App>) -> JoinSet<()> {
-    let mut chores = JoinSet::new();
-    chores.spawn(sweep(Arc::clone(app)));
-    chores.spawn(check_sessions(Arc::clone(app)));
-    chores.spawn(tell_of_presence(Arc::clone(app)));
-    chores.spawn(index_messages(app.db.clone()));
-    chores.spawn(finish_deletions(Arc::clone(app)));
-    chores.spawn(look_at_history(app.db.clone()));
-    chores
+    let mut tasks = JoinSet::new();
+    tasks.spawn(expire_delivery_timeouts(Arc::clone(app)));
+    tasks.spawn(evict_idle(Arc::clone(app)));
+    tasks.spawn(check_sessions(Arc::clone(app)));
+    tasks.spawn(announce_presence(Arc::clone(app)));
+    tasks.spawn(index_messages(app.db.clone()));
+    tasks.spawn(finish_deletions(Arc::clone(app)));
+    tasks.spawn(check_database_history(app.db.clone()));
+    tasks
 }
 
-async fn sweep(app: Arc<App>) {
-    let mut often = interval(SWEEP_EVERY);
-    let mut seldom = interval(FORGET_EVERY);
+/// Skips gaps in conversations, and ends typing indicators, that timed out.
+async fn expire_delivery_timeouts(app: Arc<App>) {
+    let mut ticks = interval(DELIVERY_TICK_INTERVAL);
     loop {
-        tokio::select! {
-            _ = often.tick() => app.delivery.hub.sweep(),
-            _ = seldom.tick() => {
-                app.sign_ups.evict_idle();
-                app.logins.evict_idle();
-                app.session_requests.evict_idle();
-                app.user_requests.evict_idle();
-                app.user_openings.evict_idle();
-            }
-        }
+        ticks.tick().await;
+        app.delivery.hub.expire_timeouts();
     }
 }
 
-/// Apart from the rest, because it waits for the database.
-async fn check_sessions(app: Arc<App>) {
-    let mut sometimes = interval(CHECK_SESSIONS_EVERY);
+/// Drops the rate limit state of idle clients.
+async fn evict_idle(app: Arc<App>) {
+    let mut ticks = interval(EVICTION_INTERVAL);
     loop {
-        sometimes.tick().await;
+        ticks.tick().await;
+        app.sign_ups.evict_idle();
+        app.logins.evict_idle();
+        app.session_requests.evict_idle();
+        app.user_requests.evict_idle();
+        app.user_upgrades.evict_idle();
+    }
+}
+
+/// Closes the sockets of sessions that have ended.
+async fn check_sessions(app: Arc<App>) {
+    let mut ticks = interval(SESSION_CHECK_INTERVAL);
+    loop {
+        ticks.tick().await;
         let open = app.delivery.hub.sessions();
         if open.is_empty() {
             continue;
         }
         match sessions::find_ended(&app.db, &open).await {
-            Ok(ended) => app.delivery.hub.close_ended(&ended),
-            // Said in the log; the next look comes soon.
+            Ok(ended) => app.delivery.hub.close_sessions(&ended),
+            // Logged; the next check is due soon.
             Err(error) => drop(error.log_and_convert()),
         }
     }
 }
 
-/// One after the other: what was told last is how it is.
-async fn tell_of_presence(app: Arc<App>) {
-    let mut often = interval(SWEEP_EVERY);
-    let mut news = Vec::new();
+/// Announces presence changes. One task does, one batch after another: the change announced last is the latest.
+async fn announce_presence(app: Arc<App>) {
+    let mut ticks = interval(DELIVERY_TICK_INTERVAL);
+    let mut changes = Vec::new();
     loop {
-        often.tick().await;
-        news.extend(app.delivery.presence().news(false));
-        if news.is_empty() {
+        ticks.tick().await;
+        changes.extend(app.delivery.presence.take_changes(false));
+        if changes.is_empty() {
             continue;
         }
-        match presence::announce_changes(&app.db, &app.delivery, &news).await {
-            Ok(()) => news.clear(),
-            // Told again with the next.
+        match presence::announce_changes(&app.db, &app.delivery, &changes).await {
+            Ok(()) => changes.clear(),
+            // Announced again together with the next changes.
             Err(error) => {
                 drop(error.log_and_convert());
-                sleep(AGAIN_AFTER).await;
+                sleep(RETRY_DELAY).await;
             }
         }
     }
 }
 
-/// Goes on with account deletions that took too long for their request, or whose node was stopped.
+/// Continues account deletions that took too long for their request, or whose node was stopped.
 async fn finish_deletions(app: Arc<App>) {
     loop {
-        let rest = match finish_deletion(&app).await {
-            Ok(Some(worked)) => worked * DELETION_RESTS,
+        let pause = match finish_deletion(&app).await {
+            Ok(Some(worked)) => worked * DELETION_PAUSE_FACTOR,
             Ok(None) => CLAIM_DELETIONS_INTERVAL,
-            // Logged; whoever claims it next goes on.
+            // Logged; the node that claims it next continues.
             Err(error) => {
                 drop(error.log_and_convert());
-                AGAIN_AFTER
+                RETRY_DELAY
             }
         };
-        sleep(rest).await;
+        sleep(pause).await;
     }
 }
 
-/// Does one deletion as far as it goes, and gives back how long the last slice took; `None` where there is
-/// none to do.
+/// Works on one deletion as far as possible, and returns how long the last slice took; `None` if there is none.
 async fn finish_deletion(app: &App) -> Result<Option<Duration>, Error> {
     let Some((user, name)) = deletion::claim(&app.db).await? else { return Ok(None) };
     loop {
-        let begun = Instant::now();
-        // Of what others have locked, another deletion may have more to do meanwhile.
+        let started = Instant::now();
+        // Where others hold locks, another deletion may have more to do meanwhile.
         if groups::continue_deletion(app, user, &name, DELETION_SLICE).await? != deletion::DeletionProgress::More {
-            return Ok(Some(begun.elapsed()));
+            return Ok(Some(started.elapsed()));
         }
-        sleep(begun.elapsed() * DELETION_RESTS).await;
+        sleep(started.elapsed() * DELETION_PAUSE_FACTOR).await;
     }
 }
 
-/// Notices a restore that has cut no connection, and how far the log of the database has come.
-async fn look_at_history(db: Db) {
-    let mut often = interval(LOOK_AT_HISTORY_EVERY);
-    often.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut is_in_trouble = false;
+/// Detects a restore that closed no connection, and records how far the log of the database has come.
+async fn check_database_history(db: Db) {
+    let mut ticks = interval(HISTORY_CHECK_INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut has_failed = false;
     loop {
-        often.tick().await;
+        ticks.tick().await;
         match db.verify_history().await {
-            Ok(()) => is_in_trouble = false,
-            // Said once; others who need the database say more.
-            Err(error) if !std::mem::replace(&mut is_in_trouble, true) => drop(error.log_and_convert()),
+            Ok(()) => has_failed = false,
+            // Logged once; other users of the database log more.
+            Err(error) if !std::mem::replace(&mut has_failed, true) => drop(error.log_and_convert()),
             Err(_) => {}
         }
     }
 }
 
-/// Keeps the index of the search up to date.
+/// Keeps the search index up to date.
 async fn index_messages(db: Db) {
     let mut indexer = Indexer::default();
     loop {
-        let begun = Instant::now();
+        let started = Instant::now();
         let progress = indexer.step(&db).await;
-        let rest = (begun.elapsed() * INDEX_RESTS).min(INDEX_RESTS_AT_MOST);
+        let pause = (started.elapsed() * INDEX_PAUSE_FACTOR).min(MAX_INDEX_PAUSE);
         sleep(match progress {
-            Ok(IndexProgress::More) => rest,
-            Ok(IndexProgress::Done | IndexProgress::Idle) => rest.max(INDEX_EVERY),
-            // Said in the log; a search reads what is not indexed.
+            Ok(IndexProgress::More) => pause,
+            Ok(IndexProgress::Done | IndexProgress::Idle) => pause.max(INDEX_INTERVAL),
+            // Logged; a search reads the messages that are not indexed.
             Err(error) => {
                 drop(error.log_and_convert());
-                AGAIN_AFTER
+                RETRY_DELAY
             }
         })
         .await;

@@ -1,5 +1,5 @@
-//! `hark healthcheck`: asks the server of the same settings whether it is alive, for a container's
-//! HEALTHCHECK, where no other program could ask.
+//! `hark healthcheck`: asks the server with the same settings whether it is alive. It is the HEALTHCHECK of the
+//! container, which has no other program that could ask.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -8,30 +8,30 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-/// Longest wait for the whole answer: less than a container gives the check.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+/// Longest wait for the whole response: less than the time that the container gives the check.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(2);
 const REQUEST: &[u8] = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
 const ALIVE: &[u8] = b"HTTP/1.1 200 ";
 
-/// Asks `/healthz` at the address that the settings listen on.
+/// Requests `/healthz` at the address of `HARK_LISTEN`.
 ///
 /// # Errors
-/// A sentence, where nobody answers there, or not with 200.
+/// A sentence, if nothing answers there, or not with 200.
 pub async fn healthcheck(listen: SocketAddr) -> Result<(), String> {
     if listen.port() == 0 {
-        return Err("HARK_LISTEN has port 0, which does not say where the server is".to_owned());
+        return Err("HARK_LISTEN has port 0, so the port of the server is unknown".to_owned());
     }
     let address = reachable(listen);
-    let answer = timeout(ANSWER_TIMEOUT, ask(address)).await;
-    match answer {
+    let response = timeout(RESPONSE_TIMEOUT, ask(address)).await;
+    match response {
         Ok(Ok(beginning)) if beginning == ALIVE => Ok(()),
         Ok(Ok(_)) => Err(format!("{address} does not answer 200 at /healthz")),
         Ok(Err(error)) => Err(format!("cannot ask {address}: {error}")),
-        Err(_) => Err(format!("{address} does not answer within {} s", ANSWER_TIMEOUT.as_secs())),
+        Err(_) => Err(format!("{address} does not answer within {} s", RESPONSE_TIMEOUT.as_secs())),
     }
 }
 
-/// An address that means all of the machine's is reached over loopback.
+/// The address to connect to: loopback if the server listens on all addresses of the machine.
 fn reachable(listen: SocketAddr) -> SocketAddr {
     let ip = match listen.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),

@@ -1,6 +1,6 @@
-//! An accepted connection while it speaks HTTP. It hands one request at a time to the dispatcher, none while
-//! answers wait that the client does not take, and it ends a client that neither sends nor takes at a rate
-//! worth waiting for.
+//! An accepted connection while it speaks HTTP, with backpressure. It hands one request at a time to the dispatcher,
+//! and none while responses wait that the client does not read. It ends the connection of a slow client: one that
+//! does not complete the head of a request, or does not read, within a timeout.
 
 use std::io;
 use std::pin::Pin;
@@ -14,38 +14,38 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::http::{ConnectionFlow, ReadDemand};
 
-/// Most bytes that are read at once. They wait here for their request's turn.
+/// Most bytes that are read at once. They wait here until the request before is done.
 const MAX_READ_BYTES: usize = 4096;
-/// A client that is sent more than the kernel holds takes at least so many bytes in `Timeouts::write`.
+/// A client that is sent more than the kernel buffers has to read this many bytes within `Timeouts::write`.
 const MIN_WRITTEN_BYTES: usize = 64 * 1024;
 
-/// How long a client is waited for.
+/// How long the server waits for a client.
 #[derive(Clone, Copy, Debug)]
 struct Timeouts {
-    /// From the first byte of a request's head to its end.
+    /// From the first byte of a request's head to its last.
     head: Duration,
-    /// For `MIN_WRITTEN_BYTES`.
+    /// For the client to read `MIN_WRITTEN_BYTES`.
     write: Duration,
 }
 
 const TIMEOUTS: Timeouts = Timeouts { head: Duration::from_secs(10), write: Duration::from_mins(1) };
 
-/// A connection between its accept and its end, or its upgrade: what it reads goes to the dispatcher of HTTP.
+/// A connection from its accept to its end, or to its upgrade. The dispatcher of actix-http reads from it.
 #[derive(Debug)]
 pub(super) struct HttpStream {
     tcp: TcpStream,
     flow: ConnectionFlow,
-    /// What was read and is not handed over.
+    /// What was read and not handed over yet.
     ahead: Vec<u8>,
     head: HeadScanner,
-    /// The dispatcher has to decode what it was given before it gets more.
+    /// Whether the dispatcher still has to decode what it was given before it gets more.
     has_handed_over: bool,
-    /// The client does not take what is written.
+    /// Whether the kernel accepts no more bytes, because the client does not read.
     is_blocked: bool,
     head_timeout: Option<Pin<Box<Sleep>>>,
     write_timeout: Option<WriteTimeout>,
     timeouts: Timeouts,
-    /// Its server waits for its end at a stop.
+    /// At shutdown the server waits until it is dropped.
     token: TaskTrackerToken,
 }
 
@@ -79,12 +79,12 @@ impl HttpStream {
         &self.flow
     }
 
-    /// The bare connection, and what was read of it already.
+    /// The TCP connection, and what was read from it already.
     pub(super) fn into_parts(self) -> (TcpStream, Vec<u8>, TaskTrackerToken) {
         (self.tcp, self.ahead, self.token)
     }
 
-    /// Ready where a head has been on its way for too long.
+    /// Ready if the head of a request has timed out.
     fn poll_head_timeout(&mut self, context: &mut Context<'_>) -> Poll<()> {
         self.head_timeout.as_mut().map_or(Poll::Pending, |timer| timer.as_mut().poll(context))
     }
@@ -115,15 +115,15 @@ impl AsyncRead for HttpStream {
         }
         if this.ahead.is_empty() && this.poll_fill(context)?.is_pending() {
             this.flow.watch(context);
-            // The end of the connection, to the dispatcher.
+            // To the dispatcher, this is the end of the connection.
             return this.poll_head_timeout(context).map(Ok);
         }
-        let there = this.ahead.len().min(buffer.remaining());
+        let available = this.ahead.len().min(buffer.remaining());
         let length = match demand {
-            ReadDemand::Head => this.head.end_of_head(&this.ahead[..there]).unwrap_or(there),
-            ReadDemand::Body | ReadDemand::None => this.flow.body_part(&this.ahead[..there]),
+            ReadDemand::Head => this.head.end_of_head(&this.ahead[..available]).unwrap_or(available),
+            ReadDemand::Body | ReadDemand::None => this.flow.body_part(&this.ahead[..available]),
         };
-        if length == 0 && there > 0 {
+        if length == 0 && available > 0 {
             this.flow.watch(context);
             return Poll::Pending;
         }
@@ -145,7 +145,7 @@ impl AsyncWrite for HttpStream {
         let this = self.get_mut();
         if let Poll::Ready(written) = Pin::new(&mut this.tcp).poll_write(context, bytes) {
             if std::mem::take(&mut this.is_blocked) {
-                // To be read again.
+                // The task has to read again.
                 context.waker().wake_by_ref();
             }
             if let (Some(timeout), Ok(written)) = (&mut this.write_timeout, &written) {
@@ -166,7 +166,7 @@ impl AsyncWrite for HttpStream {
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        // The dispatcher flushes once all is written.
+        // The dispatcher flushes once everything is written.
         this.write_timeout = None;
         Pin::new(&mut this.tcp).poll_flush(context)
     }
@@ -176,16 +176,16 @@ impl AsyncWrite for HttpStream {
     }
 }
 
-/// Finds the empty line that ends the head of a request.
+/// Finds the empty line that ends the head of a request, however its bytes are cut.
 #[derive(Debug, Default)]
 struct HeadScanner {
-    /// Empty lines before a request are part of it.
+    /// Whether a line that is not empty was seen: empty lines before a request are part of its head.
     has_begun: bool,
     is_line_empty: bool,
 }
 
 impl HeadScanner {
-    /// Where the head ends in what follows the bytes that it has seen before.
+    /// Where the head ends in the bytes that follow those of earlier calls.
     fn end_of_head(&mut self, bytes: &[u8]) -> Option<usize> {
         for (at, byte) in bytes.iter().enumerate() {
             match byte {
@@ -210,7 +210,7 @@ mod tests {
 
     use super::*;
 
-    /// A connection of a server that is soon out of patience, and its client.
+    /// A connection with short timeouts, and its client.
     async fn connection() -> (HttpStream, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address");
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn client_that_takes_a_byte_now_and_then_is_ended() {
+    async fn slow_client_is_disconnected() {
         let (mut stream, mut client) = connection().await;
         let writing = async {
             let written = stream.write_all(&vec![0; 64 * 1024 * 1024]).await;
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn client_that_takes_all_is_waited_for() {
+    async fn client_that_reads_everything_is_waited_for() {
         let (mut stream, mut client) = connection().await;
         let all = vec![7; 16 * 1024 * 1024];
         let mut read = Vec::new();
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn head_that_does_not_end_is_the_end_of_the_connection() {
+    async fn head_that_does_not_end_times_out() {
         let (mut stream, mut client) = connection().await;
         client.write_all(b"GET / HTTP/1.1\r\nx-slow: ").await.expect("an open connection");
         let mut read = Vec::new();
@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn heads_are_found_one_after_the_other_however_they_are_cut() {
+    fn heads_are_found_however_they_are_cut() {
         let heads =
             ["GET / HTTP/1.1\r\nhost: a\r\n\r\n", "\r\n\r\nHEAD /a HTTP/1.1\r\n\r\n", "GET / HTTP/1.1\nx: y\n\n"];
         let all = heads.concat();

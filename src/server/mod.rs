@@ -1,14 +1,15 @@
-//! The composition root: puts a server together, runs it, and stops it in order. What a process needs
-//! around a server is in [`process`].
+//! The composition root: [`Server::start`] builds a server out of its parts, and [`Server::stop`] is the graceful
+//! shutdown. What a process needs around a server is in [`process`].
 
 mod background_tasks;
-mod bus;
+mod cluster;
+mod database_restore;
 pub mod healthcheck;
-mod history;
 mod http_stream;
 mod listener;
 pub mod process;
 mod socket_runtimes;
+mod start_error;
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -20,64 +21,34 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use self::socket_runtimes::Talking;
+use self::cluster::ClusterHandle;
+pub use self::listener::listen;
+use self::socket_runtimes::SocketRuntimes;
+pub use self::start_error::StartError;
 use crate::app::App;
 use crate::auth::known_networks::KnownNetworks;
 use crate::auth::passwords::PasswordHasher;
 use crate::auth::tokens::Tokens;
+use crate::cluster::ClusterNode;
 use crate::commands::{messages, presence};
 use crate::config::{Config, Secret};
 use crate::delivery::Delivery;
 use crate::delivery::hub::Hub;
-use crate::limits::admission::Pace;
+use crate::error::Error;
+use crate::limits::admission::AdmissionLimiter;
 use crate::limits::fair_queue::FairQueue;
-use crate::limits::memory::BytePool;
+use crate::limits::memory::MemoryBudget;
 use crate::limits::rate_limit::KeyedRateLimiter;
 use crate::store::writer::Writer;
 use crate::store::{DatabaseTarget, Db};
 use crate::telemetry::Metrics;
 
-/// Connections that may wait to be accepted: a storm of reconnects comes all at once.
-const BACKLOG: u32 = 4096;
-/// Longest wait for the writers at a stop, where the database does not answer.
-const DRAIN_WITHIN: Duration = Duration::from_secs(10);
-/// Exports of one person that are under way at the same time; a second one because the first may hang.
-const EXPORTS_AT_ONCE: usize = 2;
+/// Longest wait for the writers and the cluster at shutdown, where the database does not answer.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// Most exports of one user at the same time. The second is for a user whose first one hangs.
+const MAX_EXPORTS_PER_USER: usize = 2;
 
-/// Why a server did not start, in a sentence for whoever starts it.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The address is taken, or not ours.
-    #[error("cannot listen on HARK_LISTEN {address}: {cause}")]
-    Listen {
-        /// Where.
-        address: SocketAddr,
-        /// Why not.
-        cause: std::io::Error,
-    },
-    /// The data folder cannot be used.
-    #[error("cannot use {path} in HARK_DATA_DIR: {cause}")]
-    DataFolder {
-        /// Which file or folder.
-        path: String,
-        /// Why not.
-        cause: std::io::Error,
-    },
-    /// The URL cannot be read: a bad setting.
-    #[error("DATABASE_URL cannot be read: {0}")]
-    DatabaseUrl(String),
-    /// The private PostgreSQL does not start.
-    #[error(transparent)]
-    Postgres(#[from] crate::embedded_postgres::EmbeddedPostgresError),
-    /// The database does not answer, or its schema cannot be brought up to date.
-    #[error("the database cannot be used: {0}")]
-    Database(String),
-    /// The system refuses what every server needs.
-    #[error("the system refuses: {0}")]
-    System(#[from] std::io::Error),
-}
-
-/// A server that runs.
+/// A running server.
 #[derive(Debug)]
 pub struct Server {
     app: Arc<App>,
@@ -85,102 +56,101 @@ pub struct Server {
     handle: ServerHandle,
     /// Ends by itself after a stop.
     _http: JoinHandle<std::io::Result<()>>,
-    /// Those that are open.
+    /// The open connections.
     connections: TaskTracker,
-    chores: JoinSet<()>,
+    background_tasks: JoinSet<()>,
     writer_db: Db,
-    /// `None` where the settings say that it is alone.
-    bus: Option<bus::Place>,
-    /// Goes last: connections to the database have been opened there.
-    _talking: Arc<Talking>,
+    /// `None` if the setting `HARK_CLUSTER` is off.
+    cluster: Option<ClusterHandle>,
+    /// Dropped last: connections to the database were opened on its threads.
+    _socket_runtimes: Arc<SocketRuntimes>,
 }
 
 impl Server {
-    /// Starts a server on a listener, with a database that answers, and returns once it serves.
-    /// The nodes of one database find each other.
+    /// Starts a server on a listener and a running database, and returns once it serves. Nodes on the same database
+    /// find each other.
     ///
     /// # Errors
-    /// Where the database cannot be used or the system refuses.
+    /// If the database cannot be used, or the system refuses threads or sockets.
     pub async fn start(
         config: Config,
         database: &DatabaseTarget,
         secret: &Secret,
         listener: TcpListener,
     ) -> Result<Self, StartError> {
-        let db = connect(database, config.database_connections).await?;
-        if config.migrate {
-            for migration in db.migrate().await.map_err(|error| StartError::Database(error.cause_chain()))? {
-                tracing::info!(migration, "applied");
-            }
-        } else {
-            db.check_schema().await.map_err(|error| StartError::Database(error.cause_chain()))?;
-        }
-        db.backfill_username_keys().await.map_err(|error| StartError::Database(error.cause_chain()))?;
-        db.start_epoch().await.map_err(|error| StartError::Database(error.cause_chain()))?;
-        // Connections of their own: neither do reads hold up sends, nor does a worker thread that
-        // ends take a connection with it while the writers drain.
-        let beside = db.with_own_pool(database, u32::from(config.writers()) * u32::from(Writer::CONNECTIONS)).await;
-        let writer_db = beside.map_err(|error| StartError::Database(error.cause_chain()))?;
+        // Phase 1: connect to the database and prepare it.
+        let db = prepare_database(&config, database).await?;
+        let writer_db = connect_writers(&config, &db, database).await?;
 
+        // Phase 2: build the parts that depend on nothing.
         let metrics = Metrics::default();
-        let limits = &config.limits;
-        let pool = BytePool::new(limits.request_memory_bytes, metrics.request_memory());
-        let hub = Hub::new(metrics.clone(), limits.max_sockets_per_user, limits.outbox_bytes, Arc::clone(&pool));
-        let delivery = Delivery::new(hub);
-        history::watch(&db, &delivery);
-        let bus = if config.bus {
-            let place = bus::Place::take(&delivery, &db, database).await;
-            Some(place.map_err(|error| StartError::Database(error.cause_chain()))?)
+        let passwords = start_password_pool(PasswordHasher::new)?;
+        let memory = MemoryBudget::new(config.limits.request_memory_bytes, metrics.request_memory());
+        let node = Arc::<ClusterNode>::default();
+        let delivery = build_delivery(&config, &metrics, &memory, &node);
+        database_restore::close_sockets_on_restore(&db, &delivery);
+
+        // Phase 3: join the cluster, before there is a socket that could miss something.
+        let cluster = if config.cluster {
+            let joined = ClusterHandle::join(&node, &delivery, &metrics, &db, database).await;
+            Some(joined.map_err(StartError::Database)?)
         } else {
-            tracing::info!("HARK_BUS is off: pushes reach the sockets of this node alone");
+            tracing::info!("HARK_CLUSTER is off: pushes reach the sockets of this node only");
             None
         };
-        let announce_to = delivery.clone();
+
+        // Phase 4: start the writers, which hand what they committed to delivery.
+        let publisher = delivery.clone();
         let writer = Writer::start(&writer_db, config.writers(), config.write_queue, &metrics, move |committed| {
-            messages::publish_committed(&committed, &announce_to);
+            messages::publish_committed(&committed, &publisher);
         });
+
+        // Phase 5: put the parts together.
+        let limits = &config.limits;
         let app = Arc::new(App {
             db,
             writer,
             delivery,
+            cluster: node,
             tokens: Tokens::new(secret, limits.token_hours),
-            passwords: PasswordHasher::new().map_err(|error| StartError::Database(error.cause_chain()))?,
+            passwords,
             known_networks: KnownNetworks::new(),
             sign_ups: KeyedRateLimiter::per_minute(limits.sign_ups_per_minute),
             logins: KeyedRateLimiter::per_minute(limits.logins_per_minute),
             session_requests: KeyedRateLimiter::per_second(limits.requests_per_second, limits.request_burst),
             user_requests: KeyedRateLimiter::per_second(limits.requests_per_second, limits.request_burst),
-            user_openings: KeyedRateLimiter::per_second(
+            user_upgrades: KeyedRateLimiter::per_second(
                 limits.requests_per_second.saturating_mul(2),
                 limits.request_burst.saturating_mul(2),
             ),
-            requests: FairQueue::per_user(limits.max_requests_at_once),
-            exports: FairQueue::per_user(EXPORTS_AT_ONCE),
-            stop: CancellationToken::new(),
-            openings: Pace::new(limits.sockets_per_second),
-            pool,
+            request_queue: FairQueue::per_user(limits.max_requests_at_once),
+            export_queue: FairQueue::per_user(MAX_EXPORTS_PER_USER),
+            shutdown: CancellationToken::new(),
+            upgrades: AdmissionLimiter::new(limits.sockets_per_second),
+            memory,
             metrics,
             config,
         });
+
+        // Phase 6: serve, and start the background tasks.
         let address = listener.local_addr()?;
-        let talking = Arc::new(Talking::start()?);
+        let socket_runtimes = Arc::new(SocketRuntimes::start()?);
         let connections = TaskTracker::new();
-        let http = listener::serve(&app, listener, &talking, &connections)?;
-        let handle = http.handle();
+        let http = listener::serve(&app, listener, &socket_runtimes, &connections)?;
         Ok(Self {
-            chores: background_tasks::start(&app),
+            background_tasks: background_tasks::start(&app),
+            handle: http.handle(),
             _http: tokio::spawn(http),
             connections,
             app,
             address,
-            handle,
             writer_db,
-            bus,
-            _talking: talking,
+            cluster,
+            _socket_runtimes: socket_runtimes,
         })
     }
 
-    /// Where it listens.
+    /// The address it listens on.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
@@ -192,53 +162,90 @@ impl Server {
         &self.app
     }
 
-    /// Stops in order: no new connections, the sockets are told, the writers drain, the other nodes hear
-    /// goodbye, the pools close. Takes four seconds at most, and ten more where the database does not answer.
-    /// Whatever was acknowledged is committed.
+    /// Graceful shutdown. Takes at most four seconds, and ten more if the database does not answer. Everything that
+    /// was acknowledged is committed.
     pub async fn stop(self) {
-        // First, because the workers take the connections that they opened with them.
-        drop(self.chores);
-        // Whether it has ended is seen once a second; that all connections have, at once.
+        // Phase 1: no more background work. First, because the worker threads take the database connections that
+        // they opened with them.
+        drop(self.background_tasks);
+
+        // Phase 2: no new connections, and all open ones close. That the HTTP server has stopped is noticed once a
+        // second, that all connections have ended at once: so only these are waited for.
         drop(self.handle.stop(true));
-        self.app.delivery.hub.close_all();
-        self.app.openings.end();
-        self.app.stop.cancel();
-        listener::drained(&self.connections).await;
-        let closed = async {
+        self.app.delivery.hub.shut_down();
+        self.app.upgrades.disable();
+        self.app.shutdown.cancel();
+        listener::wait_for_connections(&self.connections).await;
+
+        // Phase 3: commit what the writers have accepted, leave the cluster, and close the pools.
+        let drained = async {
             self.app.writer.drain().await;
-            // Nobody is here any more; when it was stays. Other nodes tell their own sockets.
-            let news = self.app.delivery.presence().news(true);
-            if let Err(error) = presence::announce_changes(&self.writer_db, &self.app.delivery, &news).await {
-                drop(error.log_and_convert());
-            }
-            if let Some(bus) = self.bus {
-                bus.leave().await;
+            record_last_seen(&self.app, &self.writer_db).await;
+            if let Some(cluster) = self.cluster {
+                cluster.leave().await;
             }
             self.app.db.close().await;
             self.writer_db.close().await;
         };
-        if timeout(DRAIN_WITHIN, closed).await.is_err() {
-            tracing::warn!("the database does not answer; what was not confirmed may be stored or not");
+        if timeout(DRAIN_TIMEOUT, drained).await.is_err() {
+            tracing::warn!("drain timed out: the database does not answer, unconfirmed sends may be stored or not");
         }
     }
 }
 
 async fn connect(database: &DatabaseTarget, connections: u32) -> Result<Db, StartError> {
-    Db::connect(database, connections).await.map_err(|error| StartError::Database(error.cause_chain()))
+    Db::connect(database, connections).await.map_err(StartError::Database)
 }
 
-/// Binds an address; port 0 takes a free one.
-///
-/// # Errors
-/// Where the address is taken, or not ours.
-pub fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
-    let bind = || {
-        let socket = socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, None)?;
-        // A restart must not wait for connections of the process before.
-        socket.set_reuse_address(true)?;
-        socket.bind(&address.into())?;
-        socket.listen(i32::try_from(BACKLOG).unwrap_or(i32::MAX))?;
-        Ok(socket.into())
-    };
-    bind().map_err(|cause| StartError::Listen { address, cause })
+/// Connects, and brings the schema up to date or checks that it is.
+async fn prepare_database(config: &Config, database: &DatabaseTarget) -> Result<Db, StartError> {
+    let db = connect(database, config.database_connections).await?;
+    if config.migrate {
+        for migration in db.migrate().await.map_err(StartError::Database)? {
+            tracing::info!(migration, "migration applied");
+        }
+    } else {
+        db.check_schema().await.map_err(StartError::Database)?;
+    }
+    db.backfill_username_keys().await.map_err(StartError::Database)?;
+    db.start_epoch().await.map_err(StartError::Database)?;
+    Ok(db)
+}
+
+/// Opens a pool for the writers: reads do not delay sends, and a worker thread that ends takes no connection of the
+/// writers with it while they drain.
+async fn connect_writers(config: &Config, db: &Db, database: &DatabaseTarget) -> Result<Db, StartError> {
+    let connections = u32::from(config.writers()) * u32::from(Writer::CONNECTIONS);
+    db.with_own_pool(database, connections).await.map_err(StartError::Database)
+}
+
+fn start_password_pool(start: impl FnOnce() -> Result<PasswordHasher, Error>) -> Result<PasswordHasher, StartError> {
+    start().map_err(StartError::PasswordPool)
+}
+
+fn build_delivery(config: &Config, metrics: &Metrics, memory: &Arc<MemoryBudget>, node: &Arc<ClusterNode>) -> Delivery {
+    let limits = &config.limits;
+    let hub = Hub::new(metrics.clone(), limits.max_sockets_per_user, limits.outbox_bytes, Arc::clone(memory));
+    Delivery::new(hub, Arc::<ClusterNode>::clone(node))
+}
+
+/// Stores when the users of this node were last online. Other nodes announce to their own sockets that they are
+/// offline.
+async fn record_last_seen(app: &App, db: &Db) {
+    let changes = app.delivery.presence.take_changes(true);
+    if let Err(error) = presence::announce_changes(db, &app.delivery, &changes).await {
+        drop(error.log_and_convert());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_password_pool_is_not_reported_as_a_database_error() {
+        let error = start_password_pool(|| Err(Error::internal("no threads"))).expect_err("a failure");
+        assert!(matches!(error, StartError::PasswordPool(_)), "{error:?}");
+        assert_eq!(error.to_string(), "cannot start the threads that hash passwords: no threads");
+    }
 }

@@ -1,4 +1,4 @@
-//! What a process needs around a server: its signals, its database, its data folder.
+//! The process around a server: signals, the private PostgreSQL, the data folder, and the banner.
 
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener};
@@ -13,36 +13,36 @@ use crate::config::{Config, MIN_SECRET_BYTES, Secret};
 use crate::embedded_postgres::{EmbeddedPostgres, Options};
 use crate::store::DatabaseTarget;
 
-/// Six bits each, less a little: more than the hash that they key.
-const KEPT_SECRET_CHARS: usize = 64;
-/// The exit code of a process that a signal ended before it was done.
-const ENDED_BY_SIGNAL: i32 = 130;
+/// Characters of a generated secret, of almost six bits each: more than the hash that they key has.
+const GENERATED_SECRET_CHARS: usize = 64;
+/// The exit code of a process that a second signal ended during its graceful shutdown.
+const EXIT_CODE_INTERRUPTED: i32 = 130;
 
-/// Serves until Ctrl-C or SIGTERM, on a private PostgreSQL where the settings name no database. A
-/// second signal ends the process at once; nothing that was acknowledged is lost by that. One before
-/// the server runs ends it at once too, and in order: nobody was served.
+/// Serves until Ctrl-C or SIGTERM, then shuts down gracefully. Without a database in the settings it runs a private
+/// PostgreSQL. A second signal ends the process at once, which loses nothing that was acknowledged. A signal before
+/// the server has started ends it at once too, with exit code 0: it has served no client.
 ///
 /// # Errors
-/// A sentence for whoever starts the server.
+/// A sentence for the operator.
 pub async fn serve(config: Config) -> Result<(), StartError> {
     check_database_url(&config)?;
     raise_file_limit();
     let mut signals = Signals::listen()?;
-    // Before the database: a port that is taken is found out while nothing runs yet.
+    // Before the database: a port that is taken is detected while nothing runs yet.
     let listener = listen(config.listen)?;
     let (server, postgres) = tokio::select! {
         started = start(config, listener) => started?,
         () = signals.next() => {
-            tracing::info!("stopped while starting");
-            // What runs on other threads cannot be cancelled, and would be waited for. The private
-            // PostgreSQL ends with us, and a migration is undone with its connection.
+            tracing::info!("stopped during startup");
+            // Work on other threads cannot be cancelled, and a return would wait for it. The private PostgreSQL ends
+            // with this process, and a migration is rolled back with its connection.
             std::process::exit(0)
         }
     };
-    greet(server.address());
+    print_banner(server.address());
 
     signals.next().await;
-    tracing::info!("stopping; a second signal ends at once");
+    tracing::info!("graceful shutdown started; a second signal ends the process at once");
     signals
         .or_exit(async {
             server.stop().await;
@@ -58,7 +58,7 @@ async fn start(config: Config, listener: TcpListener) -> Result<(Server, Option<
     let (postgres, database) = open_database(&config).await?;
     let secret = match &config.jwt_secret {
         Some(secret) => secret.clone(),
-        None => kept_secret(&config.data_dir)?,
+        None => load_or_create_jwt_secret(&config.data_dir)?,
     };
     let server = Server::start(config, &database, &secret, listener).await?;
     Ok((server, postgres))
@@ -82,27 +82,27 @@ impl Signals {
         }
     }
 
-    /// The outcome of some work, unless a signal comes first. The private PostgreSQL ends with us.
+    /// Waits for some work, and ends the process if a signal comes first. The private PostgreSQL ends with it.
     async fn or_exit<T>(&mut self, work: impl Future<Output = T>) -> T {
         tokio::select! {
             done = work => done,
             () = self.next() => {
-                tracing::warn!("ended at once");
-                std::process::exit(ENDED_BY_SIGNAL)
+                tracing::warn!("shutdown interrupted by a second signal");
+                std::process::exit(EXIT_CODE_INTERRUPTED)
             }
         }
     }
 }
 
-/// Brings the schema up to date, and ends.
+/// Brings the schema up to date, and prints the migrations that were applied.
 ///
 /// # Errors
-/// A sentence for whoever starts it.
+/// A sentence for the operator.
 pub async fn migrate(config: &Config) -> Result<(), StartError> {
     check_database_url(config)?;
     let (_postgres, database) = open_database(config).await?;
     let db = connect(&database, 1).await?;
-    let applied = db.migrate().await.map_err(|error| StartError::Database(error.cause_chain()))?;
+    let applied = db.migrate().await.map_err(StartError::Database)?;
     db.close().await;
     match applied.len() {
         0 => println!("the schema was up to date; nothing was applied"),
@@ -131,7 +131,7 @@ async fn open_database(config: &Config) -> Result<(Option<EmbeddedPostgres>, Dat
     Ok((Some(postgres), address))
 }
 
-/// How to connect to a private PostgreSQL.
+/// The address of a private PostgreSQL.
 fn private_address(postgres: &EmbeddedPostgres) -> DatabaseTarget {
     let connection = postgres.connection();
     DatabaseTarget::Socket {
@@ -143,13 +143,14 @@ fn private_address(postgres: &EmbeddedPostgres) -> DatabaseTarget {
     }
 }
 
-/// The secret that signs tokens: made once, so that tokens outlive a restart.
-fn kept_secret(data_dir: &Path) -> Result<Secret, StartError> {
+/// Loads the secret that signs tokens from the data folder, or generates it on the first start. It is kept, so that
+/// tokens outlive a restart.
+fn load_or_create_jwt_secret(data_dir: &Path) -> Result<Secret, StartError> {
     let path = data_dir.join("jwt-secret");
     let cannot = |cause| StartError::DataFolder { path: path.display().to_string(), cause };
     match std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
         Ok(mut file) => {
-            let secret = Alphanumeric.sample_string(&mut rand::rng(), KEPT_SECRET_CHARS);
+            let secret = Alphanumeric.sample_string(&mut rand::rng(), GENERATED_SECRET_CHARS);
             file.write_all(secret.as_bytes()).and_then(|()| file.sync_all()).map_err(cannot)?;
             Ok(Secret::from(secret))
         }
@@ -166,16 +167,16 @@ fn kept_secret(data_dir: &Path) -> Result<Secret, StartError> {
     }
 }
 
-/// Every socket is a file to the system.
+/// Raises the limit of open files to the most that the system allows: every socket is a file.
 fn raise_file_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }) {
-        tracing::warn!(%error, "the limit of open files stays as it is");
+        tracing::warn!(%error, "file limit not raised");
     }
 }
 
-fn greet(address: SocketAddr) {
+fn print_banner(address: SocketAddr) {
     println!(
         "Hark is listening on http://{address}
 

@@ -1,5 +1,5 @@
-//! The threads on which sockets talk: none of them waits behind a crowd that comes or goes, which HTTP's
-//! have, nor does a writer wait behind sockets.
+//! The runtimes of sockets, on threads of their own: no socket waits behind thousands of clients that connect or
+//! disconnect on the threads of HTTP, and no writer waits behind sockets.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, Builder};
@@ -7,33 +7,33 @@ use std::thread::{self, Builder};
 use tokio::runtime::{self, Handle};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-/// A thread a core, each with a runtime of its own: threads that take work from each other store fewer
-/// messages. All end when this is dropped, and whatever runs there with them.
+/// One single-threaded runtime a core: with work stealing between threads fewer messages are stored. Dropping this
+/// ends the threads, and all tasks on them.
 #[derive(Debug)]
-pub(super) struct Talking {
-    threads: Vec<Handle>,
+pub(super) struct SocketRuntimes {
+    runtimes: Vec<Handle>,
     next: AtomicUsize,
-    _end: DropGuard,
+    _shutdown: DropGuard,
 }
 
-impl Talking {
+impl SocketRuntimes {
     /// # Errors
-    /// The system has no threads.
+    /// The system refuses threads.
     pub(super) fn start() -> std::io::Result<Self> {
-        let end = CancellationToken::new();
+        let shutdown = CancellationToken::new();
         let cores = thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let start = |_| {
             let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
-            let (handle, ended) = (runtime.handle().clone(), end.clone().cancelled_owned());
-            Builder::new().name("sockets".to_owned()).spawn(move || runtime.block_on(ended))?;
+            let (handle, stopped) = (runtime.handle().clone(), shutdown.clone().cancelled_owned());
+            Builder::new().name("sockets".to_owned()).spawn(move || runtime.block_on(stopped))?;
             Ok(handle)
         };
-        let threads = (0..cores).map(start).collect::<std::io::Result<_>>()?;
-        Ok(Self { threads, next: AtomicUsize::new(0), _end: end.drop_guard() })
+        let runtimes = (0..cores).map(start).collect::<std::io::Result<_>>()?;
+        Ok(Self { runtimes, next: AtomicUsize::new(0), _shutdown: shutdown.drop_guard() })
     }
 
-    /// The thread for the sockets of one of HTTP's.
-    pub(super) fn next(&self) -> &Handle {
-        &self.threads[self.next.fetch_add(1, Ordering::Relaxed) % self.threads.len()]
+    /// Assigns a runtime to one worker thread of HTTP, for all sockets that it upgrades; round robin.
+    pub(super) fn assign(&self) -> &Handle {
+        &self.runtimes[self.next.fetch_add(1, Ordering::Relaxed) % self.runtimes.len()]
     }
 }

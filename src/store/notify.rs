@@ -1,5 +1,5 @@
-//! How nodes hear each other: LISTEN and NOTIFY of the database that they share. What is said commits
-//! at once, all of it or nothing, and everybody who listens hears it in one order.
+//! LISTEN and NOTIFY: the transport between the nodes of one database. The payloads of one NOTIFY statement are
+//! delivered together or not at all, and all listeners receive everything in the same order.
 
 use sqlx::postgres::{PgListener, PgPoolOptions};
 
@@ -7,24 +7,24 @@ use super::{ACQUIRE_TIMEOUT, DatabaseTarget, Db, prepare_session};
 use crate::error::Error;
 use crate::model::{GroupId, Seq, Target, UserId};
 
-/// By this name those who listen know of each other.
-const LISTENER: &str = "hark listening";
+/// The `application_name` of the listening connections, by which nodes count each other.
+const LISTENER_APPLICATION_NAME: &str = "hark listening";
 
-/// The name under which the nodes of this database hear each other: of its schema, because two systems
-/// may share a database.
+/// The name of the channel on which the nodes of this system notify each other. It contains the schema, because
+/// two systems may share a database.
 ///
 /// # Errors
-/// Only where the database fails.
+/// Only if the database fails.
 pub async fn channel(db: &Db) -> Result<String, Error> {
     Ok(sqlx::query_scalar!(r#"select 'hark_' || oid as "channel!" from pg_namespace where nspname = current_schema()"#)
         .fetch_one(&db.pool)
         .await?)
 }
 
-/// Says something to all who listen, this node included.
+/// Sends payloads to all listeners, this node included.
 ///
 /// # Errors
-/// Where the database fails; it may have been said or not.
+/// If the database fails; the payloads may have been sent or not.
 pub async fn notify(db: &Db, channel: &str, payloads: &[String]) -> Result<(), Error> {
     sqlx::query!("select pg_notify($1, payload) from unnest($2::text[]) payload", channel, payloads)
         .execute(&db.pool)
@@ -32,49 +32,50 @@ pub async fn notify(db: &Db, channel: &str, payloads: &[String]) -> Result<(), E
     Ok(())
 }
 
-/// A number of changes below which all is done: every later one has this number or a higher one.
+/// The watermark of changes: all with a lower number are committed or rolled back, and every later change has
+/// this number or a higher one.
 ///
 /// # Errors
-/// Only where the database fails.
-pub async fn horizon(db: &Db) -> Result<i64, Error> {
+/// Only if the database fails.
+pub async fn watermark(db: &Db) -> Result<i64, Error> {
     Ok(sqlx::query_scalar!(
-        r#"select pg_snapshot_xmin(pg_current_snapshot())::text::bigint + xid_offset as "horizon!" from change_clock"#
+        r#"select pg_snapshot_xmin(pg_current_snapshot())::text::bigint + xid_offset as "watermark!" from change_clock"#
     )
     .fetch_one(&db.pool)
     .await?)
 }
 
-/// How many nodes listen, as the database knows.
+/// How many nodes listen, as the database counts them.
 ///
 /// # Errors
-/// Only where the database fails.
-pub async fn listeners(db: &Db) -> Result<usize, Error> {
+/// Only if the database fails.
+pub async fn count_listeners(db: &Db) -> Result<usize, Error> {
     let listeners = sqlx::query_scalar!(
         r#"select count(*) as "count!" from pg_stat_activity where datname = current_database() and application_name = $1"#,
-        LISTENER
+        LISTENER_APPLICATION_NAME
     )
     .fetch_one(&db.pool)
     .await?;
     Ok(usize::try_from(listeners).unwrap_or(0))
 }
 
-/// A conversation that somebody may not have heard of.
+/// A conversation in which a user may have missed something.
 #[derive(Debug)]
-pub struct Changed {
-    /// Who is in it.
+pub struct ChangedConversation {
+    /// A user who is in it.
     pub user: UserId,
-    /// What it is to them.
+    /// The conversation as the user names it.
     pub target: Target,
-    /// Its newest message; 0 where there is none.
+    /// The latest message; 0 if there is none.
     pub seq: Seq,
 }
 
-/// The conversations of these people in which something was sent, edited or changed about the members
-/// since the number `since`.
+/// The conversations of these users in which a message was sent or edited, or the members changed, since the
+/// change with the number `since`.
 ///
 /// # Errors
-/// Only where the database fails.
-pub async fn changed(db: &Db, users: &[UserId], since: i64) -> Result<Vec<Changed>, Error> {
+/// Only if the database fails.
+pub async fn changed_conversations(db: &Db, users: &[UserId], since: i64) -> Result<Vec<ChangedConversation>, Error> {
     let ids: Vec<i64> = users.iter().map(|user| user.0).collect();
     let rows = sqlx::query!(
         r#"select u.id as "user!: UserId", c.high_user_id as "peer?: UserId", null::bigint as "group?: GroupId", c.last_seq as "seq!"
@@ -96,26 +97,26 @@ pub async fn changed(db: &Db, users: &[UserId], since: i64) -> Result<Vec<Change
     let target = |peer: Option<UserId>, group: Option<GroupId>| peer.map(Target::User).or(group.map(Target::Group));
     let named = rows
         .into_iter()
-        .map(|row| Some(Changed { user: row.user, target: target(row.peer, row.group)?, seq: row.seq }));
+        .map(|row| Some(ChangedConversation { user: row.user, target: target(row.peer, row.group)?, seq: row.seq }));
     Ok(named.flatten().collect())
 }
 
-/// A connection that listens, and does nothing else.
+/// A connection that only listens.
 #[derive(Debug)]
 pub struct Listener(PgListener);
 
 impl Listener {
-    /// Listens from when this returns.
+    /// Opens a connection, which receives all that is sent from when this returns.
     ///
     /// # Errors
-    /// Where the database does not answer or lets nobody listen.
-    pub async fn start(target: &DatabaseTarget, channel: &str) -> Result<Self, Error> {
-        // A pool of its own: one that has lost its connection is thrown away as a whole.
+    /// If the database does not answer, or does not let it listen.
+    pub async fn start(address: &DatabaseTarget, channel: &str) -> Result<Self, Error> {
+        // A pool of its own, which is discarded as a whole once its connection is lost.
         let pool = PgPoolOptions::new()
             .max_connections(1)
             .acquire_timeout(ACQUIRE_TIMEOUT)
             .after_connect(|connection, _| Box::pin(prepare_session(connection)))
-            .connect_with(target.connect_options()?.application_name(LISTENER))
+            .connect_with(address.connect_options()?.application_name(LISTENER_APPLICATION_NAME))
             .await?;
         let mut listener = PgListener::connect_with(&pool).await?;
         listener.eager_reconnect(false);
@@ -123,10 +124,10 @@ impl Listener {
         Ok(Self(listener))
     }
 
-    /// What is said next; `None` where the connection is lost, and maybe something with it.
+    /// Waits for the next payload; `None` if the connection is lost, and payloads may be with it.
     ///
     /// # Errors
-    /// Where it is lost in another way.
+    /// If the connection is lost in another way.
     pub async fn next(&mut self) -> Result<Option<String>, Error> {
         Ok(self.0.try_recv().await?.map(|notification| notification.payload().to_owned()))
     }

@@ -19,10 +19,10 @@ use super::pipeline::{Execution, Pipeline, Response};
 use crate::app::App;
 use crate::auth::tokens;
 use crate::commands::{Command, Context, Outcome, PagingState};
-use crate::delivery::hub::Registration;
+use crate::delivery::registration::Registration;
 use crate::delivery::socket::Socket;
 use crate::error::Error;
-use crate::limits::memory::{ALWAYS, Taken};
+use crate::limits::memory::{GUARANTEED_BYTES, Reservation};
 use crate::limits::request_rate::{RateVerdict, RequestRateLimiter};
 use crate::wire::close::Close;
 use crate::wire::frame::{self, Request};
@@ -195,7 +195,7 @@ impl Connection {
     /// Parses a request and dispatches it. A refusal is a reply too, and keeps the order of replies.
     fn process_request(&mut self, text: &str) -> Option<Disconnect> {
         self.app.metrics.request_received();
-        let reserved = Taken::of(&self.socket.share, text.len());
+        let reserved = Reservation::new(&self.socket.memory, text.len());
         let verdict = self.rate_limiter.check();
         let parsed = frame::parse(text);
         let (kind, id) = match &parsed {
@@ -218,7 +218,7 @@ impl Connection {
     }
 
     /// Starts the command of a request and puts it into the pipeline.
-    fn dispatch(&mut self, request: Request<'_>, reserved: Taken) {
+    fn dispatch(&mut self, request: Request<'_>, reserved: Reservation) {
         let command = match Command::parse(&request, &self.app.config.limits) {
             Ok(command) => command,
             Err(error) => return self.refuse(failure(&request.kind, error, request.id), reserved),
@@ -241,7 +241,7 @@ impl Connection {
         let outcome = with_deadline(outcome, deadline, Arc::clone(&self.app));
         let Request { kind, id, .. } = request;
         let id = id.map(RawValue::to_owned);
-        let share = Arc::clone(&self.socket.share);
+        let share = Arc::clone(&self.socket.memory);
         let response = async move {
             let (mut reply, events) = match outcome.await {
                 Ok(outcome) => (reply::success(&kind, &outcome.reply, id.as_deref()), outcome.events),
@@ -249,7 +249,7 @@ impl Connection {
             };
             let length = reply.bytes().len();
             // A page can be requested again; the receipt of a send is always written.
-            if execution == Execution::Exclusive && length > ALWAYS && !share.has_room_for(length) {
+            if execution == Execution::Exclusive && length > GUARANTEED_BYTES && !share.has_room_for(length) {
                 reply = failure(&kind, Error::overloaded(), id.as_deref());
             }
             Response { reply, events }
@@ -258,7 +258,7 @@ impl Connection {
     }
 
     /// Puts a refusal into the pipeline, behind the replies that are still to come.
-    fn refuse(&mut self, reply: Frame, reserved: Taken) {
+    fn refuse(&mut self, reply: Frame, reserved: Reservation) {
         let response = Response { reply, events: Vec::new() };
         self.pipeline.push(ready(response).boxed(), Execution::Concurrent, reserved);
     }
@@ -290,7 +290,7 @@ impl Connection {
         }
         if now >= self.next_ping_at {
             self.next_ping_at = now + seconds(self.app.config.limits.ping_seconds);
-            self.socket.outbox.ping();
+            self.socket.outbox.enqueue_heartbeat();
         }
         None
     }

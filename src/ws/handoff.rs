@@ -18,9 +18,9 @@ use tracing::Instrument as _;
 use super::connection;
 use super::io::SocketIo;
 use crate::app::App;
-use crate::delivery::hub::Registration;
 use crate::delivery::outbox::Outbox;
-use crate::limits::memory::Share;
+use crate::delivery::registration::Registration;
+use crate::limits::memory::MemoryAccount;
 use crate::model::UserId;
 use crate::wire::close::Close;
 
@@ -66,14 +66,14 @@ pub async fn hand_off<B: MessageBody>(
     match decision {
         UpgradeDecision::Serve(app, registration) => {
             let span = tracing::info_span!("connection", user = %registration.socket().user);
-            let memory = Arc::clone(&registration.socket().share);
+            let memory = Arc::clone(&registration.socket().memory);
             let io = into_socket_io(connection, &app, memory).move_to_runtime(runtime)?;
             let task = runtime.spawn(connection::run(app, registration, io).instrument(span));
             Ok(Some(SocketTask(AbortOnDropHandle::new(task))))
         }
         UpgradeDecision::Close(app, close) => {
             app.metrics.socket_closed(close.code());
-            let memory = Arc::new(app.pool.share());
+            let memory = Arc::new(app.memory.open_account());
             let outbox = Outbox::new(UserId(0), CLOSE_OUTBOX_BYTES, Arc::clone(&memory));
             into_socket_io(connection, &app, memory).close(&outbox, close).await;
             Ok(None)
@@ -82,7 +82,7 @@ pub async fn hand_off<B: MessageBody>(
 }
 
 /// Takes the TCP connection, and the bytes that followed the request, out of what HTTP held for them.
-fn into_socket_io(connection: Framed<TcpStream, h1::Codec>, app: &App, memory: Arc<Share>) -> SocketIo {
+fn into_socket_io(connection: Framed<TcpStream, h1::Codec>, app: &App, memory: Arc<MemoryAccount>) -> SocketIo {
     let parts = connection.into_parts();
     SocketIo::new(parts.io, &parts.read_buf, app.config.limits.max_frame_bytes, memory)
 }

@@ -19,15 +19,15 @@ use tokio::runtime::Handle;
 use tokio::time::{Instant, timeout};
 
 use super::decoder::{FrameDecoder, WsMessage};
-use crate::delivery::outbox::{BYTES_AT_ONCE, FRAMES_AT_ONCE, Outbox};
-use crate::limits::memory::{ALWAYS, Share, Taken};
+use crate::delivery::outbox::{MAX_TAKE_BYTES, MAX_TAKE_FRAMES, Outbox};
+use crate::limits::memory::{GUARANTEED_BYTES, MemoryAccount, Reservation};
 use crate::wire::close::Close;
 
 /// The most bytes of one read.
 const MAX_READ_BYTES: usize = 8192;
 /// The most bytes that are read ahead of requests that wait for their turn, in search of pings. With one more
 /// read this is the memory that is guaranteed to every socket.
-const MAX_READ_AHEAD_BYTES: usize = ALWAYS - MAX_READ_BYTES;
+const MAX_READ_AHEAD_BYTES: usize = GUARANTEED_BYTES - MAX_READ_BYTES;
 /// The longest wait for a client to take what precedes the close frame.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(30);
 /// The longest wait for the client's close frame, after ours.
@@ -42,14 +42,14 @@ pub(super) struct SocketIo {
     /// When the first byte of an incomplete message was read.
     message_began_at: Option<Instant>,
     /// The memory of incomplete and unprocessed messages.
-    decoder_memory: Taken,
-    memory: Arc<Share>,
+    decoder_memory: Reservation,
+    memory: Arc<MemoryAccount>,
     /// Completes when the memory budget has room again.
     memory_available: Option<BoxFuture<'static, ()>>,
     /// Frames that were taken out of the outbox and are not written yet.
     unwritten: VecDeque<Bytes>,
     /// The memory of unwritten frames beyond one batch, while a slow client does not take a large page.
-    unwritten_memory: Taken,
+    unwritten_memory: Reservation,
 }
 
 /// What has happened on a socket.
@@ -64,14 +64,14 @@ pub(super) enum IoEvent {
 impl SocketIo {
     /// Serves `tcp`. `first_bytes` followed the request for the upgrade; a message has at most
     /// `max_frame_bytes`; `memory` accounts for what the socket buffers.
-    pub(super) fn new(tcp: TcpStream, first_bytes: &[u8], max_frame_bytes: usize, memory: Arc<Share>) -> Self {
+    pub(super) fn new(tcp: TcpStream, first_bytes: &[u8], max_frame_bytes: usize, memory: Arc<MemoryAccount>) -> Self {
         Self {
             tcp,
             decoder: FrameDecoder::new(first_bytes.to_vec(), max_frame_bytes),
             last_read_at: Instant::now(),
             message_began_at: None,
-            decoder_memory: Taken::of(&memory, 0),
-            unwritten_memory: Taken::of(&memory, 0),
+            decoder_memory: Reservation::new(&memory, 0),
+            unwritten_memory: Reservation::new(&memory, 0),
             memory,
             memory_available: None,
             unwritten: VecDeque::new(),
@@ -133,7 +133,7 @@ impl SocketIo {
             if let Poll::Ready(Err(_)) = self.poll_write(context, outbox) {
                 return Poll::Ready(IoEvent::Closed);
             }
-            outbox.watch(context);
+            outbox.set_waker(context);
             let has_progress = outbox.asked_to_close().is_some() || !had_room && outbox.has_room();
             if has_progress { Poll::Ready(IoEvent::Progress) } else { Poll::Pending }
         })
@@ -190,7 +190,7 @@ impl SocketIo {
     /// Accounts for the memory of incomplete and unprocessed messages.
     fn account_decoder_memory(&mut self) {
         let buffered = self.decoder.buffered_bytes();
-        self.decoder_memory.set(buffered);
+        self.decoder_memory.resize(buffered);
         self.message_began_at =
             if buffered == 0 { None } else { self.message_began_at.or_else(|| Some(Instant::now())) };
     }
@@ -201,7 +201,8 @@ impl SocketIo {
             // The client is not idle, because it is not read; the time for a whole message still runs.
             self.last_read_at = Instant::now();
             let memory = Arc::clone(&self.memory);
-            let available = self.memory_available.get_or_insert_with(|| async move { memory.room().await }.boxed());
+            let available =
+                self.memory_available.get_or_insert_with(|| async move { memory.wait_for_room().await }.boxed());
             ready!(available.as_mut().poll(context));
             self.memory_available = None;
         }
@@ -241,7 +242,7 @@ impl SocketIo {
 
     /// Writes a batch of frames with one system call.
     fn poll_write_once(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut slices = [IoSlice::new(&[]); FRAMES_AT_ONCE];
+        let mut slices = [IoSlice::new(&[]); MAX_TAKE_FRAMES];
         let mut count = 0;
         for (slice, frame) in slices.iter_mut().zip(&self.unwritten) {
             *slice = IoSlice::new(frame);
@@ -249,7 +250,7 @@ impl SocketIo {
         }
         let Poll::Ready(written) = Pin::new(&mut self.tcp).poll_write_vectored(context, &slices[..count]) else {
             let waiting: usize = self.unwritten.iter().map(Bytes::len).sum();
-            self.unwritten_memory.set(waiting.saturating_sub(BYTES_AT_ONCE));
+            self.unwritten_memory.resize(waiting.saturating_sub(MAX_TAKE_BYTES));
             return Poll::Pending;
         };
         let mut written = written?;
@@ -265,7 +266,7 @@ impl SocketIo {
             self.unwritten.pop_front();
         }
         if self.unwritten.is_empty() {
-            self.unwritten_memory.set(0);
+            self.unwritten_memory.resize(0);
         }
         Poll::Ready(Ok(()))
     }

@@ -11,7 +11,7 @@ use std::task::{Poll, ready};
 use futures_util::future::BoxFuture;
 
 use crate::delivery::Event;
-use crate::limits::memory::Taken;
+use crate::limits::memory::Reservation;
 use crate::wire::reply::Frame;
 
 /// What a request has resulted in.
@@ -31,7 +31,7 @@ pub(super) enum Execution {
 
 /// The requests in flight.
 pub(super) struct Pipeline {
-    queue: VecDeque<(BoxFuture<'static, Response>, Taken)>,
+    queue: VecDeque<(BoxFuture<'static, Response>, Reservation)>,
     last: Execution,
     max_in_flight: usize,
 }
@@ -42,7 +42,7 @@ impl Pipeline {
     }
 
     /// Appends a request, with the memory that is reserved for it until it is answered.
-    pub(super) fn push(&mut self, request: BoxFuture<'static, Response>, execution: Execution, reserved: Taken) {
+    pub(super) fn push(&mut self, request: BoxFuture<'static, Response>, execution: Execution, reserved: Reservation) {
         self.queue.push_back((request, reserved));
         self.last = execution;
     }

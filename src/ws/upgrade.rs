@@ -11,14 +11,14 @@ use super::handoff::UpgradeDecision;
 use crate::app::App;
 use crate::auth::tokens;
 use crate::config::Config;
-use crate::delivery::hub::Registration;
+use crate::delivery::registration::Registration;
 use crate::error::{Code, Error};
 use crate::wire::close::Close;
 
 /// The subprotocol that a browser offers beside its token, because a page can set no header.
 const SUBPROTOCOL: &str = "auth";
 
-/// Where the client puts its token. It decides how a rejection is reported: a page cannot read a status of
+/// ConversationKey the client puts its token. It decides how a rejection is reported: a page cannot read a status of
 /// HTTP, but it can read a close code.
 enum TokenSource<'a> {
     /// In `Authorization`, or nowhere.
@@ -113,8 +113,8 @@ async fn admit(app: &App, token: Option<&str>) -> Result<Registration, UpgradeRe
     let claims = token.and_then(|token| app.tokens.read(token)).ok_or(UpgradeRejection::Unauthorized)?;
     // The limit by session comes first: a single token, which may be revoked, cannot use up its user's limit.
     app.session_requests.check(claims.session()).map_err(UpgradeRejection::Fault)?;
-    app.user_openings.check(claims.user()).map_err(UpgradeRejection::Fault)?;
-    app.openings.turn().await.map_err(UpgradeRejection::Fault)?;
+    app.user_upgrades.check(claims.user()).map_err(UpgradeRejection::Fault)?;
+    app.upgrades.acquire().await.map_err(UpgradeRejection::Fault)?;
     // Registered before the session is looked up: a session that ends meanwhile closes the socket.
     let registration = app.delivery.register(claims.user(), claims.session(), claims.exp);
     match app.check_session(&claims).await {

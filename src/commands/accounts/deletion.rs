@@ -22,7 +22,7 @@ pub async fn delete(app: &App, user: UserId) -> Result<(), Error> {
     // Before the deletion, because afterwards nobody is a contact of theirs any more.
     let offline_push = offline_event(app, user).await?;
     let Some(name) = deletion::start(&app.db, user).await? else { return Ok(()) };
-    app.delivery.presence().forget(user);
+    app.delivery.presence.suppress(user);
     app.delivery.publish(&offline_push);
     app.delivery.publish(&Event::SessionsEnded { user, keep: None });
     // The account is gone whatever becomes of the portions, so an error in them does not change the answer.

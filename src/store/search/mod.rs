@@ -56,7 +56,7 @@ struct Search<'a> {
 pub struct SearchPage {
     /// The messages, newest first.
     pub messages: Vec<StoredMessage>,
-    /// Where the budget ran out before the page was full: messages below this id were not searched.
+    /// ConversationKey the budget ran out before the page was full: messages below this id were not searched.
     pub stopped_at: Option<MessageId>,
     /// Whether the budget ran out before the search came to this page.
     pub is_short_of_page: bool,
@@ -86,7 +86,7 @@ pub async fn find_page(
         return Ok(SearchPage::EMPTY);
     }
     let history = db.history();
-    let _turn = db.searches.turn(asker).await?;
+    let _turn = db.searches.acquire(asker).await?;
     db.ensure_same_history(history)?;
     let mut search = Search {
         db,
