@@ -9,7 +9,13 @@ ENV CARGO_PROFILE_RELEASE_STRIP=symbols
 # by times of files, and those of a checkout may be older than this layer.
 COPY Cargo.toml Cargo.lock ./
 COPY .cargo .cargo
-RUN mkdir src && echo 'fn main() {}' > src/main.rs && touch src/lib.rs \
+# Cargo reads the manifest of every workspace member, so the tools are here with theirs and an empty library each.
+# `cargo build` builds the server alone, and downloads no dependency that only they have.
+COPY tools/hark-bench/Cargo.toml tools/hark-bench/
+COPY tools/hark-certify/Cargo.toml tools/hark-certify/
+COPY tools/hark-harness/Cargo.toml tools/hark-harness/
+RUN for tool in tools/*; do mkdir "$tool/src" && touch "$tool/src/lib.rs"; done \
+    && mkdir src && echo 'fn main() {}' > src/main.rs && touch src/lib.rs \
     && cargo build --release --locked \
     && cargo clean --release --locked --package hark \
     && rm -r src

@@ -77,7 +77,7 @@ impl<J> HashQueue<J> {
         Self { state: Mutex::new(state), changed: Condvar::new(), capacity: threads * MAX_WAITING_PER_THREAD }
     }
 
-    /// Queues a job, which is skipped once `waiting` cannot be upgraded. ConversationKey the queue is full, the job of the
+    /// Queues a job, which is skipped once `waiting` cannot be upgraded. Where the queue is full, the job of the
     /// lowest priority is dropped, which may be this one.
     pub(super) fn push(&self, job: J, requester: &Requester, waiting: Weak<()>) {
         let mut state = self.state.lock();

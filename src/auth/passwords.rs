@@ -62,7 +62,7 @@ impl PasswordHasher {
     /// Starts the threads.
     ///
     /// # Errors
-    /// ConversationKey the system refuses random numbers or threads.
+    /// Where the system refuses random numbers or threads.
     pub fn new() -> Result<Self, Error> {
         let dummy = Password::to_verify("nobody has this password".to_owned());
         let dummy_hash = hash(&dummy, &mut Memory::new()).map_err(internal)?;

@@ -38,7 +38,7 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// The batch in payloads of at most [`MAX_PAYLOAD_BYTES`](super::MAX_PAYLOAD_BYTES), in their order. All
+    /// The batch in payloads of at most [`MAX_PAYLOAD_BYTES`](super::payload::MAX_PAYLOAD_BYTES), in their order. All
     /// changes of conversations with a number below `watermark` are committed or rolled back; see the migrations.
     #[must_use]
     pub fn payloads(&self, watermark: i64) -> Vec<String> {

@@ -222,7 +222,7 @@ pub struct Context {
     pub socket: SocketId,
     /// The history of the database in which the caller was authenticated, see [`Db::history`](crate::store::Db::history).
     pub history: u64,
-    /// ConversationKey the lists that the socket pages through continue.
+    /// Where the lists that the socket pages through continue.
     pub paging: Arc<PagingState>,
 }
 

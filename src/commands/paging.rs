@@ -34,7 +34,7 @@ struct MovingRows {
 }
 
 impl PagingState {
-    /// ConversationKey a page of a list starts: after the last page where that was the one before, or else after as many
+    /// Where a page of a list starts: after the last page where that was the one before, or else after as many
     /// rows as the pages before have.
     #[must_use]
     pub fn start_of(&self, list: &str, page: Page) -> ListStart {

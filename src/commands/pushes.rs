@@ -1,6 +1,6 @@
 //! The table of pushes.
 
-use crate::model::{GroupEventKind, MessageEvent, ReceiptEvent, Topic};
+use crate::model::{ChangeKind, GroupEventKind, MessageEvent, ReceiptEvent, Topic};
 use crate::wire::items::{
     BehindItem, GroupItem, MarkerItem, MemberItem, MessageItem, NotificationItem, OnlineInfo, ReactionChange, ReadItem,
     RemovedItem, SpamItem, TypingItem, UserItem,
@@ -29,8 +29,8 @@ pub fn pushes() -> Vec<(&'static str, Option<Topic>, NamedSchema)> {
         ("onlineInfo", Some(Topic::Presence), NamedSchema::of::<OnlineInfo>()),
         ("notification", Some(Topic::Notifications), NamedSchema::of::<NotificationItem>()),
         ("newGroup", Some(Topic::Own), NamedSchema::of::<GroupItem>()),
-        ("removeConversation", Some(Topic::Own), NamedSchema::of::<RemovedItem>()),
-        ("markSpam", Some(Topic::Own), NamedSchema::of::<SpamItem>()),
+        (ChangeKind::ConversationRemoved.frame_type(), Some(Topic::Own), NamedSchema::of::<RemovedItem>()),
+        (ChangeKind::SpamMarked.frame_type(), Some(Topic::Own), NamedSchema::of::<SpamItem>()),
         group(GroupEventKind::MemberRemoved, NamedSchema::of::<MemberItem>()),
         group(GroupEventKind::AdminAdded, NamedSchema::of::<MemberItem>()),
         group(GroupEventKind::AdminRemoved, NamedSchema::of::<MemberItem>()),

@@ -20,7 +20,7 @@ use crate::wire::reply::{self, Body};
 pub struct ReadMessages {
     /// The conversation.
     pub target: Target,
-    /// ConversationKey the marker is to be; the newest message where the request has none.
+    /// Where the marker is to be; the newest message where the request has none.
     pub seq: Option<Seq>,
 }
 
@@ -37,7 +37,7 @@ impl FromFields for ReadMessages {
 pub struct DeliveredMessages {
     /// The conversation.
     pub target: Target,
-    /// ConversationKey the marker is to be; the newest message where the request has none.
+    /// Where the marker is to be; the newest message where the request has none.
     pub seq: Option<Seq>,
 }
 
@@ -47,7 +47,7 @@ impl FromFields for DeliveredMessages {
     }
 }
 
-/// ConversationKey one's own marker is now.
+/// Where one's own marker is now.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct OwnMarkerItem {

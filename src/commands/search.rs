@@ -47,7 +47,7 @@ impl FromFields for SearchMessages {
     }
 }
 
-/// ConversationKey to continue a search that has stopped before its page was full, because it had used up the budget of one
+/// Where to continue a search that has stopped before its page was full, because it had used up the budget of one
 /// request.
 #[derive(Clone, Copy, Debug, Serialize, ToSchema)]
 pub struct SearchItem {

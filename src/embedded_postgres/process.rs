@@ -92,7 +92,7 @@ impl Drop for Postmaster {
 /// Stops the postmaster that the pid file of the data directory `dir` names, if it runs on this directory. The caller
 /// holds the lock of the directory, so that no Hark process uses that server any more.
 ///
-/// After a kill -9 of Hark there is one that is just about to end. ConversationKey it would not end (macOS), it is stopped so
+/// After a kill -9 of Hark there is one that is just about to end. Where it would not end (macOS), it is stopped so
 /// that the new server has the current settings and this process as its parent.
 pub(super) fn stop_orphan(dir: &Path) -> Result<(), EmbeddedPostgresError> {
     let pid_file = dir.join("postmaster.pid");

@@ -10,7 +10,6 @@ const MAX_AGE_SECONDS: usize = 3600;
 
 /// The middleware that answers preflight requests and names the allowed origins, which are those of
 /// `HARK_ALLOWED_ORIGINS`. Without any, pages of the server's own origin are the only ones.
-#[must_use]
 pub fn cors(config: &Config) -> Cors {
     let cors = Cors::default()
         .allowed_methods(["GET", "POST", "PUT", "PATCH", "DELETE"])

@@ -40,7 +40,7 @@ struct State {
     reader: RefCell<Option<Waker>>,
 }
 
-/// ConversationKey the body of a request ends. The bytes after it belong to the next request, which the dispatcher must not
+/// Where the body of a request ends. The bytes after it belong to the next request, which the dispatcher must not
 /// see before this one is answered: it would take the body of the next request for an unread rest of this one.
 #[derive(Clone, Copy, Debug)]
 enum BodyEnd {

@@ -82,7 +82,7 @@ impl MessageBody for AccountedBody {
 }
 
 /// The middleware that serves one request of a connection at a time and counts the response until it is
-/// written. ConversationKey the budget has no room for a large response, the answer is `overloaded` instead: a response
+/// written. Where the budget has no room for a large response, the answer is `overloaded` instead: a response
 /// that large is a page, which can be asked for again.
 ///
 /// # Errors

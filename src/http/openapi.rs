@@ -20,7 +20,7 @@ use crate::commands::chat_list::ListConversations;
 use crate::config::Limits;
 use crate::model::{ClientMessageId, Content, Email, LoginUsername, MAX_ID, MessageId, Password, PersonName, Username};
 use crate::wire::params::{Fields, Param, ParamsSchema};
-use crate::wire::schema::require_nullable_keys;
+use crate::wire::schema::{INTEGER, inline_integers, require_nullable_keys};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -72,7 +72,7 @@ pub fn openapi(limits: &Limits) -> utoipa::openapi::OpenApi {
     limit_query_parameters(&mut document, limits);
     limit_bodies(&mut document, limits);
     limit_ids(&mut document);
-    require_nullable_keys_of_responses(&mut document);
+    complete_response_schemas(&mut document);
     close_bodies(&mut document);
     deprecate_compat(&mut document);
     document
@@ -179,10 +179,7 @@ const RESTRICTIONS: [&str; 7] = ["minLength", "maxLength", "pattern", "minimum",
 /// `accepted` follows the one of the schema.
 fn restrict(schema: &mut RefOr<Schema>, accepted: &Value) {
     let Some(accepted) = accepted.as_object() else { return };
-    let mut json = match serde_json::to_value(&*schema) {
-        Ok(Value::Object(json)) => json,
-        _ => return,
-    };
+    let Ok(Value::Object(mut json)) = serde_json::to_value(&*schema) else { return };
     let copied = RESTRICTIONS.iter().filter_map(|name| Some(((*name).to_owned(), accepted.get(*name)?.clone())));
     json.extend(copied);
     if let Some(limit) = accepted.get("description").and_then(Value::as_str) {
@@ -209,15 +206,18 @@ fn limit_ids(document: &mut utoipa::openapi::OpenApi) {
     }
 }
 
-/// Makes nullable keys of what the server writes required. A key that a request body leaves out is like null.
-fn require_nullable_keys_of_responses(document: &mut utoipa::openapi::OpenApi) {
+/// Makes nullable keys of what the server writes required, and inlines integers. A key that a request body leaves
+/// out is like null.
+fn complete_response_schemas(document: &mut utoipa::openapi::OpenApi) {
     let schemas = &mut document.components.get_or_insert_default().schemas;
     for (_, schema) in schemas.iter_mut().filter(|(name, _)| !REQUEST_BODIES.contains(&name.as_str())) {
         if let Ok(mut json) = serde_json::to_value(&*schema) {
             require_nullable_keys(&mut json);
+            inline_integers(&mut json);
             *schema = from_json(json);
         }
     }
+    schemas.remove(INTEGER);
 }
 
 /// Closes the bodies whose unknown fields `Fields::only` refuses, because a misspelt one would be lost, and adds

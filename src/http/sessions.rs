@@ -123,7 +123,7 @@ pub(super) async fn refresh(app: Data<App>, me: Caller) -> Result<Json<TokenBody
     Ok(Json(TokenBody::new(sign_in::refresh(&app, me.0).await?, "Refreshed")))
 }
 
-/// Sign out: this session ends and its WebSockets close
+/// Sign out: this session ends and its sockets close
 #[utoipa::path(delete, path = "/api/v1/auth/logout", operation_id = "logOut", tag = "auth", security(("bearer" = [])), responses(
     (status = 204, description = "The session has ended; there is no body"),
     (status = 401, body = ErrorBody, description = "The token is missing or not valid"),
@@ -143,7 +143,7 @@ pub(super) async fn list(app: Data<App>, me: Caller) -> Result<Json<SessionList>
     Ok(Json(SessionList { data: rows.into_iter().map(|session| SessionRow::new(session, me)).collect() }))
 }
 
-/// End one of my sessions; its WebSockets close
+/// End one of my sessions; its sockets close
 #[utoipa::path(delete, path = "/api/v1/auth/sessions/{id}", operation_id = "endSession", tag = "auth", security(("bearer" = [])),
     params(("id" = i64, Path, description = "The id of the session, from the list of sessions")), responses(
     (status = 204, description = "The session has ended; there is no body"),

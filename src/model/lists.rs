@@ -61,7 +61,7 @@ pub struct ListPosition {
     pub id: i64,
 }
 
-/// ConversationKey a page of a list begins.
+/// Where a page of a list begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ListStart {
     /// After this row, in the order of the list.
@@ -70,7 +70,7 @@ pub struct ListStart {
     pub skipped: i64,
 }
 
-/// ConversationKey a page begins in a list whose rows move to the top while a client pages through it.
+/// Where a page begins in a list whose rows move to the top while a client pages through it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MovingListStart {
     /// The beginning, apart from rows that have moved.
@@ -81,7 +81,7 @@ pub struct MovingListStart {
     pub shown: Vec<i64>,
 }
 
-/// ConversationKey a page of a history begins.
+/// Where a page of a history begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HistoryStart {
     /// At a page number, from 1, counted from the newest message.

@@ -27,9 +27,9 @@ use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 use tracing_actix_web::TracingLogger;
 
-use super::StartError;
 use super::http_stream::HttpStream;
 use super::socket_runtimes::SocketRuntimes;
+use super::start_error::StartError;
 use crate::app::App;
 use crate::{http, ws};
 
@@ -37,7 +37,7 @@ use crate::{http, ws};
 const MAX_PENDING_CONNECTIONS: u32 = 4096;
 /// Most connections of one worker thread.
 const MAX_CONNECTIONS_PER_WORKER: usize = 100_000;
-/// The kernel closes a connection whose client acknowledges nothing for this time (TCP_USER_TIMEOUT). Neither a
+/// The kernel closes a connection whose client acknowledges nothing for this time (`TCP_USER_TIMEOUT`). Neither a
 /// close frame nor a timer of the server can do that while the write buffer is full.
 #[cfg(target_os = "linux")]
 const TCP_USER_TIMEOUT: Duration = Duration::from_mins(1);

@@ -8,7 +8,9 @@ use std::path::Path;
 use rand::distr::{Alphanumeric, SampleString as _};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::{Server, StartError, connect, listen};
+use super::listener::listen;
+use super::start_error::StartError;
+use super::{Server, connect};
 use crate::config::{Config, MIN_SECRET_BYTES, Secret};
 use crate::embedded_postgres::{EmbeddedPostgres, Options};
 use crate::store::DatabaseTarget;

@@ -43,8 +43,10 @@ impl NamedSchema {
         let to_json = |(name, schema)| {
             let mut schema = serde_json::to_value(schema).expect("a schema is plain JSON");
             require_nullable_keys(&mut schema);
+            inline_integers(&mut schema);
             (name, schema)
         };
+        schemas.retain(|(name, _)| name != INTEGER);
         Self { name, schemas: schemas.into_iter().map(to_json).collect() }
     }
 }
@@ -66,6 +68,25 @@ pub fn require_nullable_keys(schema: &mut Schema) {
     }
 }
 
+/// The name under which the derived schemas refer to an integer with an alias, such as `Seq`.
+pub const INTEGER: &str = "i64";
+
+/// Replaces references to [`INTEGER`] by its schema: clients are not to be generated with a type of that name.
+pub fn inline_integers(schema: &mut Schema) {
+    match schema {
+        Schema::Object(fields) => {
+            if fields.get("$ref").is_some_and(|target| *target == format!("#/components/schemas/{INTEGER}")) {
+                fields.remove("$ref");
+                fields.insert("type".to_owned(), json!("integer"));
+                fields.insert("format".to_owned(), json!("int64"));
+            }
+            fields.values_mut().for_each(inline_integers);
+        }
+        Schema::Array(parts) => parts.iter_mut().for_each(inline_integers),
+        _ => {}
+    }
+}
+
 fn is_nullable(schema: &Schema) -> bool {
     let is_null = |name: &Schema| name == "null";
     let names_null = schema["type"].as_array().map_or(is_null(&schema["type"]), |names| names.iter().any(is_null));
@@ -77,6 +98,7 @@ mod tests {
     use serde::Serialize;
 
     use super::*;
+    use crate::model::Seq;
 
     #[derive(Serialize, ToSchema)]
     struct Inner {
@@ -92,6 +114,18 @@ mod tests {
         #[serde(skip_serializing_if = "Option::is_none")]
         #[schema(value_type = String, required = false)]
         extra: Option<String>,
+        seq: Seq,
+    }
+
+    #[test]
+    fn named_schema_has_no_schema_of_a_plain_integer() {
+        let schemas = NamedSchema::of::<Outer>().schemas;
+        assert!(schemas.iter().all(|(name, _)| name != INTEGER));
+        let text = json!(schemas).to_string();
+        assert!(
+            text.contains(r#""seq":{"format":"int64","type":"integer"}"#) && !text.contains("schemas/i64"),
+            "{text}"
+        );
     }
 
     #[test]
@@ -100,7 +134,7 @@ mod tests {
         let schema = |name: &str| &schemas.iter().find(|(known, _)| known == name).expect("a schema of this name").1;
         assert_eq!(schema("Inner")["required"], json!(["id", "note"]));
         let own = schema("Outer")["allOf"].as_array().and_then(|parts| parts.last()).expect("the own fields");
-        assert_eq!(own["required"], json!(["other"]));
+        assert_eq!(own["required"], json!(["other", "seq"]));
         assert_eq!(own["properties"]["extra"]["type"], "string");
     }
 }

@@ -18,7 +18,7 @@ use crate::wire::close::Close;
 /// The subprotocol that a browser offers beside its token, because a page can set no header.
 const SUBPROTOCOL: &str = "auth";
 
-/// ConversationKey the client puts its token. It decides how a rejection is reported: a page cannot read a status of
+/// Where the client puts its token. It decides how a rejection is reported: a page cannot read a status of
 /// HTTP, but it can read a close code.
 enum TokenSource<'a> {
     /// In `Authorization`, or nowhere.

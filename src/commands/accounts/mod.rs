@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::model::Email;
 use crate::wire::params::{Fields, Param};
 
-/// ConversationKey a request for an account comes from: rate limits count the address, and a session keeps both.
+/// Where a request for an account comes from: rate limits count the address, and a session keeps both.
 #[derive(Clone, Debug)]
 pub struct Client {
     /// The address of the client, behind a trusted proxy the one that the proxy forwards.

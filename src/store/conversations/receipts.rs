@@ -13,7 +13,7 @@ use crate::store::groups::member_cache;
 /// A marker after a request to move it.
 #[derive(Debug)]
 pub struct MarkerUpdate {
-    /// ConversationKey the marker is now.
+    /// Where the marker is now.
     pub seq: Seq,
     /// When it moved there; `None` where it has never moved.
     pub moved_at: Option<Timestamp>,

@@ -20,7 +20,7 @@ impl Db {
     /// applies them under an advisory lock, and the others wait for it.
     ///
     /// # Errors
-    /// ConversationKey a migration fails, or the database has migrations that this build does not know.
+    /// Where a migration fails, or the database has migrations that this build does not know.
     pub async fn migrate(&self) -> Result<Vec<String>, Error> {
         // A connection of its own and no timeouts: a node waits for another one's migration as long as that takes.
         let mut connection = self.pool.connect_options().connect().await?;

@@ -56,7 +56,7 @@ struct Search<'a> {
 pub struct SearchPage {
     /// The messages, newest first.
     pub messages: Vec<StoredMessage>,
-    /// ConversationKey the budget ran out before the page was full: messages below this id were not searched.
+    /// Where the budget ran out before the page was full: messages below this id were not searched.
     pub stopped_at: Option<MessageId>,
     /// Whether the budget ran out before the search came to this page.
     pub is_short_of_page: bool,

@@ -68,7 +68,7 @@ impl<F: Fn(Vec<CommittedMessage>)> CompletionTask<F> {
                     self.member_lists.put(conversation, list.clone());
                     lists.insert(conversation, list);
                 }
-                // ConversationKey the call returned no list, the version that it was given was current at the commit.
+                // Where the call returned no list, the version that it was given was current at the commit.
                 lists.get(&conversation)?.ids.clone()
             }
         };

@@ -54,7 +54,7 @@ impl DeferredSends {
         waiting.filter(|conversation| !conversation.must_wait_alone).map(|conversation| conversation.retry_at).min()
     }
 
-    /// Defers new sends behind those of the same conversation, and gives back the others. ConversationKey there is no
+    /// Defers new sends behind those of the same conversation, and gives back the others. Where there is no
     /// room, new sends are refused as `overloaded`.
     pub(super) fn defer_behind(&mut self, sends: Vec<PendingSend>) -> Vec<PendingSend> {
         if self.conversations.is_empty() {
