@@ -13,9 +13,9 @@ use tokio_tungstenite::tungstenite::http::header::{AUTHORIZATION, HeaderName};
 use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
-use super::DEADLINE;
+use super::TEST_TIMEOUT;
 
-/// An open socket.
+/// An open socket, and the pushes that it has buffered.
 pub struct Client {
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
     /// Pushes that came while a reply was awaited.
@@ -23,7 +23,7 @@ pub struct Client {
     next_id: u64,
 }
 
-/// How the server ended a socket.
+/// The close code and reason with which the server ended a socket.
 #[derive(Debug, PartialEq, Eq)]
 pub struct SocketEnd {
     pub code: u16,
@@ -37,7 +37,7 @@ impl Client {
         Self::try_connect(server, "/", &headers).await.unwrap_or_else(|error| panic!("no upgrade: {error}")).0
     }
 
-    /// Connects with these headers; gives back the response too.
+    /// Connects with these headers, and returns the response too.
     pub async fn try_connect(
         server: SocketAddr,
         path: &str,
@@ -48,21 +48,22 @@ impl Client {
             let name: HeaderName = name.parse().expect("a good header");
             request.headers_mut().append(name, value.parse().expect("a good header"));
         }
-        let (socket, response) = timeout(DEADLINE, connect_async(request)).await.expect("an answer to the upgrade")?;
+        let (socket, response) =
+            timeout(TEST_TIMEOUT, connect_async(request)).await.expect("an answer to the upgrade")?;
         Ok((Self { socket, pushes: VecDeque::new(), next_id: 0 }, response))
     }
 
     /// Sends a text frame.
     pub async fn send_text(&mut self, text: &str) {
-        self.send_message(Message::text(text)).await;
+        self.send_ws_message(Message::text(text)).await;
     }
 
-    /// Sends any frame.
-    pub async fn send_message(&mut self, message: Message) {
-        timeout(DEADLINE, self.socket.send(message)).await.expect("room to send").expect("an open socket");
+    /// Sends any WebSocket message.
+    pub async fn send_ws_message(&mut self, message: Message) {
+        timeout(TEST_TIMEOUT, self.socket.send(message)).await.expect("room to send").expect("an open socket");
     }
 
-    /// Sends a request without waiting for its reply, and gives back its id.
+    /// Sends a request without waiting for its reply, and returns its id.
     pub async fn send(&mut self, kind: &str, params: Value) -> u64 {
         self.next_id += 1;
         let id = self.next_id;
@@ -70,58 +71,58 @@ impl Client {
         id
     }
 
-    /// Sends a request and waits for its reply or error; pushes that come before it are kept.
+    /// Sends a request and waits for its reply or error; pushes that come before it are buffered.
     pub async fn call(&mut self, kind: &str, params: Value) -> Value {
         let id = self.send(kind, params).await;
-        self.reply_to(id).await
+        self.wait_for_reply_to(id).await
     }
 
-    /// The `params` of the reply to a request that has to succeed.
-    pub async fn done(&mut self, kind: &str, params: Value) -> Value {
+    /// Sends a request that must succeed, and returns the `params` of its reply.
+    pub async fn call_ok(&mut self, kind: &str, params: Value) -> Value {
         let mut reply = self.call(kind, params).await;
         assert_eq!(reply["success"], true, "{reply}");
         reply["params"].take()
     }
 
-    /// The code of the refusal of a request that has to fail.
-    pub async fn refused(&mut self, kind: &str, params: Value) -> String {
+    /// Sends a request that must be refused, and returns the code of the error.
+    pub async fn call_refused(&mut self, kind: &str, params: Value) -> String {
         let refusal = self.call(kind, params).await;
         assert_eq!(refusal["error"], true, "{refusal}");
         assert_eq!(refusal["type"], kind, "{refusal}");
         refusal["code"].as_str().unwrap_or_else(|| panic!("a code: {refusal}")).to_owned()
     }
 
-    /// Asks for these extra pushes and no other ones.
+    /// Subscribes to these events and no other ones.
     pub async fn subscribe(&mut self, events: &[&str]) {
-        self.done("subscribe", json!({ "events": events })).await;
+        self.call_ok("subscribe", json!({ "events": events })).await;
     }
 
-    /// Makes a group with these people in it, and gives back its id.
+    /// Creates a group with these users in it, and returns its id.
     pub async fn new_group(&mut self, user_ids: &[i64]) -> i64 {
-        let made = self.done("newGroup", json!({ "groupName": "Book club", "userIds": user_ids })).await;
+        let made = self.call_ok("newGroup", json!({ "groupName": "Book club", "userIds": user_ids })).await;
         made["item"]["groupId"].as_i64().unwrap_or_else(|| panic!("a group: {made}"))
     }
 
-    /// Sends to a conversation, and gives back the id of the message.
-    pub async fn say(&mut self, target: &Value, content: &str) -> i64 {
+    /// Sends a text to a conversation, and returns the id of the message.
+    pub async fn send_content(&mut self, target: &Value, content: &str) -> i64 {
         let kind = if target.get("groupId").is_some() { "messageInGroup" } else { "privateMessage" };
         let mut params = target.clone();
         params["content"] = json!(content);
-        let receipt = self.done(kind, params).await;
+        let receipt = self.call_ok(kind, params).await;
         receipt["item"]["messageId"].as_i64().unwrap_or_else(|| panic!("a message: {receipt}"))
     }
 
-    /// The reply or error with this id; pushes that come before it are kept.
-    pub async fn reply_to(&mut self, id: u64) -> Value {
-        let reply = self.reply().await;
+    /// Waits for the reply or error with this id; pushes that come before it are buffered.
+    pub async fn wait_for_reply_to(&mut self, id: u64) -> Value {
+        let reply = self.wait_for_reply().await;
         assert_eq!(reply["id"], id, "replies keep the order of requests: {reply}");
         reply
     }
 
-    /// The next reply or error; pushes that come before it are kept.
-    pub async fn reply(&mut self) -> Value {
+    /// Waits for the next reply or error; pushes that come before it are buffered.
+    pub async fn wait_for_reply(&mut self) -> Value {
         loop {
-            let frame = self.frame().await;
+            let frame = self.next_frame().await;
             if frame.get("id").is_some() || frame.get("error").is_some() {
                 return frame;
             }
@@ -129,50 +130,50 @@ impl Client {
         }
     }
 
-    /// The next push.
-    pub async fn push(&mut self) -> Value {
+    /// Waits for the next push.
+    pub async fn wait_for_push(&mut self) -> Value {
         if let Some(push) = self.pushes.pop_front() {
             return push;
         }
-        let frame = self.frame().await;
+        let frame = self.next_frame().await;
         assert!(frame.get("id").is_none() && frame.get("error").is_none(), "a push, not a reply: {frame}");
         frame
     }
 
-    /// The `params` of the next push, which has to be of this type.
-    pub async fn pushed(&mut self, kind: &str) -> Value {
-        let mut push = self.push().await;
+    /// Waits for the next push, which must be of this type, and returns its `params`.
+    pub async fn expect_push(&mut self, kind: &str) -> Value {
+        let mut push = self.wait_for_push().await;
         assert_eq!(push["type"], kind, "{push}");
         push["params"].take()
     }
 
-    /// What was pushed by now and nobody has taken; a reply is the fence.
-    pub async fn told(&mut self) -> Vec<Value> {
-        self.done("getOnlineInfo", json!({ "userIds": [] })).await;
-        self.pushes_so_far()
+    /// Returns all pushes up to now that no test has taken; a reply is the fence.
+    pub async fn drain_pushes(&mut self) -> Vec<Value> {
+        self.call_ok("getOnlineInfo", json!({ "userIds": [] })).await;
+        self.take_buffered_pushes()
     }
 
-    /// Drops what was pushed by now.
-    pub async fn forget(&mut self) {
-        self.told().await;
+    /// Discards all pushes up to now.
+    pub async fn discard_pushes(&mut self) {
+        self.drain_pushes().await;
     }
 
-    /// The types of what was pushed by now.
-    pub async fn kinds_told(&mut self) -> Vec<String> {
+    /// Returns the types of all pushes up to now.
+    pub async fn drain_push_types(&mut self) -> Vec<String> {
         let kind = |push: Value| push["type"].as_str().expect("a type").to_owned();
-        self.told().await.into_iter().map(kind).collect()
+        self.drain_pushes().await.into_iter().map(kind).collect()
     }
 
-    /// The pushes that have come so far and nobody has taken. A reply is a fence: what the server
-    /// pushed before it is here.
-    pub fn pushes_so_far(&mut self) -> Vec<Value> {
+    /// Returns the buffered pushes without waiting. A reply is a fence: everything that the server pushed
+    /// before it is buffered.
+    pub fn take_buffered_pushes(&mut self) -> Vec<Value> {
         self.pushes.drain(..).collect()
     }
 
-    /// The next text frame, whatever it is.
-    pub async fn frame(&mut self) -> Value {
+    /// Waits for the next text frame, whatever it is.
+    pub async fn next_frame(&mut self) -> Value {
         loop {
-            match self.message().await {
+            match self.next_message().await {
                 Message::Text(text) => return serde_json::from_str(&text).expect("frames are JSON"),
                 Message::Ping(_) | Message::Pong(_) => {}
                 other => panic!("a text frame, not {other:?}"),
@@ -180,24 +181,24 @@ impl Client {
         }
     }
 
-    /// The next WebSocket message, whatever it is.
-    pub async fn message(&mut self) -> Message {
-        timeout(DEADLINE, self.socket.next())
+    /// Waits for the next WebSocket message, whatever it is.
+    pub async fn next_message(&mut self) -> Message {
+        timeout(TEST_TIMEOUT, self.socket.next())
             .await
             .expect("a frame in time")
             .expect("an open socket")
             .expect("a good frame")
     }
 
-    /// Sends a frame; false where the socket is gone.
+    /// Sends a message, and returns false where the socket is gone.
     pub async fn try_send(&mut self, message: Message) -> bool {
-        timeout(DEADLINE, self.socket.send(message)).await.expect("room to send").is_ok()
+        timeout(TEST_TIMEOUT, self.socket.send(message)).await.expect("room to send").is_ok()
     }
 
-    /// The next text frame; None where the socket has ended.
-    pub async fn try_frame(&mut self) -> Option<Value> {
+    /// Waits for the next text frame, and returns `None` where the socket has ended.
+    pub async fn try_next_frame(&mut self) -> Option<Value> {
         loop {
-            match timeout(DEADLINE, self.socket.next()).await.expect("a frame in time")? {
+            match timeout(TEST_TIMEOUT, self.socket.next()).await.expect("a frame in time")? {
                 Ok(Message::Text(text)) => return serde_json::from_str(&text).ok(),
                 Ok(Message::Ping(_) | Message::Pong(_)) => {}
                 _ => return None,
@@ -205,10 +206,10 @@ impl Client {
         }
     }
 
-    /// Reads until the server closes, and says with which code. Frames before it are dropped.
-    pub async fn closed(mut self) -> SocketEnd {
+    /// Reads until the server closes, and returns the close code. Frames before it are discarded.
+    pub async fn wait_for_close(mut self) -> SocketEnd {
         loop {
-            match self.message().await {
+            match self.next_message().await {
                 Message::Close(Some(frame)) => {
                     return SocketEnd { code: frame.code.into(), reason: frame.reason.to_string() };
                 }
@@ -218,14 +219,14 @@ impl Client {
         }
     }
 
-    /// Says goodbye, and waits for the server's.
+    /// Starts the close handshake, and waits for the server's close frame.
     pub async fn close(mut self) {
-        self.send_message(Message::Close(None)).await;
-        while timeout(DEADLINE, self.socket.next()).await.expect("an end").is_some_and(|message| message.is_ok()) {}
+        self.send_ws_message(Message::Close(None)).await;
+        while timeout(TEST_TIMEOUT, self.socket.next()).await.expect("an end").is_some_and(|message| message.is_ok()) {}
     }
 
-    /// The socket itself, for what a good client never does.
-    pub fn raw(&mut self) -> &mut TcpStream {
+    /// Returns the TCP stream, for what a correct client never does.
+    pub fn tcp_stream(&mut self) -> &mut TcpStream {
         match self.socket.get_mut() {
             MaybeTlsStream::Plain(stream) => stream,
             _ => unreachable!("tests speak plain TCP"),

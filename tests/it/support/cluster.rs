@@ -1,4 +1,5 @@
-//! A PostgreSQL of a test's own, which is stopped, killed, copied, put back and taken over from.
+//! A PostgreSQL cluster of one test, which can be stopped, killed, copied, restored and replaced by its
+//! standby.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown};
@@ -7,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use hark::config::Secret;
-use hark::store::Address;
+use hark::store::DatabaseTarget;
 use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal};
 use sqlx::{AssertSqlSafe, Executor as _};
 use tempfile::TempDir;
@@ -16,32 +17,32 @@ use super::{database, eventually};
 
 const USER: &str = "hark";
 const DATABASE: &str = "hark";
-/// Part of the name of the socket; nothing listens on TCP.
+/// The port is part of the socket's name; nothing listens on TCP.
 const PORT: u16 = 5432;
 
 /// A cluster, and its postmaster while one runs.
 pub struct Cluster {
     programs: PathBuf,
-    /// As whom PostgreSQL runs where we are root, which it refuses to be.
+    /// The account that PostgreSQL runs as where the test is root, which PostgreSQL refuses to be.
     account: Option<(u32, u32)>,
     folder: TempDir,
-    /// Where its data is; that of a standby, once that has taken over.
+    /// The data directory; that of the standby, once it has been promoted.
     data: PathBuf,
     postmaster: Option<Child>,
     settings: Vec<String>,
     copies: u32,
 }
 
-/// The files of a cluster as they were.
+/// A copy of a cluster's files.
 pub struct Copy(PathBuf);
 
 impl Cluster {
-    /// A cluster that runs with these settings beside the usual ones, with an empty database.
+    /// Starts a cluster with these settings beside the usual ones, and an empty database.
     pub async fn start(settings: &[&str]) -> Self {
         Self::make(settings).begin().await
     }
 
-    /// The same, whose transactions have numbers of thirteen digits, as after years.
+    /// Starts a cluster whose transaction ids have thirteen digits, as after years of use.
     pub async fn start_with_large_numbers(settings: &[&str]) -> Self {
         let cluster = Self::make(settings);
         cluster.run("pg_resetwal", &["-e", "1000", "-D", &cluster.data.display().to_string()]);
@@ -58,7 +59,7 @@ impl Cluster {
         let folder = TempDir::new().expect("a folder");
         let account = rustix::process::geteuid().is_root().then(|| (id("-u"), id("-g")));
         let path = folder.path();
-        // Another account has to get through, and may read nothing of it.
+        // PostgreSQL's account has to pass through this folder, and may read nothing of it.
         fs::set_permissions(path, fs::Permissions::from_mode(0o711)).expect("our own folder");
         let cluster = Self {
             programs: programs(),
@@ -79,13 +80,13 @@ impl Cluster {
         cluster
     }
 
-    /// How to connect to the database.
-    pub fn address(&self) -> Address {
+    /// Returns how to connect to the database.
+    pub fn address(&self) -> DatabaseTarget {
         self.address_of(DATABASE)
     }
 
-    fn address_of(&self, database: &str) -> Address {
-        Address::Socket {
+    fn address_of(&self, database: &str) -> DatabaseTarget {
+        DatabaseTarget::Socket {
             dir: self.folder.path().join("home"),
             port: PORT,
             user: USER.to_owned(),
@@ -94,7 +95,7 @@ impl Cluster {
         }
     }
 
-    /// Starts the postmaster, and waits until it takes connections.
+    /// Starts the postmaster, and waits until it accepts connections.
     pub async fn spawn(&mut self) {
         let mut command = self.command("postgres");
         command.arg("-D").arg(&self.data).arg("-k").arg(self.folder.path().join("home"));
@@ -117,12 +118,12 @@ impl Cluster {
         .await;
     }
 
-    /// Stops it in order, whoever is connected.
+    /// Stops the cluster with a fast shutdown, which disconnects all clients.
     pub fn stop(&mut self) {
         self.end(Signal::INT);
     }
 
-    /// Ends it as a crash does: what is not on the disk is lost, and its processes go with it.
+    /// Stops it as a crash does: data that is not on the disk is lost.
     pub fn crash(&mut self) {
         self.end(Signal::QUIT);
     }
@@ -133,14 +134,14 @@ impl Cluster {
         postmaster.wait().expect("our own child");
     }
 
-    /// Its files while it is stopped.
+    /// Copies its files while it is stopped.
     pub fn copy(&mut self) -> Copy {
         let copy = self.next_copy();
         self.run_any(Path::new("cp"), &["-a", &self.data.display().to_string(), &copy.display().to_string()]);
         Copy(copy)
     }
 
-    /// Its files while it runs, as a backup tool takes them; with `standby`, to follow it.
+    /// Copies its files while it runs, as a backup tool does; with `standby`, to follow it.
     pub fn backup(&mut self, standby: bool) -> Copy {
         let copy = self.next_copy();
         let (path, home) = (copy.display().to_string(), self.folder.path().join("home").display().to_string());
@@ -153,18 +154,18 @@ impl Cluster {
         Copy(copy)
     }
 
-    /// Has a copy be the data, while no postmaster runs.
+    /// Makes a copy the data directory, while no postmaster runs.
     pub fn put_back(&mut self, copy: Copy) {
         assert!(self.postmaster.is_none(), "stop it first");
         self.data = copy.0;
     }
 
-    /// Has a standby take over.
+    /// Promotes a standby.
     pub async fn promote(&self) {
         self.sql("postgres", "select pg_promote(true, 60)").await;
     }
 
-    /// A dump of the database.
+    /// Makes a dump of the database.
     pub fn dump(&mut self) -> PathBuf {
         let file = self.next_copy();
         let home = self.folder.path().join("home").display().to_string();
@@ -172,17 +173,17 @@ impl Cluster {
         file
     }
 
-    /// Puts a dump in the place of the database, whoever is connected.
+    /// Replaces the database with a dump, and disconnects all clients.
     pub async fn restore(&self, dump: &Path) {
         self.sql("postgres", &format!("drop database {DATABASE} with (force)")).await;
-        // Under another name until it is whole, as an operator does who has a server running.
+        // The restore goes into another name until it is complete, as an operator does while a server runs.
         self.sql("postgres", "create database restored").await;
         let home = self.folder.path().join("home").display().to_string();
         self.run("pg_restore", &["-h", &home, "-U", USER, "-d", "restored", &dump.display().to_string()]);
         self.sql("postgres", &format!("alter database restored rename to {DATABASE}")).await;
     }
 
-    /// Puts a dump over what is in the database, under whoever uses it.
+    /// Restores a dump over the existing tables, while they are in use.
     pub fn restore_over(&self, dump: &Path) {
         let home = self.folder.path().join("home").display().to_string();
         let dump = dump.display().to_string();
@@ -192,7 +193,7 @@ impl Cluster {
         );
     }
 
-    /// Kills the process of one connection, after which PostgreSQL starts all others anew.
+    /// Kills the process of one connection, after which PostgreSQL restarts all others.
     pub fn kill_backend(pid: i32) {
         send(u32::try_from(pid).expect("a pid"), Signal::KILL);
     }
@@ -228,7 +229,7 @@ impl Cluster {
             command.uid(uid).gid(gid);
         }
         let ask = || Ok(set_parent_process_death_signal(Some(Signal::QUIT))?);
-        // SAFETY: a system call, which is all that may happen between fork and exec.
+        // SAFETY: only a system call runs between fork and exec.
         unsafe { command.pre_exec(ask) };
         command
     }
@@ -248,13 +249,13 @@ fn send(pid: u32, signal: Signal) {
     kill_process(pid, signal).expect("a process of our own cluster");
 }
 
-/// The number of the account that PostgreSQL's package makes.
+/// Returns an id of the account that PostgreSQL's package creates.
 fn id(which: &str) -> u32 {
     let output = Command::new("id").args([which, "postgres"]).output().expect("id");
     String::from_utf8_lossy(&output.stdout).trim().parse().expect("there is an account postgres")
 }
 
-/// The newest programs in the usual places.
+/// Returns the newest programs in the usual places.
 fn programs() -> PathBuf {
     let versions =
         fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten().map(|entry| entry.path().join("bin"));

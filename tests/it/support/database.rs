@@ -1,4 +1,4 @@
-//! One private PostgreSQL a run, one database a test.
+//! One private PostgreSQL for each run, and one database for each test.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,12 +7,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use hark::config::Secret;
 use hark::embedded_postgres::{Connection, EmbeddedPostgres, Options};
-use hark::store::Address;
+use hark::store::DatabaseTarget;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{AssertSqlSafe, ConnectOptions, Executor};
 use tokio::sync::OnceCell;
 
-/// Without fsync: nobody wants this data back. Tests of durability run the real binary, with it.
+/// PostgreSQL runs without fsync: nobody needs this data again. Tests of durability run the real binary,
+/// with fsync.
 static POSTGRES: LazyLock<EmbeddedPostgres> = LazyLock::new(|| {
     let runs = Path::new(env!("CARGO_TARGET_TMPDIR")).join("runs");
     remove_old_runs(&runs);
@@ -23,58 +24,58 @@ static POSTGRES: LazyLock<EmbeddedPostgres> = LazyLock::new(|| {
 static TEMPLATE: OnceCell<()> = OnceCell::const_new();
 static DATABASES: AtomicU32 = AtomicU32::new(0);
 
-/// A database with the schema, and nothing else in it.
-pub async fn create() -> Address {
+/// Creates a database with the schema and no rows.
+pub async fn create() -> DatabaseTarget {
     TEMPLATE.get_or_init(make_template).await;
     let name = format!("test_{}", DATABASES.fetch_add(1, Ordering::Relaxed));
     run("hark", &format!("create database {name} template template_hark")).await;
     address(name)
 }
 
-/// A database without anything in it.
-pub async fn create_empty() -> Address {
+/// Creates a database without a schema.
+pub async fn create_empty() -> DatabaseTarget {
     let name = format!("empty_{}", DATABASES.fetch_add(1, Ordering::Relaxed));
     run("hark", &format!("create database {name}")).await;
     address(name)
 }
 
-/// A connection to the same database, for what a test does behind the server's back.
-pub async fn connect(database: &Address) -> sqlx::PgConnection {
-    let Address::Socket { dir, port, user, password, database } = database else {
+/// Connects to the same database, for what a test does behind the server's back.
+pub async fn connect(database: &DatabaseTarget) -> sqlx::PgConnection {
+    let DatabaseTarget::Socket { dir, port, user, password, database } = database else {
         unreachable!("tests use a PostgreSQL of their own")
     };
     let options = PgConnectOptions::new_without_pgpass().socket(dir).port(*port).username(user);
     options.password(password.expose()).database(database).connect().await.expect("the database answers")
 }
 
-/// A pool of one connection, from which one can listen.
-pub async fn pool(database: &Address) -> sqlx::PgPool {
-    let Address::Socket { database, .. } = database else { unreachable!("as above") };
+/// Opens a pool of one connection, which can listen.
+pub async fn pool(database: &DatabaseTarget) -> sqlx::PgPool {
+    let DatabaseTarget::Socket { database, .. } = database else { unreachable!("as above") };
     PgPoolOptions::new().max_connections(1).connect_with(options(database)).await.expect("the database answers")
 }
 
-/// Lets nobody connect to a database any more, or again; who is connected stays so.
-pub async fn allow_connections(database: &Address, allowed: bool) {
-    let Address::Socket { database, .. } = database else { unreachable!("as above") };
+/// Forbids or allows new connections to a database; existing ones stay.
+pub async fn allow_connections(database: &DatabaseTarget, allowed: bool) {
+    let DatabaseTarget::Socket { database, .. } = database else { unreachable!("as above") };
     run("hark", &format!("alter database {database} allow_connections {allowed}")).await;
 }
 
-/// What `DATABASE_URL` has to be for another process.
-pub fn url(database: &Address) -> String {
-    let Address::Socket { dir, port, user, password, database } = database else { unreachable!("as above") };
+/// Returns the `DATABASE_URL` for another process.
+pub fn url(database: &DatabaseTarget) -> String {
+    let DatabaseTarget::Socket { dir, port, user, password, database } = database else { unreachable!("as above") };
     format!("postgres://{user}:{}@localhost:{port}/{database}?host={}", password.expose(), dir.display())
 }
 
-/// A database without anything in it, made with these words of `create database`.
-pub async fn create_with(words: &str) -> Address {
+/// Creates an empty database with these options of `create database`.
+pub async fn create_with(words: &str) -> DatabaseTarget {
     let name = format!("made_{}", DATABASES.fetch_add(1, Ordering::Relaxed));
     run("hark", &format!("create database {name} template template0 {words}")).await;
     address(name)
 }
 
-/// Runs a statement about a database from outside of it; `{}` in it is the database's name.
-pub async fn administer(database: &Address, statement: &str) {
-    let Address::Socket { database, .. } = database else { unreachable!("as above") };
+/// Runs a statement about a database from another one; `{}` stands for the database's name.
+pub async fn administer(database: &DatabaseTarget, statement: &str) {
+    let DatabaseTarget::Socket { database, .. } = database else { unreachable!("as above") };
     run("hark", &statement.replace("{}", database)).await;
 }
 
@@ -95,12 +96,12 @@ fn options(database: &str) -> PgConnectOptions {
     PgConnectOptions::new().socket(socket_dir).port(*port).username(user).password(password).database(database)
 }
 
-fn address(database: String) -> Address {
+fn address(database: String) -> DatabaseTarget {
     let Connection { socket_dir, port, user, password, .. } = POSTGRES.connection().clone();
-    Address::Socket { dir: socket_dir, port, user, password: Secret::from(password), database }
+    DatabaseTarget::Socket { dir: socket_dir, port, user, password: Secret::from(password), database }
 }
 
-/// A run's PostgreSQL ends with its process; its folder goes with the next run.
+/// Removes the folders of earlier runs, whose PostgreSQL ended with their process.
 fn remove_old_runs(runs: &Path) {
     let Ok(entries) = fs::read_dir(runs) else { return };
     for entry in entries.flatten() {

@@ -1,4 +1,4 @@
-//! What every test stands on.
+//! What the tests share: a server, clients, databases, and processes.
 
 mod client;
 mod cluster;
@@ -17,20 +17,28 @@ pub use server::{TestServer, User};
 use std::io::Write as _;
 use std::time::Duration;
 
-/// Longest wait for anything that has to happen.
-pub const DEADLINE: Duration = Duration::from_secs(20);
+use clap::Parser as _;
+use hark::config::{Cli, Limits};
 
-/// Says that a test, or a part of it, is not run, past the capture of the test's output.
+/// The longest wait for anything that must happen.
+pub const TEST_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Reports that a test, or a part of it, does not run, past the capture of the test's output.
 pub fn not_run(what: &str, why: &str) {
     let _ = writeln!(std::io::stderr(), "NOT RUN: {what}: {why}");
 }
 
-/// Waits until `condition` is true; for what no push announces.
+/// Returns the limits of a server without any settings.
+pub fn default_limits() -> Limits {
+    Cli::parse_from(["hark"]).config.limits
+}
+
+/// Waits until `condition` is true, with a timeout; for what no push announces.
 pub async fn eventually<F: AsyncFnMut() -> bool>(what: &str, mut condition: F) {
     let waiting = async {
         while !condition().await {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(DEADLINE, waiting).await.unwrap_or_else(|_| panic!("it never came true: {what}"));
+    tokio::time::timeout(TEST_TIMEOUT, waiting).await.unwrap_or_else(|_| panic!("it never came true: {what}"));
 }

@@ -1,4 +1,4 @@
-//! A `PgBouncer` before the private PostgreSQL, where the program is installed.
+//! A `PgBouncer` in front of the private PostgreSQL, where the program is installed.
 
 use std::fs::{self, File};
 use std::net::{TcpListener, TcpStream};
@@ -7,20 +7,20 @@ use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use hark::store::Address;
+use hark::store::DatabaseTarget;
 use sqlx::ConnectOptions as _;
 use sqlx::postgres::PgConnectOptions;
 use tempfile::TempDir;
 
 use super::{eventually, not_run};
 
-/// A running `PgBouncer`; it ends with its test.
+/// A running `PgBouncer`, which ends with its test.
 pub struct PgBouncer {
     child: Child,
     port: u16,
     database: String,
     dir: TempDir,
-    /// As whom it runs, where we are root.
+    /// The account that it runs as, where the test is root.
     account: (u32, u32),
 }
 
@@ -32,7 +32,7 @@ impl Drop for PgBouncer {
     }
 }
 
-/// Whether the program is there. Where it is not, that is said.
+/// Returns whether the program is installed, and reports where it is not.
 pub fn is_installed(test: &str) -> bool {
     let is_there = Command::new(program()).arg("--version").stdout(Stdio::null()).status().is_ok();
     if !is_there {
@@ -42,14 +42,14 @@ pub fn is_installed(test: &str) -> bool {
 }
 
 fn program() -> &'static str {
-    // Debian has it where only root's PATH leads.
+    // Debian installs it where only root's PATH leads.
     if Path::new("/usr/sbin/pgbouncer").exists() { "/usr/sbin/pgbouncer" } else { "pgbouncer" }
 }
 
 impl PgBouncer {
-    /// Starts one before a database, with this mode and further lines of its settings.
-    pub async fn start(database: &Address, pool_mode: &str, settings: &str) -> Self {
-        let Address::Socket { dir: socket_dir, port: database_port, user, password, database } = database else {
+    /// Starts one in front of a database, with this mode and further lines of configuration.
+    pub async fn start(database: &DatabaseTarget, pool_mode: &str, settings: &str) -> Self {
+        let DatabaseTarget::Socket { dir: socket_dir, port: database_port, user, password, database } = database else {
             unreachable!("tests use the private PostgreSQL")
         };
         let dir = TempDir::new().expect("a folder");
@@ -69,7 +69,7 @@ impl PgBouncer {
             password.expose()
         );
         fs::write(&config, text).expect("a file");
-        // It refuses to run as root, and has to reach PostgreSQL's socket.
+        // PgBouncer refuses to run as root, and has to reach PostgreSQL's socket.
         let owner = fs::metadata(socket_dir).expect("the folder of the socket");
         let account = (owner.uid(), owner.gid());
         if rustix::process::geteuid().is_root() {
@@ -83,7 +83,7 @@ impl PgBouncer {
         bouncer
     }
 
-    /// Ends it, with all connections through it, and starts it again at the same address.
+    /// Kills it with all connections through it, and starts it again at the same address.
     pub async fn restarted(mut self) -> Self {
         self.child.kill().and_then(|()| self.child.wait()).expect("our own child");
         self.child = spawn(self.dir.path(), self.account);
@@ -95,12 +95,13 @@ impl PgBouncer {
         eventually("pgbouncer listens", async || TcpStream::connect(("127.0.0.1", self.port)).is_ok()).await;
     }
 
-    /// What `DATABASE_URL` is to be.
+    /// Returns the `DATABASE_URL` that leads through it.
     pub fn url(&self) -> String {
         format!("postgres://hark:any@127.0.0.1:{}/{}", self.port, self.database)
     }
 
-    /// Opens so many connections to PostgreSQL, and leaves them idle in the pool: what comes next gets any of them.
+    /// Opens so many connections to PostgreSQL and leaves them idle in the pool: later clients get any of
+    /// them.
     pub async fn warm_up(&self, connections: usize) {
         let mut open = Vec::new();
         for _ in 0..connections {

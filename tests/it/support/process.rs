@@ -10,13 +10,13 @@ use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 use tokio::time::timeout;
 
-use super::{Client, DEADLINE};
+use super::{Client, TEST_TIMEOUT};
 
-/// The command that runs it on this data folder, on a free port that its output names, without the
-/// limits that tests, which come all from one address, would break.
+/// Builds the command that runs it on this data folder, on a free port that its output names, without the
+/// rate limits that tests, which all come from one address, would exceed.
 pub fn hark(data_dir: &Path) -> std::process::Command {
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_hark"));
-    // Whatever else is set is the settings of somebody's real server.
+    // Other variables are the settings of a real server on this machine.
     let is_setting = |(name, _): &(String, _)| name.starts_with("HARK_") || name == "DATABASE_URL";
     for (name, _) in std::env::vars().filter(is_setting) {
         command.env_remove(name);
@@ -35,7 +35,7 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts it on this data folder and waits for its greeting.
+    /// Starts it on this data folder, and waits for its startup line.
     pub async fn start(data_dir: &Path) -> Self {
         Self::run(hark(data_dir)).await
     }
@@ -47,11 +47,11 @@ impl Process {
         Self::run(command).await
     }
 
-    /// Runs a command of [`hark`] and waits for its greeting.
+    /// Runs a command of [`hark`], and waits for its startup line.
     pub async fn run(command: std::process::Command) -> Self {
         let mut child = Command::from(command).kill_on_drop(true).spawn().expect("the binary starts");
         let mut output = BufReader::new(child.stdout.take().expect("a pipe")).lines();
-        let address = timeout(DEADLINE, async {
+        let address = timeout(TEST_TIMEOUT, async {
             loop {
                 let line = output.next_line().await.expect("output").expect("a greeting before the end");
                 if let Some((_, address)) = line.split_once("listening on http://") {
@@ -64,7 +64,7 @@ impl Process {
         Self { child, address, _output: output }
     }
 
-    /// Its number.
+    /// Returns the process id.
     pub fn pid(&self) -> u32 {
         self.child.id().expect("it runs")
     }
@@ -75,8 +75,8 @@ impl Process {
         kill_process(Pid::from_raw(pid).expect("a pid"), signal).expect("our own process");
     }
 
-    /// The exit code; None where a signal ended it.
-    pub async fn ended(mut self, within: Duration) -> Option<i32> {
+    /// Waits for the exit code, which is `None` where a signal ended the process.
+    pub async fn wait_for_exit(mut self, within: Duration) -> Option<i32> {
         timeout(within, self.child.wait()).await.expect("an end in time").expect("a status").code()
     }
 
@@ -86,21 +86,21 @@ impl Process {
         response.json().await.expect("JSON")
     }
 
-    /// What a path shows.
+    /// Returns the body of a GET request.
     pub async fn get(&self, path: &str) -> String {
         let response = reqwest::get(format!("http://{}{path}", self.address)).await.expect("an answer");
         response.text().await.expect("a text")
     }
 
-    /// Signs up and in over HTTP; the id and the token.
-    pub async fn user(&self, name: &str) -> (i64, String) {
+    /// Signs up and logs in over HTTP, and returns the id and the token.
+    pub async fn create_user(&self, name: &str) -> (i64, String) {
         let account = json!({ "username": name, "password": "correct horse", "firstName": name });
         self.post("/api/v1/auth/sign-up", account.clone()).await;
         let login = self.post("/api/v1/auth/login", account).await;
         (login["id"].as_i64().expect("an id"), login["token"].as_str().expect("a token").to_owned())
     }
 
-    /// A socket, open and authorised.
+    /// Opens an authorized socket.
     pub async fn connect(&self, token: &str) -> Client {
         Client::connect(self.address, token).await
     }

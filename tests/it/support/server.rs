@@ -6,8 +6,8 @@ use clap::Parser;
 use hark::config::{Cli, Config, Secret};
 use hark::model::{SessionKey, UserId};
 use hark::server::{Server, listen};
-use hark::store::users::{self, NewUser};
-use hark::store::{Address, sessions};
+use hark::store::DatabaseTarget;
+use hark::store::users::{self, NewUser, sessions};
 
 use super::{Client, Process, database};
 
@@ -16,10 +16,10 @@ const SECRET: &str = "a secret for tests, 32 bytes long";
 /// A running server and its database.
 pub struct TestServer {
     pub server: Server,
-    pub database: Address,
+    pub database: DatabaseTarget,
 }
 
-/// Somebody who is signed in.
+/// A user with a session.
 #[derive(Clone, Debug)]
 pub struct User {
     pub id: i64,
@@ -29,41 +29,42 @@ pub struct User {
 }
 
 impl TestServer {
-    /// With the default settings, but no limits by address or rate: tests come all from one.
+    /// Starts a server with the default settings, but without rate limits: all tests come from one address.
     pub async fn start() -> Self {
-        Self::with(|_| {}).await
+        Self::start_with(|_| {}).await
     }
 
-    /// With other settings.
-    pub async fn with(change: impl FnOnce(&mut Config)) -> Self {
+    /// Starts a server with other settings.
+    pub async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
         Self::on(database::create().await, change).await
     }
 
-    /// Two nodes that start at once on a database without a schema.
-    pub async fn two_on_an_empty_database() -> (Self, Self) {
+    /// Starts two nodes at once on a database without a schema.
+    pub async fn start_two_on_an_empty_database() -> (Self, Self) {
         let database = database::create_empty().await;
         let start = || Self::on(database.clone(), |config| config.migrate = true);
         tokio::join!(start(), start())
     }
 
-    /// A second node beside this one, on the same database.
+    /// Starts a second node on the same database.
     pub async fn second_node(&self) -> Self {
         Self::on(self.database.clone(), |_| {}).await
     }
 
-    /// A node in a process of its own, on the same database.
-    pub async fn process(&self) -> Process {
+    /// Starts a node in a process of its own, on the same database.
+    pub async fn start_process(&self) -> Process {
         Process::on(&database::url(&self.database), SECRET).await
     }
 
-    /// The same database after a stop and a start.
+    /// Stops the server, and starts another one on the same database.
     pub async fn restarted(self) -> Self {
         self.server.stop().await;
         Self::on(self.database, |_| {}).await
     }
 
-    /// On this database, whose schema is that of the template unless the settings say otherwise.
-    pub async fn on(database: Address, change: impl FnOnce(&mut Config)) -> Self {
+    /// Starts a server on this database, whose schema is that of the template unless the settings say
+    /// otherwise.
+    pub async fn on(database: DatabaseTarget, change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Cli::parse_from(["hark"]).config;
         config.database_connections = 4;
         config.migrate = false;
@@ -77,13 +78,14 @@ impl TestServer {
         Self { server, database }
     }
 
-    /// `http://…` and a path that begins with a slash.
+    /// Returns the URL of a path, which begins with a slash.
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.server.address())
     }
 
-    /// A user with this first name, signed in. Straight into the database: a password hash takes 25 ms.
-    pub async fn user(&self, first_name: &str) -> User {
+    /// Creates a user with this first name and a session, directly in the database: a password hash takes
+    /// 25 ms.
+    pub async fn create_user(&self, first_name: &str) -> User {
         let app = self.server.app();
         let new = NewUser {
             email: None,
@@ -97,74 +99,74 @@ impl TestServer {
         User { id: user.id.0, name: first_name.to_owned(), token, session }
     }
 
-    /// Another session of a user: its token, which ends at `exp`, and its id.
+    /// Opens another session of a user, and returns its token, which expires at `exp`, and its id.
     pub async fn sign_in(&self, user: i64, exp: i64) -> (String, i64) {
         let app = self.server.app();
         let ends = chrono::DateTime::from_timestamp(exp, 0).expect("a moment");
         let hash = users::password_hash(&app.db, UserId(user)).await.expect("an answer").expect("a hash");
-        let opened = sessions::open(&app.db, UserId(user), &hash, ends, &sessions::Origin::default()).await;
+        let opened = sessions::open(&app.db, UserId(user), &hash, ends, &sessions::ClientInfo::default()).await;
         let session = opened.expect("an answer").expect("a session");
         let token = app.tokens.sign(UserId(user), None, None, session, exp).expect("a token");
         (token, session.id.0)
     }
 
-    /// The session that a token names.
+    /// Returns the session of a token.
     pub fn session_of(&self, token: &str) -> SessionKey {
         self.server.app().tokens.read(token).expect("a good token").session()
     }
 
-    /// Users named `{prefix}0`, `{prefix}1` …
-    pub async fn users(&self, prefix: &str, number: usize) -> Vec<User> {
+    /// Creates users named `{prefix}0`, `{prefix}1` …
+    pub async fn create_users(&self, prefix: &str, number: usize) -> Vec<User> {
         let mut users = Vec::with_capacity(number);
         for nth in 0..number {
-            users.push(self.user(&format!("{prefix}{nth}")).await);
+            users.push(self.create_user(&format!("{prefix}{nth}")).await);
         }
         users
     }
 
-    /// A socket of a user, open and authorised.
+    /// Opens an authorized socket of a user.
     pub async fn connect(&self, user: &User) -> Client {
         Client::connect(self.server.address(), &user.token).await
     }
 
-    /// A user with a socket.
-    pub async fn client(&self, first_name: &str) -> (User, Client) {
-        let user = self.user(first_name).await;
+    /// Creates a user and opens a socket.
+    pub async fn connect_user(&self, first_name: &str) -> (User, Client) {
+        let user = self.create_user(first_name).await;
         let client = self.connect(&user).await;
         (user, client)
     }
 
-    /// Lets one user take nothing from another.
+    /// Inserts a block of one user by another.
     pub async fn block(&self, user: &User, blocked: &User) {
         let block = sqlx::query("insert into blocks (user_id, blocked_id) values ($1, $2)");
         let done = block.bind(user.id).bind(blocked.id).execute(&mut self.sql().await).await;
         done.expect("the block is new");
     }
 
-    /// Puts somebody on a user's list of contacts.
-    pub async fn contact(&self, user: &User, contact: &User) {
+    /// Inserts a contact of a user.
+    pub async fn add_contact(&self, user: &User, contact: &User) {
         let contacts = sqlx::query("insert into contacts (user_id, contact_id) values ($1, $2)");
         let done = contacts.bind(user.id).bind(contact.id).execute(&mut self.sql().await).await;
         done.expect("the contact is new");
     }
 
-    /// Lets nobody connect to the database any more, or again; who is connected stays so.
+    /// Forbids or allows new connections to the database; existing ones stay.
     pub async fn allow_connections(&self, allowed: bool) {
         database::allow_connections(&self.database, allowed).await;
     }
 
-    /// One more connection, that can listen.
+    /// Opens another connection, which can listen.
     pub async fn pool(&self) -> sqlx::PgPool {
         database::pool(&self.database).await
     }
 
-    /// A connection to the database, for what a test does behind the server's back.
+    /// Connects to the database, for what a test does behind the server's back.
     pub async fn sql(&self) -> sqlx::PgConnection {
         database::connect(&self.database).await
     }
 }
 
-/// First names in tests are unique in their server, and may hold what a username may not.
+/// Makes a username of a first name, which may contain what a username may not. It is unique in the server.
 fn username(first_name: &str) -> hark::model::Username {
     let config = Cli::parse_from(["hark"]).config;
     let clean: String = first_name.chars().filter(char::is_ascii_alphanumeric).collect();
