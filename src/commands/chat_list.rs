@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::context::{Context, Outcome};
 use super::items::conversation_item;
-use super::{Context, Outcome};
 use crate::error::Error;
 use crate::model::{ConversationFilter, GroupId, MessageId, Page, Seq, Timestamp, UserId};
 use crate::store::conversations::ConversationState;

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::{Context, Outcome};
+use super::context::{Context, Outcome};
 use crate::delivery::{Audience, OverflowPolicy, Push};
 use crate::error::Error;
 use crate::model::{Page, Topic, UserId};

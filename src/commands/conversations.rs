@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use super::context::{Context, Outcome};
 use super::items::{conversation_item, message_item};
-use super::{Context, Outcome};
 use crate::delivery::socket::Socket;
 use crate::delivery::{Audience, Event, OverflowPolicy, Push};
 use crate::error::{Code, Error, Field};

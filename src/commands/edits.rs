@@ -1,7 +1,7 @@
 //! The frames that change a message: edit, delete, react.
 
+use super::context::{Context, Outcome};
 use super::items::message_item;
-use super::{Context, Outcome};
 use crate::delivery::{Audience, ConversationKey, OverflowPolicy, Push};
 use crate::error::Error;
 use crate::model::{Content, GroupId, MessageEvent, MessageId, Reaction, Target, Topic};

@@ -7,7 +7,7 @@ use serde::Serialize;
 use tokio::time::{Instant, sleep};
 use utoipa::ToSchema;
 
-use super::{Context, Outcome};
+use super::context::{Context, Outcome};
 use crate::app::App;
 use crate::delivery::{Audience, ConversationKey, Event, OverflowPolicy, Push};
 use crate::error::Error;

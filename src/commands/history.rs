@@ -4,8 +4,8 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::context::{Context, Outcome};
 use super::items::{reaction_items, reply_item};
-use super::{Context, Outcome};
 use crate::error::Error;
 use crate::model::{GroupId, HistoryPage, MessageId, Seq, Target, Timestamp, UserId};
 use crate::store::conversations::{self, history};

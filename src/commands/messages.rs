@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use super::{Context, Outcome};
+use super::context::{Context, Outcome};
 use crate::delivery::{
     Audience, ConversationKey, Delivery, Event, MessagePosition, OverflowPolicy, Push, PushedMessage,
 };

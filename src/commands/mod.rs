@@ -7,6 +7,7 @@
 pub mod accounts;
 pub mod chat_list;
 pub mod contacts;
+mod context;
 pub mod conversations;
 pub mod edits;
 pub mod groups;
@@ -29,23 +30,20 @@ use std::sync::Arc;
 use futures_util::future::{BoxFuture, FutureExt as _};
 
 // The deletion of an account takes two steps of other commands, whose files it does not import.
+pub use self::context::{Context, Outcome};
 pub(super) use self::groups::continue_deletion;
 pub use self::paging::PagingState;
 pub(super) use self::presence::offline_event;
 pub use self::pushes::pushes;
-use crate::app::App;
 use crate::config::Limits;
 use crate::delivery::socket::Socket;
-use crate::delivery::{Event, Push};
 use crate::error::{Code, Error};
-use crate::model::{Origin, SocketId, UserId};
 use crate::wire::frame::Request;
 use crate::wire::items::{
     ConversationDetails, ConversationItem, GroupItem, ListedPersonItem, MessageItem, NotificationItem, OnlineInfo,
     PersonItem, ReactionChange, ReadItem, ReceiptItem, RemovedItem, SpamItem,
 };
 use crate::wire::params::{Fields, FromFields, ParamsSchema};
-use crate::wire::reply::Body;
 use crate::wire::schema::{FrameSchema, NamedSchema};
 
 /// Makes the enum of the commands, their parsing, their dispatch, and their description for the documents.
@@ -209,59 +207,6 @@ commands! {
         [item search::SearchItem, rows MessageItem];
     /// The changes of my conversations since a cursor.
     "sync" => Sync(sync::Sync) = sync::sync(params, context), [item sync::SyncItem, rows sync::ChangeRow];
-}
-
-/// The caller of a command, and what commands need of the server.
-#[derive(Clone, Debug)]
-pub struct Context {
-    /// The parts of the server.
-    pub app: Arc<App>,
-    /// The caller, as the token says.
-    pub user: UserId,
-    /// The socket of the request; [`SocketId::NONE`] for HTTP.
-    pub socket: SocketId,
-    /// The history of the database in which the caller was authenticated, see [`Db::history`](crate::store::Db::history).
-    pub history: u64,
-    /// Where the lists that the socket pages through continue.
-    pub paging: Arc<PagingState>,
-}
-
-impl Context {
-    /// The context of a request over HTTP.
-    #[must_use]
-    pub fn without_socket(app: Arc<App>, user: UserId) -> Self {
-        let history = app.db.history();
-        Self { app, user, socket: SocketId::NONE, history, paging: Arc::default() }
-    }
-
-    /// The origin of the pushes that the command causes.
-    #[must_use]
-    pub fn origin(&self) -> Origin {
-        Origin { user: self.user, socket: self.socket }
-    }
-}
-
-/// The result of a command. The connection sends the reply and publishes the events.
-#[derive(Debug)]
-pub struct Outcome {
-    /// The reply to the caller.
-    pub reply: Body,
-    /// Events for others, in this order.
-    pub events: Vec<Event>,
-}
-
-impl From<Body> for Outcome {
-    fn from(reply: Body) -> Self {
-        Self { reply, events: Vec::new() }
-    }
-}
-
-impl Outcome {
-    /// A reply, and pushes for others.
-    #[must_use]
-    pub fn with_pushes(reply: Body, pushes: impl IntoIterator<Item = Push>) -> Self {
-        Self { reply, events: pushes.into_iter().map(Event::Push).collect() }
-    }
 }
 
 impl Command {

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
-use super::{Context, Outcome};
+use super::context::{Context, Outcome};
 use crate::delivery::{Audience, OverflowPolicy, Push};
 use crate::error::Error;
 use crate::model::{NotificationData, NotificationId, NotificationKind, Page, Timestamp, Topic, UserId};

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::{Context, Outcome};
+use super::context::{Context, Outcome};
 use crate::app::App;
 use crate::delivery::presence::PresenceChange;
 use crate::delivery::socket::Socket;

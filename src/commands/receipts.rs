@@ -3,7 +3,7 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{Context, Outcome};
+use super::context::{Context, Outcome};
 use crate::delivery::{Audience, CoalesceKey, ConversationKey, OverflowPolicy, Push};
 use crate::error::Error;
 use crate::model::{ReceiptEvent, Seq, Target, Timestamp, Topic, UserId};

@@ -3,8 +3,8 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::context::{Context, Outcome};
 use super::items::message_item;
-use super::{Context, Outcome};
 use crate::error::Error;
 use crate::model::{ListPosition, ListStart, MessageId, Page, SearchQuery, Target};
 use crate::store::messages::StoredMessage;

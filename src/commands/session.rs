@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{Context, Outcome};
+use super::context::{Context, Outcome};
 use crate::delivery::socket::Socket;
 use crate::error::Error;
 use crate::model::{Topic, Topics};

@@ -6,8 +6,8 @@ use serde::Serialize;
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
+use super::context::{Context, Outcome};
 use super::items::message_item;
-use super::{Context, Outcome};
 use crate::error::Error;
 use crate::model::Cursor;
 use crate::store::sync::{self, Change, ChangedSubject};
@@ -53,8 +53,8 @@ enum ChangeItem<'a> {
     Removed(RemovedItem),
 }
 
-/// The schema of a [`ChangeRow`]: one object for each type, which `type` tells apart, so that generated clients know
-/// the item of each.
+/// A push that was missed, with its item as it is now: one object for each `type`.
+// The schema of a `ChangeRow`. Generated clients know the item of each type by it.
 #[derive(Serialize, ToSchema)]
 #[serde(tag = "type", content = "item", rename_all = "camelCase")]
 #[expect(dead_code, reason = "only its schema is used")]

@@ -1,6 +1,6 @@
 //! Frames that list, read and search users.
 
-use super::{Context, Outcome};
+use super::context::{Context, Outcome};
 use crate::error::{Error, Field};
 use crate::model::{GroupId, Page, Target, UserId, UserQuery};
 use crate::store::conversations;

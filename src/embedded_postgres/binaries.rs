@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::EmbeddedPostgresError;
+use super::error::EmbeddedPostgresError;
 
 /// The programs of one installation of PostgreSQL.
 #[derive(Debug)]
@@ -100,8 +100,10 @@ fn in_folder(folder: &Path) -> Option<Binaries> {
 
 /// The major version in the form of the file `PG_VERSION`: "15".
 fn major_version(binaries: &Binaries) -> Result<String, EmbeddedPostgresError> {
-    let output =
-        Command::new(&binaries.postgres).arg("--version").output().map_err(super::cannot("run", &binaries.postgres))?;
+    let output = Command::new(&binaries.postgres)
+        .arg("--version")
+        .output()
+        .map_err(super::error::cannot("run", &binaries.postgres))?;
     let text = String::from_utf8_lossy(&output.stdout);
     parse_major_version(&text)
         .ok_or_else(|| EmbeddedPostgresError::Failed { program: "postgres --version", message: text.into_owned() })

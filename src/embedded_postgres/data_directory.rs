@@ -10,9 +10,10 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use super::binaries::{self, Binaries};
+use super::error::{EmbeddedPostgresError, cannot};
+use super::options::{Connection, Options};
 use super::os_user::OsUser;
-use super::process::{self, Postmaster};
-use super::{Connection, EmbeddedPostgresError, Options, cannot, wait_for};
+use super::process::{self, Postmaster, wait_for};
 
 /// Name of the database and of the database user.
 const NAME: &str = "hark";

@@ -7,7 +7,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::EmbeddedPostgresError;
+use super::error::EmbeddedPostgresError;
 
 /// The user that PostgreSQL's programs run as.
 #[derive(Debug)]
@@ -105,7 +105,7 @@ impl OsUser {
     pub(super) fn take_ownership(&self, path: &Path) -> Result<(), EmbeddedPostgresError> {
         match &self.other {
             Some(user) => {
-                lchown(path, Some(user.uid), Some(user.gid)).map_err(super::cannot("change the owner of", path))
+                lchown(path, Some(user.uid), Some(user.gid)).map_err(super::error::cannot("change the owner of", path))
             }
             None => Ok(()),
         }
@@ -114,9 +114,9 @@ impl OsUser {
     /// Makes this user the owner of `folder` and of everything in it.
     pub(super) fn take_ownership_recursively(&self, folder: &Path) -> Result<(), EmbeddedPostgresError> {
         self.take_ownership(folder)?;
-        for entry in fs::read_dir(folder).map_err(super::cannot("read", folder))? {
-            let entry = entry.map_err(super::cannot("read", folder))?;
-            if entry.file_type().map_err(super::cannot("read", folder))?.is_dir() {
+        for entry in fs::read_dir(folder).map_err(super::error::cannot("read", folder))? {
+            let entry = entry.map_err(super::error::cannot("read", folder))?;
+            if entry.file_type().map_err(super::error::cannot("read", folder))?.is_dir() {
                 self.take_ownership_recursively(&entry.path())?;
             } else {
                 self.take_ownership(&entry.path())?;

@@ -5,11 +5,12 @@ use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process::{Child, Command};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
-use super::{EmbeddedPostgresError, cannot, wait_for};
+use super::error::{EmbeddedPostgresError, cannot};
 
 /// Longest wait until the server is ready: after a crash it replays the write-ahead log since the last checkpoint.
 const START_TIMEOUT: Duration = Duration::from_mins(5);
@@ -189,4 +190,23 @@ fn last_lines(log: &Path, begin: u64) -> String {
     let text = String::from_utf8_lossy(&bytes);
     let lines: Vec<&str> = text.lines().collect();
     lines[lines.len().saturating_sub(10)..].join("\n")
+}
+
+/// How often [`wait_for`] polls.
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
+
+/// Polls `poll` until it returns something; `None` if it has not within `timeout`.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the end of a process and the release of a file lock cannot be awaited; there is a timeout"
+)]
+pub(super) fn wait_for<T>(timeout: Duration, mut poll: impl FnMut() -> Option<T>) -> Option<T> {
+    let started = Instant::now();
+    loop {
+        let found = poll();
+        if found.is_some() || started.elapsed() >= timeout {
+            return found;
+        }
+        thread::sleep(POLL_INTERVAL);
+    }
 }

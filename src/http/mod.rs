@@ -30,7 +30,7 @@ pub use openapi::openapi;
 
 use actix_web::web::{self, Data, ServiceConfig};
 
-/// The routes. ConversationKey GET answers, HEAD does too: see [`conventions`].
+/// The routes. Where GET answers, HEAD does too: see [`conventions`].
 pub fn routes(config: &mut ServiceConfig) {
     config
         .app_data(Data::new(landing::SwaggerFiles::default()))

@@ -8,6 +8,7 @@ mod message_events;
 mod names;
 mod texts;
 mod topics;
+mod validation;
 
 use std::borrow::Cow;
 use std::fmt;

@@ -6,7 +6,7 @@ use unicode_normalization::char::is_combining_mark;
 use unicode_security::{GeneralSecurityProfile as _, RestrictionLevel, RestrictionLevelDetection as _, skeleton};
 
 use super::Refusal;
-use super::texts::chars_within;
+use super::validation::{chars_within, is_invisible};
 use crate::config::Limits;
 
 /// The most characters of a username.
@@ -129,36 +129,12 @@ fn has_odd_marks(name: &str) -> bool {
     false
 }
 
-/// Whether a character is displayed as nothing, or only changes how others are displayed. (The skeleton of UTS 39
-/// leaves out the former.)
-pub(super) fn is_invisible(c: char) -> bool {
-    skeleton(c.encode_utf8(&mut [0; 4])).next().is_none() || is_bidi_control(c) || c == '\u{2800}'
-}
-
-/// Embeddings, overrides and isolates: they reorder the text to the end of the line, beyond the name.
-fn is_bidi_control(c: char) -> bool {
-    matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-}
-
-/// Checks a display name. It is stored as it was sent, in any script.
-///
-/// # Errors
-/// With control characters, with bidirectional controls, or without a visible character.
-pub(super) fn check_display_name(name: &str) -> Result<(), Refusal> {
-    if name.chars().any(|c| c.is_control() || is_bidi_control(c)) {
-        return Err("must not contain control characters".into());
-    }
-    if name.chars().all(|c| c.is_whitespace() || is_combining_mark(c) || is_invisible(c)) {
-        return Err("must have something that can be seen".into());
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use clap::Parser as _;
     use proptest::prelude::*;
 
+    use super::super::validation::check_display_name;
     use super::*;
     use crate::config::Cli;
 

@@ -5,7 +5,7 @@ use std::fmt;
 use serde_json::Value;
 
 use super::Refusal;
-use super::names::{check_display_name, is_invisible};
+use super::validation::{chars_within, check_display_name, is_invisible, no_nul};
 use crate::config::Limits;
 
 macro_rules! texts {
@@ -53,23 +53,6 @@ texts! {
     NotificationData
     /// A cursor of `sync`: up to 16,384 characters, because it lists the transactions that were in progress.
     Cursor
-}
-
-/// PostgreSQL cannot hold U+0000 in a text.
-fn no_nul(text: &str) -> Result<(), Refusal> {
-    if text.contains('\0') { Err("must not contain U+0000".into()) } else { Ok(()) }
-}
-
-/// Checks a length in characters, which are Unicode scalar values.
-pub(super) fn chars_within(text: &str, min: usize, max: usize) -> Result<(), Refusal> {
-    no_nul(text)?;
-    if (min..=max).contains(&text.chars().count()) {
-        Ok(())
-    } else if min == 0 {
-        Err(format!("must be at most {max} characters").into())
-    } else {
-        Err(format!("must be {min} to {max} characters").into())
-    }
 }
 
 impl Content {

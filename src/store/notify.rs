@@ -3,7 +3,9 @@
 
 use sqlx::postgres::{PgListener, PgPoolOptions};
 
-use super::{ACQUIRE_TIMEOUT, DatabaseTarget, Db, prepare_session};
+use super::pool::prepare_session;
+use super::timeouts::ACQUIRE_TIMEOUT;
+use super::{DatabaseTarget, Db};
 use crate::error::Error;
 use crate::model::{GroupId, Seq, Target, UserId};
 

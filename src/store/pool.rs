@@ -1,19 +1,14 @@
 //! The connection pools: the settings of a session, and the checks that a connection passes before it is used.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use sqlx::PgConnection;
 use sqlx::postgres::PgPoolOptions;
 
 use super::database::availability::Availability;
 use super::database::epochs::Epochs;
-
-/// Longest wait for a connection; past it the caller gets `overloaded`.
-pub(super) const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
-/// A connection that was idle for longer is pinged before it is used, so that one which died with its server fails
-/// no request. A busy connection costs no ping.
-pub(super) const PING_AFTER_IDLE: Duration = Duration::from_secs(1);
+use super::timeouts::ACQUIRE_TIMEOUT;
 
 /// What every session sets. These are statements and not the startup parameter `options`, which a pooler
 /// may refuse.

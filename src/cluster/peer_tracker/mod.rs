@@ -28,7 +28,7 @@ const WATERMARK_HEARTBEATS: usize = 6;
 /// Something was missed that may concern users who are connected here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gap {
-    /// UserChanges of conversations from this number on may have been missed; see the migrations.
+    /// Changes of conversations from this number on may have been missed; see the migrations.
     pub since: i64,
 }
 
@@ -48,7 +48,7 @@ pub struct PeerTracker {
 }
 
 impl PeerTracker {
-    /// Knows no peers yet. UserChanges below `watermark` are committed or rolled back.
+    /// Knows no peers yet. Changes below `watermark` are committed or rolled back.
     #[must_use]
     pub fn new(node: Arc<ClusterNode>, delivery: Delivery, metrics: Metrics, watermark: i64) -> Self {
         Self {

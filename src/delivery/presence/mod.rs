@@ -1,5 +1,5 @@
 //! Presence: who is online. A user is online from their first socket until five seconds after their last one, on
-//! any node; one who reconnects within that time was never offline. UserChanges are collected and announced in
+//! any node; one who reconnects within that time was never offline. Changes are collected and announced in
 //! intervals, each user once and with the status of that moment, so that a flapping connection is not announced.
 //!
 //! Every node knows the presence on all nodes, and announces changes to its own sockets. So no client gets a change
@@ -52,7 +52,7 @@ pub struct PresenceChange {
 }
 
 impl Presence {
-    /// Nobody is online yet. UserChanges on this node are published to `peers`.
+    /// Nobody is online yet. Changes on this node are published to `peers`.
     #[must_use]
     pub fn new(peers: Arc<dyn Peers>) -> Self {
         Self { users: ShardedMap::default(), changed: Mutex::default(), disconnected: Mutex::default(), peers }

@@ -7,8 +7,8 @@ use super::Db;
 use crate::error::Error;
 use crate::model::{Seq, Timestamp, UserId};
 use crate::store::conversations::VisibleRange;
-use crate::store::groups::MemberIds;
 use crate::store::groups::member_cache;
+use crate::store::groups::member_cache::MemberIds;
 
 /// A marker after a request to move it.
 #[derive(Debug)]

@@ -12,7 +12,7 @@ use sqlx::pool::PoolConnectionMetadata;
 use sqlx::{PgConnection, PgPool};
 
 use crate::error::Error;
-use crate::store::PING_AFTER_IDLE;
+use crate::store::timeouts::PING_AFTER_IDLE;
 
 /// SQLSTATE classes and codes that concern the database and not the statement: the same request may succeed later.
 /// Any other code is a bug of Hark's, or damaged data (XX001, XX002), which no retry mends.
@@ -47,6 +47,12 @@ pub(in crate::store) fn is_unavailable(error: &sqlx::Error) -> bool {
             error.code().is_some_and(|code| UNAVAILABLE.iter().any(|class| code.starts_with(class)))
         }
         _ => false,
+    }
+}
+
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Self {
+        if is_unavailable(&error) { Self::unavailable(error) } else { Self::internal(error) }
     }
 }
 

@@ -20,9 +20,9 @@ use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
 use tokio::time::sleep_until;
 
 use crate::model::SessionKey;
-use crate::store::ACQUIRE_TIMEOUT;
 use crate::store::groups::member_cache::MemberCache;
-use crate::store::users::sessions;
+use crate::store::timeouts::ACQUIRE_TIMEOUT;
+use crate::store::users::ended_sessions;
 
 /// Epochs that the database keeps. A cursor of an older one proves nothing.
 const MAX_EPOCHS: i64 = 4_096;
@@ -167,7 +167,7 @@ impl Epochs {
         let is_other_history = before.as_ref().is_some_and(|before| before.incarnation.is_lost_in(&incarnation));
         let watcher = self.watcher.get();
         let open_sessions = watcher.map(|watcher| (watcher.open_sessions)()).unwrap_or_default();
-        let ended_sessions = sessions::find_ended_on(&mut connection, &open_sessions).await?;
+        let ended_sessions = ended_sessions::find_ended(&mut connection, &open_sessions).await?;
         // No await from here on. The state comes first, because it keeps everybody from the earlier incarnation.
         *self.state.lock() = Some(EpochState::next(before.as_ref(), incarnation, Instant::now()));
         self.member_cache.clear();

@@ -7,7 +7,8 @@ use sqlx::migrate::{Migrate as _, MigrateError};
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
 
 use crate::error::Error;
-use crate::store::{Db, prepare_session};
+use crate::store::Db;
+use crate::store::pool::prepare_session;
 
 /// The migrations of this build, which `sqlx migrate run` applies as well.
 pub static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!();

@@ -4,17 +4,21 @@
 //! of the list is current, and uses a cached copy only if it has that version. Versions are random numbers, so that
 //! no two lists share one, not even in two histories of the database.
 
+use std::sync::Arc;
+
 use moka::sync::Cache;
 use sqlx::PgConnection;
 
 use crate::error::Error;
 use crate::model::{ConversationId, UserId};
-use crate::store::groups::MemberIds;
 
 /// Maximum number of ids that are cached, over all lists; 8 bytes each.
 const MAX_CACHED_IDS: u64 = 4_000_000;
 /// What an entry counts besides its ids.
 const ENTRY_OVERHEAD_IDS: u32 = 16;
+
+/// The members of a group as of one commit.
+pub type MemberIds = Arc<[UserId]>;
 
 /// A member list and its version.
 #[derive(Clone, Debug)]

@@ -12,7 +12,7 @@ use crate::config::Limits;
 use crate::error::{Code, Error, Field};
 use crate::model::{ConversationId, GroupEventKind, GroupId, UserId};
 use crate::store::Db;
-use crate::store::groups::MemberIds;
+use crate::store::groups::member_cache::MemberIds;
 
 /// A committed change of a group, with what the pushes about it need.
 #[derive(Clone, Debug)]

@@ -6,7 +6,7 @@ pub mod member_cache;
 pub mod members;
 mod quotas;
 
-use std::sync::Arc;
+pub use self::member_cache::MemberIds;
 
 use chrono::DateTime;
 use sqlx::PgConnection;
@@ -16,9 +16,6 @@ use super::Db;
 use crate::config::Limits;
 use crate::error::{Code, Error, Field};
 use crate::model::{ConversationId, GroupId, GroupName, ListPosition, ListStart, Timestamp, UserId};
-
-/// The members of a group as of one commit.
-pub type MemberIds = Arc<[UserId]>;
 
 /// A group that was created, with what the pushes about it need.
 #[derive(Debug)]

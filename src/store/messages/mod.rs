@@ -8,7 +8,7 @@ pub mod reactions;
 use super::Db;
 use crate::error::Error;
 use crate::model::{ConversationId, GroupId, MessageId, Seq, Target, Timestamp, UserId};
-use crate::store::groups::MemberIds;
+use crate::store::groups::member_cache::MemberIds;
 
 /// A row of the view `message_items`: a message with the names, the message replied to and the reactions
 /// that go with it, all as of the query.

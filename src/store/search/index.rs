@@ -74,12 +74,11 @@ impl Indexer {
             return Ok(IndexProgress::Idle);
         }
         if self.watermark <= seen.indexed_to {
-            let pending = match self.pending {
-                Some(pending) => pending,
-                None => {
-                    let before_xid = allocate_xid(db).await?;
-                    *self.pending.insert(PendingWatermark { id: seen.given, before_xid })
-                }
+            let pending = if let Some(pending) = self.pending {
+                pending
+            } else {
+                let before_xid = allocate_xid(db).await?;
+                *self.pending.insert(PendingWatermark { id: seen.given, before_xid })
             };
             if oldest_running_xid(db).await? < pending.before_xid {
                 return Ok(IndexProgress::Idle);

@@ -2,6 +2,7 @@
 
 pub mod credentials;
 pub mod deletion;
+pub(in crate::store) mod ended_sessions;
 pub mod sessions;
 mod username_keys;
 

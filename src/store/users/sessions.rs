@@ -3,9 +3,8 @@
 use std::collections::HashSet;
 
 use chrono::{DateTime, Utc};
-use sqlx::PgConnection;
 
-use super::Db;
+use super::{Db, ended_sessions};
 use crate::error::Error;
 use crate::model::{SessionId, SessionKey, Timestamp, UserId};
 
@@ -88,24 +87,7 @@ pub async fn is_open(db: &Db, session: SessionKey, user: UserId) -> Result<bool,
 /// # Errors
 /// Only if the database fails.
 pub async fn find_ended(db: &Db, sessions: &[SessionKey]) -> Result<HashSet<SessionKey>, Error> {
-    Ok(find_ended_on(&mut *db.pool.acquire().await?, sessions).await?)
-}
-
-/// [`find_ended`] over a given connection, such as one that no pool has yet.
-pub(in crate::store) async fn find_ended_on(
-    connection: &mut PgConnection,
-    sessions: &[SessionKey],
-) -> Result<HashSet<SessionKey>, sqlx::Error> {
-    let (ids, nonces): (Vec<i64>, Vec<i64>) = sessions.iter().map(|session| (session.id.0, session.nonce)).unzip();
-    let ended = sqlx::query!(
-        r#"select i.id as "id!", i.nonce as "nonce!" from unnest($1::bigint[], $2::bigint[]) as i (id, nonce)
-           where not exists (select from sessions s where s.id = i.id and s.nonce = i.nonce)"#,
-        &ids,
-        &nonces
-    )
-    .fetch_all(connection)
-    .await?;
-    Ok(ended.into_iter().map(|row| SessionKey { id: SessionId(row.id), nonce: row.nonce }).collect())
+    Ok(ended_sessions::find_ended(&mut *db.pool.acquire().await?, sessions).await?)
 }
 
 /// Extends a session until its new token expires. Returns false if it has ended meanwhile.

@@ -8,12 +8,13 @@ use sqlx::Postgres;
 use sqlx::pool::PoolConnection;
 use tokio::time::timeout;
 
-use super::{ConversationKey, NewMessage, SendReceipt};
+use super::message::{ConversationKey, NewMessage, SendReceipt};
 use crate::error::{Error, Field};
 use crate::model::{ClientMessageId, ConversationId, Seq, Target, Timestamp, UserId};
+use crate::store::Db;
 use crate::store::database::availability::is_unavailable;
 use crate::store::groups::member_cache::MemberList;
-use crate::store::{Db, PING_AFTER_IDLE};
+use crate::store::timeouts::PING_AFTER_IDLE;
 
 /// The longest wait for a transaction, after which the senders get `overloaded`. It is longer than
 /// `lock_timeout`.

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-use super::PendingSend;
+use super::pending::PendingSend;
 use crate::model::{ClientMessageId, UserId};
 
 /// Attaches the duplicates of each send to it: a batch holds one send for each sender and idempotency key,

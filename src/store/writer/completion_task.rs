@@ -7,8 +7,8 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use super::call::{KnownMemberLists, WriteOutcome, WriteResult};
+use super::message::{CommittedMessage, NewMessage, RepliedMessage};
 use super::writer_task::CommittedBatch;
-use super::{CommittedMessage, NewMessage, RepliedMessage};
 use crate::model::{ConversationId, Target, Timestamp, UserId};
 use crate::store::groups::member_cache::{MemberCache, MemberList};
 use crate::telemetry::Metrics;

@@ -5,7 +5,8 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
-use super::{ConversationKey, PendingSend};
+use super::message::ConversationKey;
+use super::pending::PendingSend;
 use crate::error::Error;
 
 /// The backoff of a conversation after its first try; it doubles with each one.

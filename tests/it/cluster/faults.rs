@@ -53,7 +53,7 @@ async fn killed_node_takes_only_its_own_users_offline() {
     cleo_client.send_content(&json!({ "receiverId": ann.id }), "yes").await;
     assert_eq!(ann_client.expect_push("privateMessage").await["message"], "yes");
     assert_eq!(next_presence(&mut ann_client).await, status(&bob, false));
-    assert!(server.server.app().metrics.text().contains("hark_other_nodes 0"));
+    assert!(server.server.app().metrics.text().contains("hark_cluster_peers 0"));
     let row = ann_client.call_ok("getOnlineInfo", json!({ "userIds": [bob.id] })).await["data"][0].take();
     assert!(row["isOnline"] == false && row["lastSeenAt"].is_string(), "{row}");
 }
@@ -73,7 +73,7 @@ async fn node_shutdown_is_announced_and_its_users_may_reconnect_elsewhere() {
         assert_eq!(next_presence(&mut client).await, status(user, true));
     }
     process.signal(Signal::TERM);
-    listening.wait_for("\n\"Bye\"").await;
+    listening.wait_for("\n\"Goodbye\"").await;
     assert_eq!(process.wait_for_exit(TEST_TIMEOUT).await, Some(0));
     let _back = server.connect(&bob).await;
     assert_eq!(next_presence(&mut client).await, status(&eve, false), "and nothing of Bob before");
@@ -166,19 +166,21 @@ async fn foreign_payloads_on_the_channel_are_ignored() {
     let (bob, mut bob_client) = second.connect_user("Bob").await;
     let mut sql = server.sql().await;
     let channel: String = sqlx::query_scalar(super::CHANNEL).fetch_one(&mut sql).await.expect("a name");
-    let header = "hark2 00000000000000ff";
+    let header = "hark3 00000000000000ff";
     let huge = format!("{header} 9 1/2 0\n{}", "[".repeat(7_900));
     for payload in [
         "",
         "x",
         "\n\n\n",
-        "hark2 00000000000000ff 1 1/1 0\n{}",
+        "hark3 00000000000000ff 1 1/1 0\n{}",
         &format!("{header} 1 1/1 0\n"),
         &format!("{header} 2 1/1 0\n\"What is this?\"\n"),
         &format!("{header} 3 1/1 0\n{{\"Push\":{{}}}}\n"),
         &format!("{header} 4 2/2 0\nthe second of two"),
         &format!("{header} 18446744073709551615 1/18446744073709551615 -9223372036854775808\n"),
-        &format!("{header} 5 1/1 0\n{{\"People\":{{\"shard\":18446744073709551615,\"here\":[[1,true]]}}}}\n"),
+        &format!(
+            "{header} 5 1/1 0\n{{\"PresenceSnapshot\":{{\"shard\":18446744073709551615,\"users\":[[1,true]]}}}}\n"
+        ),
         &format!("{header} 6 1/1 0\n{{\"Typing\":{{\"user\":1,\"conversation\":{{\"Group\":1}},\"frames\":[99]}}}}\n"),
         &huge,
     ] {

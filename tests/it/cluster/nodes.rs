@@ -208,7 +208,7 @@ async fn single_node_sends_heartbeats_and_publishes_nothing() {
     ann.expect_push("privateMessage").await;
     for node in [&server, &second] {
         let metrics = node.server.app().metrics.text();
-        assert!(metrics.contains("hark_other_nodes 1") && metrics.contains("hark_missed_total 0"), "{metrics}");
+        assert!(metrics.contains("hark_cluster_peers 1") && metrics.contains("hark_cluster_gaps_total 0"), "{metrics}");
     }
 }
 
@@ -224,11 +224,11 @@ async fn disabled_cluster_neither_publishes_nor_listens() {
     let count: i64 = sqlx::query_scalar(listeners).fetch_one(&mut server.sql().await).await.expect("a count");
     assert_eq!(count, 0);
     server.http("GET", "/readyz").send().await.expect("an answer").error_for_status().expect("it is ready");
-    let with_bus = server.second_node().await;
-    let count: i64 = sqlx::query_scalar(listeners).fetch_one(&mut with_bus.sql().await).await.expect("a count");
+    let with_cluster = server.second_node().await;
+    let count: i64 = sqlx::query_scalar(listeners).fetch_one(&mut with_cluster.sql().await).await.expect("a count");
     assert_eq!(count, 1);
     eventually("it is ready", async || {
-        with_bus.http("GET", "/readyz").send().await.is_ok_and(|answer| answer.status() == 200)
+        with_cluster.http("GET", "/readyz").send().await.is_ok_and(|answer| answer.status() == 200)
     })
     .await;
 }

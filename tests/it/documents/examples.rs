@@ -59,6 +59,8 @@ impl Fixture {
         bob_client.send_content(&json!({ "receiverId": 1 }), "Hi Ann").await;
         assert_eq!(ann_client.new_group(&[2]).await, 2);
         bob_client.send_content(&json!({ "groupId": 2 }), "Who brings the book?").await;
+        // A sender's reply may overtake the push to the others.
+        while ann_client.wait_for_push().await["type"] != "messageInGroup" {}
         bob_client.subscribe(&ALL_BUT_PRESENCE).await;
         Self { server, ann, ann_client, bob_client }
     }
@@ -78,6 +80,9 @@ impl Fixture {
             _ => return,
         };
         client.call_ok(asked, params).await;
+        if kind == "sync" {
+            while self.ann_client.wait_for_push().await["type"] != "privateMessage" {}
+        }
         if kind == "setPresence" {
             self.bob_client.subscribe(&["all"]).await;
         }

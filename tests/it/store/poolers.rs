@@ -9,7 +9,7 @@ use crate::support::{Process, TEST_TIMEOUT, database, eventually};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pooler_in_session_mode_serves_two_nodes_with_timeouts_and_notify() {
-    if !is_installed("pooler_of_sessions_serves_two_nodes_with_timeouts_and_bus") {
+    if !is_installed("pooler_of_sessions_serves_two_nodes_with_timeouts_and_the_cluster") {
         return;
     }
     let database = database::create().await;
@@ -22,7 +22,7 @@ async fn pooler_in_session_mode_serves_two_nodes_with_timeouts_and_notify() {
     let mut bob_client = second.connect(&bob_token).await;
     for nth in 0..50 {
         ann_client.send_content(&json!({ "receiverId": bob }), &nth.to_string()).await;
-        assert_eq!(bob_client.expect_push("privateMessage").await["message"], nth.to_string(), "over the bus");
+        assert_eq!(bob_client.expect_push("privateMessage").await["message"], nth.to_string(), "through the cluster");
         let page = bob_client.call_ok("getlatestMessageDialog", json!({ "receiverId": ann, "limit": 100 })).await;
         assert_eq!(page["data"].as_array().map(Vec::len), Some(nth + 1));
     }
@@ -56,9 +56,9 @@ async fn pooler_in_transaction_or_statement_mode_is_refused_at_the_start() {
                 pooler.warm_up(7).await;
             }
             let url = pooler.url();
-            let (address, bus) = (("DATABASE_URL", url.as_str()), ("HARK_CLUSTER", "false"));
+            let (address, cluster) = (("DATABASE_URL", url.as_str()), ("HARK_CLUSTER", "false"));
             let (serve_settings, alone_settings, migrate_settings) =
-                ([address, secret], [address, secret, bus], [address]);
+                ([address, secret], [address, secret, cluster], [address]);
             let (serve, alone, migrate) = tokio::join!(
                 hark(&[], &serve_settings),
                 hark(&[], &alone_settings),

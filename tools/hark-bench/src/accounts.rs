@@ -82,7 +82,7 @@ impl AccountPool {
             let mut signed_up = futures_util::stream::iter(self.known.len()..count)
                 .map(|nth| async move {
                     let email = format!("load-{run:x}-{nth}@example.org");
-                    sign_up(client, server, &email, &format!("MessageLoad {nth}")).await
+                    sign_up(client, server, &email, &format!("Load {nth}")).await
                 })
                 .buffered(CONCURRENT_SIGN_UPS);
             while let Some(account) = signed_up.next().await {

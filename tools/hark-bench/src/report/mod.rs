@@ -79,7 +79,7 @@ fn tables(folder: &ResultFolder, targets: &[Target], plots: &str) -> String {
     let mut text = String::new();
     let machine = fs::read_to_string(folder.path.join("machine.txt")).unwrap_or_default();
     let mut line = |line: &str| writeln!(text, "{line}").expect("a String takes every write");
-    line(&format!("ResultFolder on {}.\n", machine.trim()));
+    line(&format!("Measured on {}.\n", machine.trim()));
     line("| target | required | measured | |\n|---|---|---|---|");
     for target in targets {
         let verdict = target.ratio.map_or("not measured", |ratio| if ratio >= 1.0 { "met" } else { "**not met**" });
