@@ -1,4 +1,4 @@
-//! Full-text search over messages, newest first. A background task fills the index ([`index`]); a search reads the
+//! Full-text search over messages, newest first. A background task fills the index (`index.rs`); a search reads the
 //! messages that are not indexed yet itself, so that it finds everything that is committed when it begins.
 
 mod index;
