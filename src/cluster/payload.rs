@@ -95,7 +95,7 @@ mod tests {
         let good = "hark3 0000000000000007 3 1/2 9\nx";
         assert!(Payload::parse(good).is_some());
         let bad =
-            ["hark3 7 3 1/2 9\nx", "hark3 7 3 3/2 9\nx", "hark3 7 3 0/2 9\nx", "hark3 7 3 1/2 9", "hark3 7 3 1/2\nx"];
+            ["hark2 7 3 1/2 9\nx", "hark3 7 3 3/2 9\nx", "hark3 7 3 0/2 9\nx", "hark3 7 3 1/2 9", "hark3 7 3 1/2\nx"];
         for text in bad {
             assert_eq!(Payload::parse(text), None, "{text}");
         }
