@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::context::{Context, Outcome};
 use crate::delivery::{Audience, OverflowPolicy, Push};
 use crate::error::Error;
-use crate::model::{Page, Topic, UserId};
+use crate::model::{Page, PushType, Topic, UserId};
 use crate::store::contacts::{self, ListedUser};
 use crate::wire::items::{ListedPersonItem, PersonItem, UserItem};
 use crate::wire::params::{Fields, FromFields};
@@ -93,10 +93,10 @@ impl FromFields for ListBlocked {
 pub(super) async fn add_contact(params: AddContact, context: Context) -> Result<Outcome, Error> {
     let AddContact { user_id } = params;
     let added = contacts::add(&context.app.db, context.user, user_id).await?;
-    let own = own_push("addContact", user_id, added.is_new.then_some(&added.name), &context);
+    let own = own_push(PushType::AddContact, user_id, added.is_new.then_some(&added.name), &context);
     let contact_push = (added.is_new && !added.is_blocked).then(|| Push {
         topic: Some(Topic::Contacts),
-        ..push("addContact", user_id, context.user, &added.by_name, &context)
+        ..push(PushType::AddContact, user_id, context.user, &added.by_name, &context)
     });
     Ok(Outcome::with_pushes(Body::done(), contact_push.into_iter().chain(own)))
 }
@@ -105,7 +105,7 @@ pub(super) async fn add_contact(params: AddContact, context: Context) -> Result<
 pub(super) async fn remove_contact(params: RemoveContact, context: Context) -> Result<Outcome, Error> {
     let RemoveContact { user_id } = params;
     let name = contacts::remove(&context.app.db, context.user, user_id).await?;
-    Ok(Outcome::with_pushes(Body::done(), own_push("removeContact", user_id, name.as_ref(), &context)))
+    Ok(Outcome::with_pushes(Body::done(), own_push(PushType::RemoveContact, user_id, name.as_ref(), &context)))
 }
 
 /// `listContacts`: a page in the order in which the contacts were added.
@@ -123,14 +123,14 @@ pub(super) async fn block_user(params: BlockUser, context: Context) -> Result<Ou
     let BlockUser { user_id } = params;
     let blocked = contacts::block(&context.app.db, context.user, user_id).await?;
     let name = blocked.is_new.then_some(&blocked.name);
-    Ok(Outcome::with_pushes(Body::done(), own_push("blockUser", user_id, name, &context)))
+    Ok(Outcome::with_pushes(Body::done(), own_push(PushType::BlockUser, user_id, name, &context)))
 }
 
 /// `unblockUser`: pushed to the other sockets of the asker.
 pub(super) async fn unblock_user(params: UnblockUser, context: Context) -> Result<Outcome, Error> {
     let UnblockUser { user_id } = params;
     let name = contacts::unblock(&context.app.db, context.user, user_id).await?;
-    Ok(Outcome::with_pushes(Body::done(), own_push("unblockUser", user_id, name.as_ref(), &context)))
+    Ok(Outcome::with_pushes(Body::done(), own_push(PushType::UnblockUser, user_id, name.as_ref(), &context)))
 }
 
 /// `listBlocked`: a page in the order in which the users were blocked.
@@ -156,16 +156,16 @@ fn listed_rows(listed: Vec<ListedUser>) -> Body {
 
 /// The push of a changed list to the other sockets of the asker; `name` is that of the user whom the change is about,
 /// if there was one.
-fn own_push(kind: &str, about: UserId, name: Option<&String>, context: &Context) -> Option<Push> {
-    name.map(|name| push(kind, context.user, about, name, context))
+fn own_push(push_type: PushType, about: UserId, name: Option<&String>, context: &Context) -> Option<Push> {
+    name.map(|name| push(push_type, context.user, about, name, context))
 }
 
-fn push(kind: &str, to: UserId, about: UserId, name: &str, context: &Context) -> Push {
+fn push(push_type: PushType, to: UserId, about: UserId, name: &str, context: &Context) -> Push {
     Push {
         to: Audience::user(to),
         from: Some(context.origin()),
         topic: None,
-        frame: reply::push(kind, &Body::item(&UserItem { user_id: about, user_name: Cow::Borrowed(name) })),
+        frame: reply::push(push_type, &Body::item(&UserItem { user_id: about, user_name: Cow::Borrowed(name) })),
         // `listContacts` and `listBlocked` show the current state.
         on_overflow: OverflowPolicy::Drop,
         message: None,

@@ -7,7 +7,7 @@ use super::items::{conversation_item, message_item};
 use crate::delivery::socket::Socket;
 use crate::delivery::{Audience, Event, OverflowPolicy, Push};
 use crate::error::{Code, Error, Field};
-use crate::model::{HistoryPage, HistoryStart, Target};
+use crate::model::{HistoryPage, HistoryStart, PushType, Target};
 use crate::store::conversations::{self, MemberState, VisibleRange, history, settings};
 use crate::store::messages;
 use crate::wire::items::{ConversationDetails, ConversationMember, MessageItem, RemovedItem, SpamItem};
@@ -149,7 +149,7 @@ pub(super) async fn remove_conversation(params: RemoveConversation, context: Con
     let range = started(params.target, &context).await?;
     let cleared_seq = settings::remove(&context.app.db, context.user, range).await?;
     let item = Body::item(&RemovedItem { target: params.target.into(), cleared_seq });
-    let push = own_push("removeConversation", &item, &context);
+    let push = own_push(PushType::RemoveConversation, &item, &context);
     Ok(Outcome::with_pushes(item, [push]))
 }
 
@@ -160,7 +160,7 @@ pub(super) async fn mark_spam(params: MarkSpam, context: Context) -> Result<Outc
     let mut events = Vec::new();
     if settings::mark_spam(&context.app.db, context.user, range.id, spam).await? {
         events.push(Event::MuteChanged { user: context.user, target, muted: spam });
-        events.push(Event::Push(own_push("markSpam", &item, &context)));
+        events.push(Event::Push(own_push(PushType::MarkSpam, &item, &context)));
     }
     Ok(Outcome { reply: item, events })
 }
@@ -198,12 +198,12 @@ async fn details(range: VisibleRange, context: &Context) -> Result<Body, Error> 
 }
 
 /// A push to the other sockets of the caller.
-fn own_push(kind: &str, item: &Body, context: &Context) -> Push {
+fn own_push(push_type: PushType, item: &Body, context: &Context) -> Push {
     Push {
         to: Audience::user(context.user),
         from: Some(context.origin()),
         topic: None,
-        frame: reply::push(kind, item),
+        frame: reply::push(push_type, item),
         on_overflow: OverflowPolicy::Drop,
         message: None,
     }

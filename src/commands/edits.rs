@@ -108,7 +108,7 @@ fn change_push(event: MessageEvent, body: &Body, change: &MessageChange, context
         to: Audience::Users(change.members.clone()),
         from: Some(context.origin()),
         topic: Some(Topic::Messages),
-        frame: reply::push(event.frame_type(), body),
+        frame: reply::push(event.push_type(), body),
         on_overflow: OverflowPolicy::MarkBehind(conversation, message.seq),
         message: None,
     }

@@ -11,7 +11,7 @@ use super::context::{Context, Outcome};
 use crate::app::App;
 use crate::delivery::{Audience, ConversationKey, Event, OverflowPolicy, Push};
 use crate::error::Error;
-use crate::model::{GroupEventKind, GroupId, GroupName, Origin, Page, SocketId, Target, Timestamp, UserId};
+use crate::model::{GroupEventKind, GroupId, GroupName, Origin, Page, PushType, SocketId, Target, Timestamp, UserId};
 use crate::store::conversations;
 use crate::store::groups::admins;
 use crate::store::groups::members::{self, MemberChange};
@@ -142,7 +142,7 @@ pub(super) async fn new_group(params: NewGroup, context: Context) -> Result<Outc
         to: Audience::user(context.user),
         from: Some(context.origin()),
         topic: None,
-        frame: reply::push("newGroup", &reply),
+        frame: reply::push(PushType::NewGroup, &reply),
         on_overflow: OverflowPolicy::MarkBehind(ConversationKey::Group(group.id), 0),
         message: None,
     };
@@ -335,7 +335,7 @@ fn group_push(kind: GroupEventKind, body: &Body, group: GroupId, to: MemberIds, 
         to: Audience::Users(to),
         from: Some(origin),
         topic: kind.topic(),
-        frame: reply::push(kind.frame_type(), body),
+        frame: reply::push(kind.push_type(), body),
         on_overflow: OverflowPolicy::MarkBehind(ConversationKey::Group(group), 0),
         message: None,
     }

@@ -9,7 +9,7 @@ use crate::delivery::{
 };
 use crate::error::Error;
 use crate::model::{
-    ClientMessageId, Content, GroupId, MessageEvent, MessageId, NotificationKind, Origin, Target, UserId,
+    ClientMessageId, Content, GroupId, MessageEvent, MessageId, NotificationKind, Origin, PushType, Target, UserId,
 };
 use crate::store::messages;
 use crate::store::writer::{CommittedMessage, NewMessage, RepliedMessage, SendReceipt};
@@ -181,7 +181,7 @@ fn message_push(message: &CommittedMessage) -> Push {
         to: Audience::Users(message.members.clone()),
         from: Some(Origin { user: sent.sender, socket: sent.socket }),
         topic: None,
-        frame: reply::push(MessageEvent::sent_to(sent.target).frame_type(), &body),
+        frame: reply::push(MessageEvent::sent_to(sent.target).push_type(), &body),
         on_overflow: OverflowPolicy::MarkBehind(ConversationKey::of(sent.sender, sent.target), message.seq),
         message: Some(Arc::new(PushedMessage { position, notification: notification_frame(message) })),
     }
@@ -206,7 +206,7 @@ fn notification_frame(message: &CommittedMessage) -> reply::Frame {
         created_at: message.created_at,
         read_at: None,
     };
-    reply::push("notification", &Body::item(&item))
+    reply::push(PushType::Notification, &Body::item(&item))
 }
 
 fn reply_item(message: &RepliedMessage) -> ReplyTo<'_> {

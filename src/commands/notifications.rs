@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use super::context::{Context, Outcome};
 use crate::delivery::{Audience, OverflowPolicy, Push};
 use crate::error::Error;
-use crate::model::{NotificationData, NotificationId, NotificationKind, Page, Timestamp, Topic, UserId};
+use crate::model::{NotificationData, NotificationId, NotificationKind, Page, PushType, Timestamp, Topic, UserId};
 use crate::store::notifications::{self, Notification};
 use crate::wire::items::{NotificationItem, ReadItem};
 use crate::wire::params::{Fields, FromFields};
@@ -81,7 +81,7 @@ pub(super) async fn send_notification(params: SendNotification, context: Context
         to: Audience::user(user_id),
         from: Some(context.origin()),
         topic: Some(Topic::Notifications),
-        frame: reply::push("notification", &Body::item(&notification_item(&notification)?)),
+        frame: reply::push(PushType::Notification, &Body::item(&notification_item(&notification)?)),
         // `listNotifications` has it.
         on_overflow: OverflowPolicy::Drop,
         message: None,
@@ -114,7 +114,7 @@ pub(super) async fn read_notifications(params: ReadNotifications, context: Conte
         to: Audience::user(context.user),
         from: Some(context.origin()),
         topic: None,
-        frame: reply::push("readNotifications", &body),
+        frame: reply::push(PushType::ReadNotifications, &body),
         on_overflow: OverflowPolicy::Drop,
         message: None,
     });

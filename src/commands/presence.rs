@@ -8,7 +8,7 @@ use crate::delivery::presence::PresenceChange;
 use crate::delivery::socket::Socket;
 use crate::delivery::{Audience, CoalesceKey, ConversationKey, Delivery, Event, OverflowPolicy, Push, TypingEvent};
 use crate::error::Error;
-use crate::model::{Target, Timestamp, Topic, UserId};
+use crate::model::{PushType, Target, Timestamp, Topic, UserId};
 use crate::store::Db;
 use crate::store::presence::{self, PresenceWatchers};
 use crate::wire::items::{OnlineInfo, TypingItem};
@@ -70,7 +70,7 @@ pub(super) async fn typing(params: Typing, context: Context) -> Result<Outcome, 
     let named = if target.user().is_some() { Target::User(user_id) } else { target };
     let frame = |is_typing| {
         let item = TypingItem { target: named.into(), user_id, is_typing };
-        reply::push("typing", &Body::item(&item))
+        reply::push(PushType::Typing, &Body::item(&item))
     };
     let event = TypingEvent {
         user: user_id,
@@ -158,7 +158,7 @@ fn presence_event(item: &OnlineInfo, watchers: PresenceWatchers) -> Event {
         to: Audience::PresenceWatchers { of: item.user_id, contacts: contacts.into(), blocked: blocked.into() },
         from: None,
         topic: Some(Topic::Presence),
-        frame: reply::push("onlineInfo", &Body::item(item)),
+        frame: reply::push(PushType::OnlineInfo, &Body::item(item)),
         on_overflow: OverflowPolicy::KeepLatest(CoalesceKey::Presence(item.user_id)),
         message: None,
     })

@@ -100,7 +100,7 @@ fn outcome(event: ReceiptEvent, target: Target, update: MarkerUpdate, context: &
             to,
             from: Some(context.origin()),
             topic: Some(Topic::Receipts),
-            frame: reply::push(event.frame_type(), &Body::item(&item)),
+            frame: reply::push(event.push_type(), &Body::item(&item)),
             on_overflow: OverflowPolicy::KeepLatest(coalesce_key),
             message: None,
         }

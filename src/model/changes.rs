@@ -1,6 +1,6 @@
 //! The kinds of changes that `sync` reports to a user who was offline.
 
-use super::{GroupEventKind, MessageEvent, ReceiptEvent};
+use super::{GroupEventKind, MessageEvent, PushType, ReceiptEvent};
 
 /// What has changed: the type of the push that the user has missed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,16 +26,22 @@ impl ChangeKind {
         messages.chain(groups).chain(receipts).chain([Self::SpamMarked, Self::ConversationRemoved])
     }
 
-    /// The type of the push; the SQL function `changes_since` returns it too.
+    /// The type of the push.
+    #[must_use]
+    pub const fn push_type(self) -> PushType {
+        match self {
+            Self::Message(event) => event.push_type(),
+            Self::Group(kind) => kind.push_type(),
+            Self::Receipt(event) => event.push_type(),
+            Self::SpamMarked => PushType::MarkSpam,
+            Self::ConversationRemoved => PushType::RemoveConversation,
+        }
+    }
+
+    /// The spelling of the type, which the SQL function `changes_since` returns too.
     #[must_use]
     pub const fn frame_type(self) -> &'static str {
-        match self {
-            Self::Message(event) => event.frame_type(),
-            Self::Group(kind) => kind.frame_type(),
-            Self::Receipt(event) => event.frame_type(),
-            Self::SpamMarked => "markSpam",
-            Self::ConversationRemoved => "removeConversation",
-        }
+        self.push_type().name()
     }
 
     /// The kind of a frame type; `None` if `sync` does not report it.

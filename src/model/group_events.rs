@@ -1,7 +1,7 @@
 //! The kinds of group events: what the table `group_events` stores, what is pushed to the members, and what `sync`
 //! reports to those who were offline.
 
-use super::Topic;
+use super::{PushType, Topic};
 
 /// What happened to a group, or to a member of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,18 +34,24 @@ impl GroupEventKind {
         Self::Dropped,
     ];
 
+    /// The type of its push.
+    #[must_use]
+    pub const fn push_type(self) -> PushType {
+        match self {
+            Self::MemberAdded => PushType::AddUserInGroup,
+            Self::MemberLeft => PushType::LeaveGroup,
+            Self::MemberRemoved => PushType::RemoveUserFromGroup,
+            Self::AdminAdded => PushType::AddGroupAdmin,
+            Self::AdminRemoved => PushType::RemoveGroupAdmin,
+            Self::Renamed => PushType::RenameGroup,
+            Self::Dropped => PushType::DropGroup,
+        }
+    }
+
     /// The type of the frame that causes the event and of its push; the database stores it too.
     #[must_use]
     pub const fn frame_type(self) -> &'static str {
-        match self {
-            Self::MemberAdded => "addUserInGroup",
-            Self::MemberLeft => "leaveGroup",
-            Self::MemberRemoved => "removeUserFromGroup",
-            Self::AdminAdded => "addGroupAdmin",
-            Self::AdminRemoved => "removeGroupAdmin",
-            Self::Renamed => "renameGroup",
-            Self::Dropped => "dropGroup",
-        }
+        self.push_type().name()
     }
 
     /// The kind of a frame type; `None` if it is not one of a group event.

@@ -1,7 +1,7 @@
 //! What can happen to a message and to the markers of its readers, as frame types name it: in requests,
 //! in pushes, in `sync` and in the column `message_changes.kind`.
 
-use super::Target;
+use super::{PushType, Target};
 
 /// An event of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -32,16 +32,22 @@ impl MessageEvent {
         }
     }
 
+    /// The type of its push.
+    #[must_use]
+    pub const fn push_type(self) -> PushType {
+        match self {
+            Self::PrivateMessage => PushType::PrivateMessage,
+            Self::MessageInGroup => PushType::MessageInGroup,
+            Self::EditMessage => PushType::EditMessage,
+            Self::DeleteMessage => PushType::DeleteMessage,
+            Self::ReactToMessage => PushType::ReactToMessage,
+        }
+    }
+
     /// The `type` of its frames.
     #[must_use]
     pub const fn frame_type(self) -> &'static str {
-        match self {
-            Self::PrivateMessage => "privateMessage",
-            Self::MessageInGroup => "messageInGroup",
-            Self::EditMessage => "editMessage",
-            Self::DeleteMessage => "deleteMessage",
-            Self::ReactToMessage => "reactToMessage",
-        }
+        self.push_type().name()
     }
 
     /// The event with this `type`, if there is one.
@@ -64,13 +70,19 @@ impl ReceiptEvent {
     /// Every event.
     pub const ALL: [Self; 2] = [Self::ReadMessages, Self::DeliveredMessages];
 
+    /// The type of its push.
+    #[must_use]
+    pub const fn push_type(self) -> PushType {
+        match self {
+            Self::ReadMessages => PushType::ReadMessages,
+            Self::DeliveredMessages => PushType::DeliveredMessages,
+        }
+    }
+
     /// The `type` of its frames.
     #[must_use]
     pub const fn frame_type(self) -> &'static str {
-        match self {
-            Self::ReadMessages => "readMessages",
-            Self::DeliveredMessages => "deliveredMessages",
-        }
+        self.push_type().name()
     }
 
     /// The event with this `type`, if there is one.

@@ -6,6 +6,7 @@ mod group_events;
 mod lists;
 mod message_events;
 mod names;
+mod push_types;
 mod texts;
 mod topics;
 mod validation;
@@ -21,6 +22,7 @@ pub use self::group_events::GroupEventKind;
 pub use self::lists::{ConversationFilter, HistoryPage, HistoryStart, ListPosition, ListStart, MovingListStart, Page};
 pub use self::message_events::{MessageEvent, ReceiptEvent};
 pub use self::names::{LoginUsername, Username, username_key, username_skeleton};
+pub use self::push_types::PushType;
 pub use self::texts::{
     ClientMessageId, Content, Cursor, Email, GroupName, NotificationData, NotificationKind, Password, PersonName,
     Reaction, SearchQuery, UserQuery,

@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 
 use crate::error::{Code, ErrorResponse};
+use crate::model::PushType;
 
 /// An encoded WebSocket frame: header and payload. Frames of a server are not masked, so one encoding serves
 /// every socket. A clone shares the bytes.
@@ -186,8 +187,8 @@ pub fn success(kind: &str, body: &Body, id: Option<&RawValue>) -> Frame {
 
 /// A push: it has the envelope of a success, without an id.
 #[must_use]
-pub fn push(kind: &str, body: &Body) -> Frame {
-    success(kind, body, None)
+pub fn push(push_type: PushType, body: &Body) -> Frame {
+    success(push_type.name(), body, None)
 }
 
 /// `{"error": true, "type": …, "message": …, "code": …, "retryAfterMs"?, "id"?}`

@@ -12,7 +12,7 @@ use parking_lot::{Mutex, MutexGuard};
 
 use super::push::{CoalesceKey, ConversationKey, OverflowPolicy};
 use crate::limits::memory::MemoryAccount;
-use crate::model::{Seq, UserId};
+use crate::model::{PushType, Seq, UserId};
 use crate::wire::close::Close;
 use crate::wire::items::BehindItem;
 use crate::wire::reply::{self, Body, Frame};
@@ -113,7 +113,7 @@ impl State {
     fn add_behind(&mut self, user: UserId) {
         for (conversation, seq) in mem::take(&mut self.behind) {
             let item = BehindItem { target: conversation.seen_by(user).into(), seq };
-            self.add(&reply::push("behind", &Body::item(&item)), true);
+            self.add(&reply::push(PushType::Behind, &Body::item(&item)), true);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::limits::memory::MemoryBudget;
-use crate::model::{GroupId, Target};
+use crate::model::{GroupId, PushType, Target};
 use prometheus_client::metrics::gauge::Gauge;
 
 /// The frames of one batch, concatenated.
@@ -17,7 +17,7 @@ fn take_all(outbox: &Outbox) -> Vec<u8> {
 }
 
 fn large() -> Frame {
-    reply::push("x", &Body { message: Some("x".repeat(MAX_TAKE_BYTES)), ..Body::done() })
+    reply::push(PushType::PrivateMessage, &Body { message: Some("x".repeat(MAX_TAKE_BYTES)), ..Body::done() })
 }
 
 const ANN: UserId = UserId(1);
@@ -31,7 +31,7 @@ fn outbox(budget: usize) -> Outbox {
 
 fn behind(seq: Seq) -> Frame {
     let item = BehindItem { target: Target::User(UserId(2)).into(), seq };
-    reply::push("behind", &Body::item(&item))
+    reply::push(PushType::Behind, &Body::item(&item))
 }
 
 #[test]
