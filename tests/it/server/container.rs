@@ -84,9 +84,9 @@ fn dockerfile_copies_exactly_what_a_build_reads() {
         assert!(Path::new(env!("CARGO_MANIFEST_DIR")).join(source).exists(), "{source}");
     }
     // These files are compiled into the binary from outside of `src`.
-    let page = read("src/http/page.rs");
+    let page = read("src/http/landing.rs");
     assert!(page.contains("../web/") && sources.contains("web"), "{page}");
-    assert!(read("src/store/migrations.rs").contains("sqlx::migrate!()") && sources.contains("migrations"));
+    assert!(read("src/store/database/migrations.rs").contains("sqlx::migrate!()") && sources.contains("migrations"));
 }
 
 #[test]
