@@ -19,12 +19,12 @@ const MAX_VECTOR_BYTES: usize = 1 << 20;
 
 fuzz_target!(|text: &str| {
     if let Ok(cursor) = Cursor::parse(text.to_owned(), &LIMITS)
-        && let Some(known) = cursor::Known::parse(&cursor)
+        && let Some(parsed) = cursor::SyncCursor::parse(&cursor)
     {
-        assert_eq!(known.to_string(), text);
+        assert_eq!(parsed.to_string(), text);
     }
-    let found = tokens::Words::of(text);
-    assert!(found.are_in(text), "a text has its own words");
+    let found = tokens::Tokens::of(text);
+    assert!(found.match_text(text), "a text matches its own tokens");
     assert!(found.vector().len() < MAX_VECTOR_BYTES);
     assert!(!found.is_empty() || found.vector().is_empty());
     assert!(found.query().ends_with(" | '!')"));
