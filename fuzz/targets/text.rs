@@ -11,8 +11,8 @@ use libfuzzer_sys::fuzz_target;
 #[path = "../../src/store/sync/cursor.rs"]
 mod cursor;
 #[allow(dead_code, reason = "the server uses all of it")]
-#[path = "../../src/store/search/tokens.rs"]
-mod tokens;
+#[path = "../../src/store/search/tokenizer.rs"]
+mod tokenizer;
 
 /// The most bytes of a `tsvector`.
 const MAX_VECTOR_BYTES: usize = 1 << 20;
@@ -23,7 +23,7 @@ fuzz_target!(|text: &str| {
     {
         assert_eq!(parsed.to_string(), text);
     }
-    let found = tokens::Tokens::of(text);
+    let found = tokenizer::SearchTokens::of(text);
     assert!(found.match_text(text), "a text matches its own tokens");
     assert!(found.vector().len() < MAX_VECTOR_BYTES);
     assert!(!found.is_empty() || found.vector().is_empty());

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::limits::rate_limit::IpPrefix;
+use crate::limits::keyed_rate_limit::IpPrefix;
 
 /// Most attempts that wait for one thread: some seconds of its work.
 const MAX_WAITING_PER_THREAD: usize = 256;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use moka::sync::Cache;
 
-use crate::limits::rate_limit::IpPrefix;
+use crate::limits::keyed_rate_limit::IpPrefix;
 use crate::model::UserId;
 
 /// Most pairs that are kept; past it, the least used are evicted.

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 
 use super::open_conversations::OpenConversations;
 use super::push::{Audience, ConversationKey, Event, OverflowPolicy, Push, TypingEvent};
-use super::sequencer::Sequencer;
+use super::resequencer::Resequencer;
 use super::sharded_map::ShardedMap;
 use super::socket::Socket;
 use super::typing::TypingIndicators;
@@ -28,7 +28,7 @@ pub struct Hub {
     sockets: ShardedMap<UserId, Vec<Arc<Socket>>>,
     open_conversations: OpenConversations,
     typing: TypingIndicators,
-    sequencer: Sequencer,
+    resequencer: Resequencer,
     open_sockets: AtomicUsize,
     /// Whether sockets are refused, because the server shuts down.
     is_shutting_down: Mutex<bool>,
@@ -46,7 +46,7 @@ impl Hub {
             sockets: ShardedMap::default(),
             open_conversations: OpenConversations::default(),
             typing: TypingIndicators::default(),
-            sequencer: Sequencer::default(),
+            resequencer: Resequencer::default(),
             open_sockets: AtomicUsize::new(0),
             is_shutting_down: Mutex::new(false),
             metrics,
@@ -117,7 +117,7 @@ impl Hub {
         match event {
             Event::Push(push) => match &push.message {
                 Some(message) if !is_single_node => {
-                    if let Some(seq) = self.sequencer.admit(message.position, push, |push| self.fan_out(push)) {
+                    if let Some(seq) = self.resequencer.admit(message.position, push, |push| self.fan_out(push)) {
                         self.fan_out_behind(push, seq);
                     }
                 }
@@ -154,7 +154,7 @@ impl Hub {
     /// Delivers messages whose predecessor did not arrive in time, and ends typing indicators that timed out.
     /// A background task calls it every tenth of a second.
     pub fn expire_timeouts(&self) {
-        self.sequencer.expire(|push| self.fan_out(push));
+        self.resequencer.expire(|push| self.fan_out(push));
         for typing in self.typing.take_expired() {
             self.fan_out_typing(&typing);
         }
@@ -180,8 +180,8 @@ impl Hub {
     }
 
     /// Delivers the messages that wait for a predecessor, and forgets the latest `seq` of each conversation.
-    pub fn reset_sequencer(&self) {
-        self.sequencer.reset(|push| self.fan_out(push));
+    pub fn reset_resequencer(&self) {
+        self.resequencer.reset(|push| self.fan_out(push));
     }
 
     /// The sessions of all sockets, each once.

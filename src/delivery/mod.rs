@@ -11,7 +11,7 @@ pub mod peers;
 pub mod presence;
 pub mod push;
 pub mod registration;
-mod sequencer;
+mod resequencer;
 mod sharded_map;
 pub mod socket;
 mod typing;

@@ -3,6 +3,6 @@
 
 pub mod admission;
 pub mod fair_queue;
+pub mod keyed_rate_limit;
 pub mod memory;
-pub mod rate_limit;
-pub mod request_rate;
+pub mod socket_rate_limit;

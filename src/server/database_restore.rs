@@ -13,7 +13,7 @@ pub(super) fn close_sockets_on_restore(db: &Db, delivery: &Delivery) {
         move || sessions_of.sessions(),
         move |renewal| {
             hub.close_sessions(&renewal.ended_sessions);
-            hub.reset_sequencer();
+            hub.reset_resequencer();
             if renewal.is_other_history {
                 hub.disconnect_all();
             }

@@ -2,7 +2,7 @@
 //! shutdown. What a process needs around a server is in [`process`].
 
 mod background_tasks;
-mod cluster;
+mod cluster_loops;
 mod database_restore;
 pub mod healthcheck;
 mod http_stream;
@@ -21,7 +21,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use self::cluster::ClusterHandle;
+use self::cluster_loops::ClusterHandle;
 pub use self::listener::listen;
 use self::socket_runtimes::SocketRuntimes;
 pub use self::start_error::StartError;
@@ -37,8 +37,8 @@ use crate::delivery::hub::Hub;
 use crate::error::Error;
 use crate::limits::admission::AdmissionLimiter;
 use crate::limits::fair_queue::FairQueue;
+use crate::limits::keyed_rate_limit::KeyedRateLimiter;
 use crate::limits::memory::MemoryBudget;
-use crate::limits::rate_limit::KeyedRateLimiter;
 use crate::store::writer::Writer;
 use crate::store::{DatabaseTarget, Db};
 use crate::telemetry::Metrics;

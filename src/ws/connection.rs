@@ -23,7 +23,7 @@ use crate::delivery::registration::Registration;
 use crate::delivery::socket::Socket;
 use crate::error::Error;
 use crate::limits::memory::{GUARANTEED_BYTES, Reservation};
-use crate::limits::request_rate::{RateVerdict, RequestRateLimiter};
+use crate::limits::socket_rate_limit::{RateVerdict, SocketRateLimiter};
 use crate::wire::close::Close;
 use crate::wire::frame::{self, Request};
 use crate::wire::reply::{self, Frame};
@@ -45,7 +45,7 @@ struct Connection {
     /// somebody else.
     history: u64,
     pipeline: Pipeline,
-    rate_limiter: RequestRateLimiter,
+    rate_limiter: SocketRateLimiter,
     next_ping_at: Instant,
     deadline: RequestDeadline,
 }
@@ -66,7 +66,7 @@ pub(super) async fn run(app: Arc<App>, registration: Registration, mut io: Socke
         paging: Arc::default(),
         history: app.db.history(),
         pipeline: Pipeline::new(limits.max_in_flight),
-        rate_limiter: RequestRateLimiter::new(limits),
+        rate_limiter: SocketRateLimiter::new(limits),
         next_ping_at: Instant::now() + seconds(limits.ping_seconds),
         deadline: RequestDeadline::new(Instant::now()),
         app: Arc::clone(&app),

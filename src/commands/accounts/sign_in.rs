@@ -9,7 +9,7 @@ use super::{Client, email_or_username};
 use crate::app::{App, Identity};
 use crate::auth::hash_queue::Requester;
 use crate::error::Error;
-use crate::limits::rate_limit::IpPrefix;
+use crate::limits::keyed_rate_limit::IpPrefix;
 use crate::model::{Email, LoginUsername, Password, SessionKey, Timestamp};
 use crate::store::users::sessions::{self, ClientInfo};
 use crate::store::users::{self, Credentials, SignInName, User};

@@ -3,7 +3,7 @@
 use sqlx::PgConnection;
 
 use super::super::Db;
-use super::tokens::Tokens;
+use super::tokenizer::SearchTokens;
 use crate::error::Error;
 use crate::model::MessageId;
 
@@ -198,7 +198,7 @@ async fn index_up_to(db: &Db, watermark: i64, incarnation: u64) -> Result<IndexP
 /// dialog and the bucket of its id.
 fn index_vector(id: i64, content: &str, conversation: i64, sides: [Option<i64>; 2]) -> String {
     let sides = sides.iter().flatten().fold(String::new(), |sides, user| sides + &format!(" '@{user}'"));
-    format!("{} '#{conversation}'{sides} '~{}'", Tokens::of(content).vector(), id_bucket(id))
+    format!("{} '#{conversation}'{sides} '~{}'", SearchTokens::of(content).vector(), id_bucket(id))
 }
 
 /// A bucket is this many consecutive ids.

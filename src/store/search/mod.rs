@@ -2,7 +2,7 @@
 //! messages that are not indexed yet itself, so that it finds everything that is committed when it begins.
 
 mod index;
-mod tokens;
+mod tokenizer;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use std::sync::Arc;
 use tokio::task::spawn_blocking;
 
 pub use self::index::{IndexProgress, Indexer, reindex};
-use self::tokens::Tokens;
+use self::tokenizer::SearchTokens;
 use super::Db;
 use super::messages::{self, StoredMessage};
 use crate::error::Error;
@@ -39,7 +39,7 @@ struct Search<'a> {
     asker: UserId,
     /// The one conversation to search, if not all of them.
     within: Option<ConversationId>,
-    tokens: Arc<Tokens>,
+    tokens: Arc<SearchTokens>,
     /// Messages from this id on were searched.
     below: i64,
     /// Matches still to be skipped, because they are on earlier pages.
@@ -81,7 +81,7 @@ pub async fn find_page(
     start: ListStart,
     max_bytes: i64,
 ) -> Result<SearchPage, Error> {
-    let tokens = Arc::new(Tokens::of(query.as_str()));
+    let tokens = Arc::new(SearchTokens::of(query.as_str()));
     if tokens.is_empty() || start.skipped > MAX_SKIPPED_MATCHES {
         return Ok(SearchPage::EMPTY);
     }

@@ -8,7 +8,7 @@ use sqlx::Postgres;
 use sqlx::pool::PoolConnection;
 use tokio::time::timeout;
 
-use super::message::{ConversationKey, NewMessage, SendReceipt};
+use super::message::{LockKey, NewMessage, SendReceipt};
 use crate::error::{Error, Field};
 use crate::model::{ClientMessageId, ConversationId, Seq, Target, Timestamp, UserId};
 use crate::store::Db;
@@ -141,7 +141,7 @@ struct BatchConversations {
 
 impl BatchConversations {
     fn of(messages: &[&NewMessage]) -> Self {
-        let keys: Vec<ConversationKey> = messages.iter().map(|message| message.conversation()).collect();
+        let keys: Vec<LockKey> = messages.iter().map(|message| message.conversation()).collect();
         let mut conversations = keys.clone();
         conversations.sort_unstable();
         conversations.dedup();

@@ -5,7 +5,7 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
-use super::message::ConversationKey;
+use super::message::LockKey;
 use super::pending::PendingSend;
 use crate::error::Error;
 
@@ -19,9 +19,9 @@ const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The conversations of one writer that are locked, or were locked and still have sends to be stored.
 pub(super) struct DeferredSends {
-    conversations: HashMap<ConversationKey, DeferredConversation>,
+    conversations: HashMap<LockKey, DeferredConversation>,
     /// Those that no lock wait has taken, the oldest first.
-    order: VecDeque<ConversationKey>,
+    order: VecDeque<LockKey>,
     /// The number of sends of all conversations.
     len: usize,
     /// The most sends of all conversations; one conversation may have a quarter of them.
@@ -94,7 +94,7 @@ impl DeferredSends {
 
     /// Takes the sends of the oldest conversation for a lock wait, which ends with
     /// [`release`](Self::release).
-    pub(super) fn take_oldest(&mut self, max: usize) -> Option<(ConversationKey, Vec<PendingSend>)> {
+    pub(super) fn take_oldest(&mut self, max: usize) -> Option<(LockKey, Vec<PendingSend>)> {
         let key = self.order.pop_front()?;
         let conversation = self.conversations.get_mut(&key).expect("every key in order has a conversation");
         let count = conversation.sends.len().min(max);
@@ -103,7 +103,7 @@ impl DeferredSends {
     }
 
     /// Ends a lock wait: the sends that it took are answered. Those that came meanwhile are retried at once.
-    pub(super) fn release(&mut self, key: ConversationKey) {
+    pub(super) fn release(&mut self, key: LockKey) {
         let conversation = self.conversations.get_mut(&key).expect("only the lock wait that took it removes it");
         if conversation.sends.is_empty() {
             self.conversations.remove(&key);
@@ -116,13 +116,8 @@ impl DeferredSends {
     /// Takes the result of a batch: `unwritten` sends are deferred, in front of those that came later. The
     /// other conversations of the batch, which are all in `tried`, are not locked any more.
     /// `has_unknown_lock` says that one of the conversations, but not which, may hold a batch up.
-    pub(super) fn put_back(
-        &mut self,
-        tried: HashSet<ConversationKey>,
-        unwritten: Vec<PendingSend>,
-        has_unknown_lock: bool,
-    ) {
-        let mut locked: HashMap<ConversationKey, Vec<PendingSend>> = HashMap::new();
+    pub(super) fn put_back(&mut self, tried: HashSet<LockKey>, unwritten: Vec<PendingSend>, has_unknown_lock: bool) {
+        let mut locked: HashMap<LockKey, Vec<PendingSend>> = HashMap::new();
         for send in unwritten {
             locked.entry(send.message.conversation()).or_default().push(send);
         }
@@ -151,7 +146,7 @@ impl DeferredSends {
         }
     }
 
-    fn refuse(&mut self, key: ConversationKey) {
+    fn refuse(&mut self, key: LockKey) {
         let sends = self
             .conversations
             .get_mut(&key)
@@ -164,7 +159,7 @@ impl DeferredSends {
         self.remove(key);
     }
 
-    fn remove(&mut self, key: ConversationKey) {
+    fn remove(&mut self, key: LockKey) {
         self.conversations.remove(&key);
         self.order.retain(|other| *other != key);
     }

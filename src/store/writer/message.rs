@@ -77,12 +77,12 @@ pub struct RepliedMessage {
 }
 
 impl NewMessage {
-    pub(super) fn conversation(&self) -> ConversationKey {
+    pub(super) fn conversation(&self) -> LockKey {
         match self.target {
             Target::User(UserId(other)) => {
-                ConversationKey { group: None, low_user: self.sender.0.min(other), high_user: self.sender.0.max(other) }
+                LockKey { group: None, low_user: self.sender.0.min(other), high_user: self.sender.0.max(other) }
             }
-            Target::Group(group) => ConversationKey { group: Some(group.0), low_user: 0, high_user: 0 },
+            Target::Group(group) => LockKey { group: Some(group.0), low_user: 0, high_user: 0 },
         }
     }
 }
@@ -90,7 +90,7 @@ impl NewMessage {
 /// A conversation as a send names it, because a dialog may have no id yet. All nodes lock conversations in
 /// the order of their keys: dialogs, then groups.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct ConversationKey {
+pub(super) struct LockKey {
     pub(super) group: Option<i64>,
     pub(super) low_user: i64,
     pub(super) high_user: i64,

@@ -8,8 +8,8 @@
 //! but its own (`deferred.rs`). The queue is bounded, and a full one is backpressure: senders get `overloaded`.
 
 mod call;
-mod coalesce;
 mod completion_task;
+mod deduplicate;
 mod deferred;
 mod message;
 mod pending;

@@ -10,9 +10,9 @@ use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
 
 use super::call::{self, BatchError, CachedConnection, KnownMemberLists, LockMode, WriteOutcome, WriteResult};
-use super::coalesce::coalesce_by_client_id;
+use super::deduplicate::deduplicate_by_client_id;
 use super::deferred::DeferredSends;
-use super::message::{ConversationKey, NewMessage};
+use super::message::{LockKey, NewMessage};
 use super::pending::PendingSend;
 use crate::error::Error;
 use crate::store::Db;
@@ -57,7 +57,7 @@ impl WriterTask {
     pub(super) async fn run(self, mut queue: mpsc::Receiver<PendingSend>, capacity: usize, stop: CancellationToken) {
         let mut connection = CachedConnection::default();
         let mut deferred = DeferredSends::new(capacity);
-        let mut lock_waits: JoinSet<ConversationKey> = JoinSet::new();
+        let mut lock_waits: JoinSet<LockKey> = JoinSet::new();
         let mut is_closed = false;
         while !is_closed || !deferred.is_empty() {
             let mut sends = Vec::new();
@@ -74,21 +74,21 @@ impl WriterTask {
             let mut batch = deferred.take_due(MAX_RETRIED_MESSAGES);
             batch.extend(free);
             if !batch.is_empty() {
-                let tried: HashSet<ConversationKey> = batch.iter().map(|send| send.message.conversation()).collect();
-                let batch = coalesce_by_client_id(batch);
+                let tried: HashSet<LockKey> = batch.iter().map(|send| send.message.conversation()).collect();
+                let batch = deduplicate_by_client_id(batch);
                 let unwritten = self.write(&mut connection, batch, LockMode::SkipLocked).await;
                 deferred.put_back(tried, unwritten.sends, unwritten.has_unknown_lock);
             }
             while lock_waits.len() < usize::from(MAX_LOCK_WAITS)
                 && let Some((conversation, sends)) = deferred.take_oldest(MAX_BATCH_MESSAGES)
             {
-                lock_waits.spawn(self.clone().wait_and_write(conversation, coalesce_by_client_id(sends)));
+                lock_waits.spawn(self.clone().wait_and_write(conversation, deduplicate_by_client_id(sends)));
             }
         }
     }
 
     /// Writes a batch of one conversation, and waits for its lock.
-    async fn wait_and_write(self, conversation: ConversationKey, batch: Vec<PendingSend>) -> ConversationKey {
+    async fn wait_and_write(self, conversation: LockKey, batch: Vec<PendingSend>) -> LockKey {
         let unwritten = self.write(&mut CachedConnection::default(), batch, LockMode::Wait).await;
         for send in unwritten.sends {
             send.refuse(&Error::overloaded());

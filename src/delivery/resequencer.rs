@@ -23,7 +23,7 @@ const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// The next `seq` of each conversation on this node, and the messages that wait for it.
 #[derive(Debug, Default)]
-pub(super) struct Sequencer(ShardedMap<ConversationId, ReorderBuffer>);
+pub(super) struct Resequencer(ShardedMap<ConversationId, ReorderBuffer>);
 
 #[derive(Debug)]
 struct ReorderBuffer {
@@ -35,7 +35,7 @@ struct ReorderBuffer {
     last_seen: Instant,
 }
 
-impl Sequencer {
+impl Resequencer {
     /// Delivers a message and those that waited for it, or buffers it until its predecessor arrives. A message
     /// that comes too late to be delivered in order is dropped: the return value is then the latest `seq` that
     /// was delivered.
@@ -141,11 +141,11 @@ mod tests {
         push.message.as_ref().expect("a message").position.seq
     }
 
-    fn delivered(sequencer: &Sequencer, seqs: &[Seq]) -> Vec<Seq> {
+    fn delivered(resequencer: &Resequencer, seqs: &[Seq]) -> Vec<Seq> {
         let mut delivered = Vec::new();
         for seq in seqs {
             let (position, push) = message(*seq);
-            let _ = sequencer.admit(position, &push, |push| delivered.push(seq_of(push)));
+            let _ = resequencer.admit(position, &push, |push| delivered.push(seq_of(push)));
         }
         delivered
     }
@@ -153,19 +153,19 @@ mod tests {
     proptest! {
         #[test]
         fn messages_in_any_order_are_delivered_by_seq(seqs in Just((1..=20).collect::<Vec<Seq>>()).prop_shuffle()) {
-            prop_assert_eq!(delivered(&Sequencer::default(), &seqs), (1..=20).collect::<Vec<_>>());
+            prop_assert_eq!(delivered(&Resequencer::default(), &seqs), (1..=20).collect::<Vec<_>>());
         }
     }
 
     #[test]
     fn later_messages_do_not_extend_the_gap_timeout() {
-        let sequencer = Sequencer::default();
-        let mut seen = delivered(&sequencer, &[1]);
+        let resequencer = Resequencer::default();
+        let mut seen = delivered(&resequencer, &[1]);
         let deadline = Instant::now() + Duration::from_secs(5);
         let mut next = 3;
         while seen.len() < 2 && Instant::now() < deadline {
-            seen.extend(delivered(&sequencer, &[next]));
-            sequencer.expire(|push| seen.push(seq_of(push)));
+            seen.extend(delivered(&resequencer, &[next]));
+            resequencer.expire(|push| seen.push(seq_of(push)));
             next += 1;
         }
         assert_eq!(seen[..2], [1, 3]);
@@ -173,29 +173,29 @@ mod tests {
 
     #[test]
     fn after_a_reset_delivery_starts_at_the_next_message() {
-        let sequencer = Sequencer::default();
-        assert_eq!(delivered(&sequencer, &[1, 2, 3, 5]), [1, 2, 3]);
+        let resequencer = Resequencer::default();
+        assert_eq!(delivered(&resequencer, &[1, 2, 3, 5]), [1, 2, 3]);
         let mut late = Vec::new();
-        sequencer.reset(|push| late.push(seq_of(push)));
+        resequencer.reset(|push| late.push(seq_of(push)));
         assert_eq!(late, [5]);
         let (position, push) = message(2);
         let position = MessagePosition { follows_recent: false, ..position };
-        assert_eq!(sequencer.admit(position, &push, |push| late.push(seq_of(push))), None);
+        assert_eq!(resequencer.admit(position, &push, |push| late.push(seq_of(push))), None);
         assert_eq!(late, [5, 2]);
     }
 
     #[test]
     fn a_lost_message_delays_the_others_for_the_gap_timeout_only() {
-        let sequencer = Sequencer::default();
-        assert_eq!(delivered(&sequencer, &[1, 3, 4]), [1]);
+        let resequencer = Resequencer::default();
+        assert_eq!(delivered(&resequencer, &[1, 3, 4]), [1]);
         let mut late = Vec::new();
         let deadline = Instant::now() + Duration::from_secs(5);
         while late.len() < 2 && Instant::now() < deadline {
-            sequencer.expire(|push| late.push(seq_of(push)));
+            resequencer.expire(|push| late.push(seq_of(push)));
         }
         assert_eq!(late, [3, 4]);
         let (position, push) = message(2);
-        assert_eq!(sequencer.admit(position, &push, |_| panic!("out of order")), Some(4));
-        assert_eq!(delivered(&sequencer, &[5]), [5]);
+        assert_eq!(resequencer.admit(position, &push, |_| panic!("out of order")), Some(4));
+        assert_eq!(delivered(&resequencer, &[5]), [5]);
     }
 }

@@ -10,7 +10,7 @@ use crate::model::{ClientMessageId, UserId};
 /// Attaches the duplicates of each send to it: a batch holds one send for each sender and idempotency key,
 /// and the others share its answer. Two of them in one batch would violate the unique index, and one batch
 /// for each would cost every sender on this writer a commit each.
-pub(super) fn coalesce_by_client_id(sends: Vec<PendingSend>) -> Vec<PendingSend> {
+pub(super) fn deduplicate_by_client_id(sends: Vec<PendingSend>) -> Vec<PendingSend> {
     let mut batch: Vec<PendingSend> = Vec::with_capacity(sends.len());
     let mut first: HashMap<(UserId, ClientMessageId), usize> = HashMap::new();
     for send in sends {
@@ -63,8 +63,8 @@ mod tests {
     #[test]
     fn coalesce_by_client_id_keeps_the_duplicates_of_a_duplicate() {
         let ((first, _), (deferred, mut one), (duplicate, mut other)) = (send(2), send(3), send(3));
-        let deferred = coalesce_by_client_id(vec![deferred, duplicate]);
-        let batch = coalesce_by_client_id([first].into_iter().chain(deferred).collect());
+        let deferred = deduplicate_by_client_id(vec![deferred, duplicate]);
+        let batch = deduplicate_by_client_id([first].into_iter().chain(deferred).collect());
         assert_eq!(batch.len(), 1);
         for answer in [&mut one, &mut other] {
             assert!(

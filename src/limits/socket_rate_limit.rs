@@ -16,7 +16,7 @@ const REFUSALS_RESET_AFTER: Duration = Duration::from_secs(1);
 
 /// The token bucket of one socket, with `requests_per_second` and `request_burst` of the settings.
 #[derive(Debug)]
-pub struct RequestRateLimiter {
+pub struct SocketRateLimiter {
     /// None where the limit is turned off.
     limiter: Option<DefaultDirectRateLimiter>,
     clock: DefaultClock,
@@ -36,7 +36,7 @@ pub enum RateVerdict {
     Disconnect,
 }
 
-impl RequestRateLimiter {
+impl SocketRateLimiter {
     /// A full bucket.
     #[must_use]
     pub fn new(limits: &Limits) -> Self {

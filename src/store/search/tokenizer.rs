@@ -22,14 +22,14 @@ const ANY_TOKEN: &str = "'!'";
 
 /// The tokens of a text.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Tokens {
+pub(super) struct SearchTokens {
     /// Consecutive letters, digits and marks, case-folded. A query matches them by prefix.
     words: BTreeSet<String>,
     /// The same of scripts without spaces between words. A query matches any part of them.
     runs: BTreeSet<String>,
 }
 
-impl Tokens {
+impl SearchTokens {
     pub(super) fn of(text: &str) -> Self {
         let mut tokens = Self::default();
         let mut current = String::new();
@@ -161,11 +161,11 @@ mod tests {
     use proptest::prelude::*;
 
     fn finds(query: &str, text: &str) -> bool {
-        Tokens::of(query).match_text(text)
+        SearchTokens::of(query).match_text(text)
     }
 
     /// What PostgreSQL does with the `tsquery` and the `tsvector`.
-    fn index_finds(query: &Tokens, text: &Tokens) -> bool {
+    fn index_finds(query: &SearchTokens, text: &SearchTokens) -> bool {
         let vector = text.vector();
         let lexemes: Vec<&str> = vector.split(' ').map(|lexeme| lexeme.trim_matches('\'')).collect();
         let query = query.query();
@@ -189,7 +189,7 @@ mod tests {
     #[test]
     fn tokens_keep_marks_with_their_letters() {
         assert!(finds("cafe\u{301}", "Café") && finds("Café", "cafe\u{301}s"));
-        assert_eq!(Tokens::of("नमस्ते दुनिया").words.len(), 2);
+        assert_eq!(SearchTokens::of("नमस्ते दुनिया").words.len(), 2);
         assert!(finds("नमस", "नमस्ते दुनिया") && finds("दुनिया", "नमस्ते दुनिया"));
         assert!(finds("می‌خواهم", "میخواهم"), "with a joiner or without");
     }
@@ -198,7 +198,10 @@ mod tests {
     fn match_text_finds_any_part_of_a_run() {
         assert!(finds("京都", "東京都に行く") && finds("都", "東京都") && finds("東京都", "東京都に行く"));
         assert!(!finds("東京都", "京都の東京"), "side by side, not somewhere");
-        assert!(index_finds(&Tokens::of("東京都"), &Tokens::of("京都、東京")), "which the index cannot tell");
+        assert!(
+            index_finds(&SearchTokens::of("東京都"), &SearchTokens::of("京都、東京")),
+            "which the index cannot tell"
+        );
         assert!(finds("สวัสดี", "ขอสวัสดีครับ") && finds("ホテル", "ﾎﾃﾙ"));
         assert!(finds("iphone手机", "我的iPhone 手机壳"));
     }
@@ -206,48 +209,48 @@ mod tests {
     #[test]
     fn tokens_of_a_text_without_words_are_empty() {
         for text in ["", " ", "🎉👨‍👩‍👧", "'\"\\ & | ! <-> :*", "\u{301}", "\u{200d}"] {
-            assert!(Tokens::of(text).is_empty(), "{text:?}");
+            assert!(SearchTokens::of(text).is_empty(), "{text:?}");
         }
     }
 
     #[test]
     fn vector_of_too_many_words_matches_every_query() {
         let long = (0..100_000).map(|number| number.to_string()).collect::<Vec<_>>().join(" ");
-        assert_eq!(Tokens::of(&long).vector(), ANY_TOKEN);
-        assert!(Tokens::of("tea").query().ends_with(&format!("| {ANY_TOKEN})")));
+        assert_eq!(SearchTokens::of(&long).vector(), ANY_TOKEN);
+        assert!(SearchTokens::of("tea").query().ends_with(&format!("| {ANY_TOKEN})")));
         let word = "x".repeat(16_384);
-        assert_eq!(Tokens::of(&word).vector().len(), MAX_INDEXED_CHARS + 2);
+        assert_eq!(SearchTokens::of(&word).vector().len(), MAX_INDEXED_CHARS + 2);
     }
 
     #[test]
     fn query_leaves_out_some_of_many_words() {
         let letters = ('a'..='z').map(String::from).collect::<Vec<_>>().join(" ");
-        let query = Tokens::of(&format!("{letters} teapot"));
+        let query = SearchTokens::of(&format!("{letters} teapot"));
         assert_eq!(query.query().matches(":*").count(), MAX_PREFIXES);
         assert!(query.query().contains("'teapot':*"));
         let long: String = ('\u{4e00}'..'\u{4ef0}').collect();
-        assert_eq!(Tokens::of(&long).query().matches('&').count() + 1, MAX_PAIRS);
-        assert!(index_finds(&Tokens::of(&long), &Tokens::of(&long)));
+        assert_eq!(SearchTokens::of(&long).query().matches('&').count() + 1, MAX_PAIRS);
+        assert!(index_finds(&SearchTokens::of(&long), &SearchTokens::of(&long)));
     }
 
     proptest! {
         #[test]
         fn query_finds_every_text_that_matches(text in "\\PC{0,40}", from in 0_usize..40, length in 1_usize..20) {
             let query: String = text.chars().skip(from).take(length).collect();
-            let (query, text_tokens) = (Tokens::of(&query), Tokens::of(&text));
+            let (query, text_tokens) = (SearchTokens::of(&query), SearchTokens::of(&text));
             prop_assert!(!query.match_text(&text) || index_finds(&query, &text_tokens), "{:?} {:?}", query, text_tokens);
         }
 
         #[test]
         fn query_finds_a_run_by_any_of_its_parts(text in "[你好吗的\u{3042}-\u{3096}]{1,20}", from in 0_usize..20, length in 1_usize..20) {
             let query: String = text.chars().skip(from).take(length).collect();
-            let query = Tokens::of(&query);
-            prop_assert!(query.match_text(&text) && (query.is_empty() || index_finds(&query, &Tokens::of(&text))));
+            let query = SearchTokens::of(&query);
+            prop_assert!(query.match_text(&text) && (query.is_empty() || index_finds(&query, &SearchTokens::of(&text))));
         }
 
         #[test]
         fn tokens_have_only_letters_digits_and_marks(text in any::<String>()) {
-            let Tokens { words, runs } = Tokens::of(&text);
+            let SearchTokens { words, runs } = SearchTokens::of(&text);
             for c in words.iter().chain(&runs).flat_map(|word| word.chars()) {
                 prop_assert!(c.is_alphanumeric() || is_combining_mark(c), "{:?}", c);
             }
