@@ -220,8 +220,9 @@ impl Command {
         async move {
             // Limits the requests that a user runs at once over all sockets, so that slow ones cannot take every
             // database connection.
-            let _turn = context.app.acquire_request_permit(context.user, context.history).await?;
-            self.dispatch(context, socket).await
+            let app = Arc::clone(&context.app);
+            let _permit = app.acquire_request_permit(context.user, context.history).await?;
+            self.dispatch(context, socket).await.inspect_err(|error| app.db.record_failure(error))
         }
         .boxed()
     }

@@ -66,7 +66,8 @@ impl Hub {
     }
 
     /// Counts a socket as one of its user's, or returns the reason to close it.
-    pub(super) fn confirm(&self, socket: &Socket) -> Result<(), Close> {
+    /// `on_confirmed` runs before the shutdown lock is released, so that a shutdown counts every confirmed socket.
+    pub(super) fn confirm(&self, socket: &Socket, on_confirmed: impl FnOnce()) -> Result<(), Close> {
         let is_shutting_down = self.is_shutting_down.lock();
         if *is_shutting_down {
             return Err(self.going_away(0));
@@ -80,6 +81,8 @@ impl Hub {
         socket.is_confirmed.store(true, Ordering::Relaxed);
         self.open_sockets.fetch_add(1, Ordering::Relaxed);
         self.metrics.socket_opened();
+        drop(shard);
+        on_confirmed();
         Ok(())
     }
 

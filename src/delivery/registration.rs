@@ -32,9 +32,7 @@ impl Registration {
     /// # Errors
     /// The reason to close it: the user has too many sockets, or the server shuts down.
     pub fn confirm(&self) -> Result<(), Close> {
-        self.hub.confirm(&self.socket)?;
-        self.presence.connected(self.socket.user);
-        Ok(())
+        self.hub.confirm(&self.socket, || self.presence.connected(self.socket.user))
     }
 }
 

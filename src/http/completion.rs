@@ -23,7 +23,7 @@ pub(super) async fn apply(
     command: impl Future<Output = Result<Outcome, Error>> + 'static,
 ) -> Result<Body, HttpError> {
     run_to_completion(async move {
-        let Outcome { reply, events } = command.await?;
+        let Outcome { reply, events } = command.await.inspect_err(|error| app.db.record_failure(error))?;
         for event in &events {
             app.delivery.publish(event);
         }

@@ -1,5 +1,6 @@
 //! The handle to the database that every query is given.
 
+use std::error::Error as _;
 use std::sync::Arc;
 
 use sqlx::PgPool;
@@ -109,6 +110,13 @@ impl Db {
             Ok(())
         } else {
             Err(Error::unavailable("the database was restored since this was asked"))
+        }
+    }
+
+    /// Records the failure of a command: where it says that a session is read-only, all pools check their connections.
+    pub fn record_failure(&self, error: &Error) {
+        if let Some(error) = error.source().and_then(|cause| cause.downcast_ref()) {
+            self.availability.record_error(error);
         }
     }
 

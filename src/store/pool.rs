@@ -6,7 +6,7 @@ use std::time::Instant;
 use sqlx::PgConnection;
 use sqlx::postgres::PgPoolOptions;
 
-use super::database::availability::Availability;
+use super::database::availability::{Availability, SpotCheck};
 use super::database::epochs::Epochs;
 use super::timeouts::ACQUIRE_TIMEOUT;
 
@@ -36,6 +36,7 @@ const SESSION_SETTINGS: &str = "set lock_timeout = '5s'; \
 pub(super) fn options(connections: u32, epochs: &Arc<Epochs>, availability: &Arc<Availability>) -> PgPoolOptions {
     let (epochs_on_connect, epochs_on_acquire) = (Arc::clone(epochs), Arc::clone(epochs));
     let (availability_on_connect, availability_on_acquire) = (Arc::clone(availability), Arc::clone(availability));
+    let spot_check = Arc::<SpotCheck>::default();
     PgPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(ACQUIRE_TIMEOUT)
@@ -52,8 +53,8 @@ pub(super) fn options(connections: u32, epochs: &Arc<Epochs>, availability: &Arc
         .before_acquire(move |connection, meta| {
             let opened_at = Instant::now().checked_sub(meta.age);
             let is_current = opened_at.is_none_or(|opened_at| epochs_on_acquire.is_current(opened_at));
-            let availability = Arc::clone(&availability_on_acquire);
-            Box::pin(async move { Ok(is_current && availability.may_use(connection, meta).await?) })
+            let (availability, spot_check) = (Arc::clone(&availability_on_acquire), Arc::clone(&spot_check));
+            Box::pin(async move { Ok(is_current && availability.may_use(&spot_check, connection, meta).await?) })
         })
 }
 

@@ -73,8 +73,21 @@ const SPOT_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 pub(in crate::store) struct Availability {
     /// When a read-only session was last found.
     read_only_seen: Mutex<Option<Instant>>,
-    /// When a connection was last checked.
-    checked: Mutex<Option<Instant>>,
+}
+
+/// When one pool has last checked a connection that it handed out. Each pool has its own, so that the checks of an
+/// idle pool do not stand for those of a busy one.
+#[derive(Debug, Default)]
+pub(in crate::store) struct SpotCheck(Mutex<Option<Instant>>);
+
+impl SpotCheck {
+    fn is_due(&self) -> bool {
+        self.0.lock().is_none_or(|checked| checked.elapsed() >= SPOT_CHECK_INTERVAL)
+    }
+
+    fn record(&self) {
+        *self.0.lock() = Some(Instant::now());
+    }
 }
 
 impl Availability {
@@ -100,25 +113,22 @@ impl Availability {
     /// session was found within the [`SUSPICION_PERIOD`], or if the next spot check is due.
     pub(in crate::store) async fn may_use(
         &self,
+        spot_check: &SpotCheck,
         connection: &mut PgConnection,
         meta: PoolConnectionMetadata,
     ) -> Result<bool, sqlx::Error> {
         let is_suspicious = self.read_only_seen.lock().is_some_and(|seen| seen.elapsed() < SUSPICION_PERIOD);
-        if meta.idle_for <= PING_AFTER_IDLE && !is_suspicious && !self.is_spot_check_due() {
+        if meta.idle_for <= PING_AFTER_IDLE && !is_suspicious && !spot_check.is_due() {
             return Ok(true);
         }
+        // First, so that of many tasks that acquire at once one does the spot check.
+        spot_check.record();
         let is_read_only = self.check(connection).await?;
         Ok(!is_read_only || meta.age < READ_ONLY_MAX_AGE)
     }
 
-    fn is_spot_check_due(&self) -> bool {
-        self.checked.lock().is_none_or(|checked| checked.elapsed() >= SPOT_CHECK_INTERVAL)
-    }
-
     /// Whether the session is read-only; records it. Fails if the connection is dead.
     async fn check(&self, connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
-        // First, so that of many tasks that acquire at once one does the spot check.
-        *self.checked.lock() = Some(Instant::now());
         let is_read_only = is_read_only(connection).await?;
         if is_read_only {
             self.record_read_only();

@@ -5,7 +5,9 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use sqlx::Postgres;
+use sqlx::error::BoxDynError;
 use sqlx::pool::PoolConnection;
+use sqlx::postgres::{PgTypeInfo, PgValueRef};
 use tokio::time::timeout;
 
 use super::message::{LockKey, NewMessage, SendReceipt};
@@ -175,13 +177,11 @@ impl From<BatchError> for Error {
 }
 
 /// The outcome of one message of a batch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, sqlx::Type)]
-#[sqlx(type_name = "text", rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum WriteOutcome {
     /// It is a new message, and committed.
     Stored,
     /// An earlier send with its idempotency key has stored it.
-    #[sqlx(rename = "repeat")]
     Duplicate,
     /// Its conversation was skipped, see [`LockMode::SkipLocked`].
     Locked,
@@ -197,6 +197,38 @@ pub(super) enum WriteOutcome {
     Blocked,
     /// There is no message to reply to that the sender can see in this conversation.
     NoSuchMessage,
+    /// An outcome of a newer schema. Only this message fails: the others of its batch are committed all the same.
+    Unknown,
+}
+
+impl sqlx::Type<Postgres> for WriteOutcome {
+    fn type_info() -> PgTypeInfo {
+        <String as sqlx::Type<Postgres>>::type_info()
+    }
+}
+
+impl<'r> sqlx::Decode<'r, Postgres> for WriteOutcome {
+    fn decode(value: PgValueRef<'r>) -> Result<Self, BoxDynError> {
+        <&str as sqlx::Decode<Postgres>>::decode(value).map(Self::from_name)
+    }
+}
+
+impl WriteOutcome {
+    /// The outcome with this name in the SQL function.
+    fn from_name(name: &str) -> Self {
+        match name {
+            "stored" => Self::Stored,
+            "repeat" => Self::Duplicate,
+            "locked" => Self::Locked,
+            "unauthorized" => Self::Unauthorized,
+            "no_such_user" => Self::NoSuchUser,
+            "no_such_group" => Self::NoSuchGroup,
+            "not_a_member" => Self::NotAMember,
+            "blocked" => Self::Blocked,
+            "no_such_message" => Self::NoSuchMessage,
+            _ => Self::Unknown,
+        }
+    }
 }
 
 /// A row that `write_messages` returns: what was done with one message.
@@ -242,6 +274,7 @@ impl WriteResult {
             WriteOutcome::NotAMember => return Err(Error::not_a_member()),
             WriteOutcome::Blocked => return Err(Error::blocked()),
             WriteOutcome::NoSuchMessage => return Err(Error::no_such_message()),
+            WriteOutcome::Unknown => return Err(Error::internal("write_messages returned an unknown outcome")),
         }
         let (Some(message_id), Some(seq), Some(created_at)) = (self.message_id, self.seq, self.created_at) else {
             return Err(Error::internal(format!("write_messages answered {:?} without a receipt", self.outcome)));
@@ -274,4 +307,37 @@ fn is_lock_timeout(error: &sqlx::Error) -> bool {
 fn is_retryable(error: &sqlx::Error) -> bool {
     let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
     code.is_some_and(|code| ["23505", "40001", "40P01"].contains(&code.as_ref()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn write_outcome_of_a_newer_schema_is_unknown() {
+        assert_eq!(WriteOutcome::from_name("repeat"), WriteOutcome::Duplicate);
+        assert_eq!(WriteOutcome::from_name("of_tomorrow"), WriteOutcome::Unknown);
+    }
+
+    /// Every outcome that the SQL function names is known.
+    #[test]
+    fn write_outcome_knows_what_write_messages_returns() {
+        let sql = include_str!("../../../migrations/20261122000005_messages.sql");
+        let function = sql.split("function write_messages").nth(1).expect("the function");
+        let names = [
+            "stored",
+            "repeat",
+            "locked",
+            "unauthorized",
+            "no_such_user",
+            "no_such_group",
+            "not_a_member",
+            "blocked",
+            "no_such_message",
+        ];
+        for name in names {
+            assert!(function.contains(&format!("'{name}'")), "{name}");
+            assert_ne!(WriteOutcome::from_name(name), WriteOutcome::Unknown, "{name}");
+        }
+    }
 }

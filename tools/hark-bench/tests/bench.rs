@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use hark_harness::server::{ServerProcess, command, program_beside};
+use hark_harness::server::{ServerProcess, command, fresh_program_beside};
 use serde_json::Value;
 use tokio::process::Command;
 use tokio::time::timeout;
@@ -16,7 +16,7 @@ const RUN_TIMEOUT: Duration = Duration::from_mins(2);
 
 /// Starts a server on `data_dir`.
 async fn start_server(data_dir: &Path) -> ServerProcess {
-    let program = program_beside(Path::new(BENCH)).unwrap_or_else(|error| panic!("{error}"));
+    let program = fresh_program_beside(Path::new(BENCH)).unwrap_or_else(|error| panic!("{error}"));
     ServerProcess::start(command(&program, data_dir), START_TIMEOUT).await.expect("the server starts")
 }
 

@@ -6,7 +6,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use hark_harness::server::{ServerProcess, command, program_beside};
+use hark_harness::server::{ServerProcess, command, fresh_program_beside};
 use tempfile::TempDir;
 use tokio::process::Command;
 use tokio::time::timeout;
@@ -25,7 +25,7 @@ const FAKETIME: [&str; 3] = [
 
 /// The path of the server's program.
 fn hark() -> String {
-    let program = program_beside(Path::new(CERTIFY)).unwrap_or_else(|error| panic!("{error}"));
+    let program = fresh_program_beside(Path::new(CERTIFY)).unwrap_or_else(|error| panic!("{error}"));
     program.display().to_string()
 }
 

@@ -126,3 +126,32 @@ pub fn program_beside(tool: &Path) -> Result<PathBuf, String> {
         ))
     }
 }
+
+/// [`program_beside`], for tests: refuses a program that is older than the sources of the server, because
+/// `cargo test` builds it with `--workspace` only.
+///
+/// # Errors
+/// A sentence that says how to build it.
+pub fn fresh_program_beside(tool: &Path) -> Result<PathBuf, String> {
+    let program = program_beside(tool)?;
+    let modified = |path: &Path| path.metadata().and_then(|metadata| metadata.modified()).ok();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let mut folders = vec![root.join("src"), root.join("migrations")];
+    while let Some(folder) = folders.pop() {
+        for path in std::fs::read_dir(&folder).into_iter().flatten().flatten().map(|entry| entry.path()) {
+            // Unit tests and texts are no part of the program.
+            let is_source = path.extension().is_some_and(|extension| extension == "rs" || extension == "sql")
+                && path.file_name().is_some_and(|name| name != "tests.rs");
+            if path.is_dir() {
+                folders.push(path);
+            } else if is_source && modified(&path) > modified(&program) {
+                return Err(format!(
+                    "{} is older than {}: build the server first (`cargo test --workspace` does)",
+                    program.display(),
+                    path.display()
+                ));
+            }
+        }
+    }
+    Ok(program)
+}

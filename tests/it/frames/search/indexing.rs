@@ -168,3 +168,26 @@ async fn indexer_batches_are_bounded_in_bytes() {
     }
     assert_eq!(search(&mut client, json!({ "query": "149 長い文", "limit": 5 })).await.len(), 1);
 }
+
+/// An index that claims to be ahead of the messages, as after a restore of some tables only, begins again where it
+/// really is.
+#[tokio::test(flavor = "multi_thread")]
+async fn indexer_rewinds_where_its_progress_is_ahead_of_the_messages() {
+    let server = TestServer::start().await;
+    let (ann, mut client) = server.connect_user("Ann").await;
+    send_private(&mut client, ann.id, "needle one").await;
+    wait_until_indexed(&server).await;
+    let mut sql = server.sql().await;
+    let ahead = "update search_progress set indexed_to = 1000000";
+    sqlx::query(ahead).execute(&mut sql).await.expect("the row");
+    eventually("the index has gone back", async || {
+        let progress = "select indexed_to < 1000000 from search_progress";
+        sqlx::query(progress).fetch_one(&mut sql).await.expect("the row").get(0)
+    })
+    .await;
+    send_private(&mut client, ann.id, "needle two").await;
+    before_and_after_indexing(&server, async || {
+        assert_eq!(find(&mut client, "needle").await, ["needle two", "needle one"]);
+    })
+    .await;
+}
