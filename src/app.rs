@@ -1,5 +1,5 @@
-//! [`App`]: what every request needs, in one shared value. Sessions are rows and tokens are signatures;
-//! the store and `auth` know nothing of each other, so the two meet here.
+//! [`App`]: what every request needs, in one shared value. Sessions are rows of the store and tokens are verified by
+//! `auth`; these do not import each other, so a token is checked against its session here.
 
 use std::sync::Arc;
 
@@ -51,7 +51,7 @@ pub struct App {
     pub user_upgrades: KeyedRateLimiter<UserId>,
     /// Rate limit of requests over HTTP, by user.
     pub user_requests: KeyedRateLimiter<UserId>,
-    /// Limits what runs at the same time for one user: over all sockets and HTTP, except sends.
+    /// Limits the requests of one user that run at the same time, over all sockets and HTTP, except sends.
     pub request_queue: FairQueue,
     /// Limits the exports of one user. Each holds its permit until its response was read to the end.
     pub export_queue: FairQueue,
@@ -90,7 +90,7 @@ impl App {
     /// `unauthorized` as [`identify`](Self::identify), `rate_limited` with the time to wait.
     pub async fn identify_and_count(&self, token: &str) -> Result<Identity, Error> {
         let claims = self.tokens.read(token).ok_or_else(Error::unauthorized)?;
-        // Counted before the database is asked, and therefore by session: requests with a revoked token use up
+        // Counted before the database is queried, and therefore by session: requests with a revoked token use up
         // no user's rate.
         self.session_requests.check(claims.session())?;
         let me = self.check_session(&claims).await?;

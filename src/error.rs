@@ -1,4 +1,4 @@
-//! Errors: what the caller is told, as a code and a sentence, and the cause, which only the log gets.
+//! Errors: the code and the sentence that the caller gets, and the cause, which only the log gets.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -31,7 +31,7 @@ pub enum Code {
     NotAuthor,
     /// The receiver has blocked the caller.
     Blocked,
-    /// Users cannot do this to themselves. The wire says `self`.
+    /// Users cannot do this to themselves. On the wire it is `self`.
     #[serde(rename = "self")]
     Oneself,
     /// An e-mail or username is taken, or the change would break a rule of the group.
@@ -271,14 +271,14 @@ impl Error {
         self.code
     }
 
-    /// The cause with everything behind it, for the operator who starts a server.
+    /// The cause and its own causes on one line, for the operator who starts a server.
     #[must_use]
     pub fn cause_chain(&self) -> String {
         self.cause.as_deref().map_or_else(|| self.to_string(), |cause| chain(cause))
     }
 
-    /// Logs the cause and returns what the caller gets. It is called once for an error, at the edge, so that a
-    /// cause is logged once.
+    /// Logs the cause and returns what the caller gets. Causes are logged here and nowhere else: an interface that
+    /// answers an error calls this, or the task that handles it, once for each error.
     #[must_use]
     pub fn log_and_convert(self) -> ErrorResponse {
         let Self { code, field, mut message, retry_after, cause } = self;

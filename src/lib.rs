@@ -5,7 +5,7 @@
 //! batch with others. The reply goes back through `ws/connection`; the push goes through [`delivery`] to the
 //! outboxes of the receiver's sockets.
 //!
-//! Imports run one way, and tests/it/architecture.rs holds that: `main → server → http | ws → commands → app →
+//! Imports run one way, and tests/it/architecture/ checks that: `main → server → http | ws → commands → app →
 //! cluster → delivery | store | auth → wire | limits → model, error, config, telemetry`. Names joined by `|` do not
 //! import each other, and the store does not import the wire. ARCHITECTURE.md gives the reasons.
 

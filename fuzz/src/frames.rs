@@ -14,9 +14,9 @@ use serde_json::value::RawValue;
 /// The default limits of a server.
 pub static LIMITS: LazyLock<Limits> = LazyLock::new(|| Cli::parse_from(["hark"]).config.limits);
 
-/// The longest error sentence.
+/// Maximum length of an error sentence, in bytes.
 const MAX_SENTENCE_BYTES: usize = 300;
-/// The most bytes by which an error is longer than its request: `type` and `id` are echoed once each.
+/// Maximum number of bytes by which an error is longer than its request: `type` and `id` are echoed once each.
 const MAX_ERROR_OVERHEAD_BYTES: usize = MAX_SENTENCE_BYTES + 200;
 
 /// Internal terms, which no error sentence contains.
@@ -44,7 +44,7 @@ const INTERNAL_TERMS: [&str; 14] = [
 pub fn check(bytes: &[u8]) {
     // Other bytes are refused with close code 1007 before they are parsed.
     let Ok(text) = std::str::from_utf8(bytes) else { return };
-    // A second parser, which limits depth and numbers where raw values do not.
+    // A second parser, which limits depth and numbers, unlike raw values.
     let value: Option<Value> = serde_json::from_str(text).ok();
     match frame::parse(text) {
         Ok(request) => {

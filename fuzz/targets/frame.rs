@@ -10,10 +10,10 @@ use hark::wire::frame;
 use hark_fuzz::frames::{self, LIMITS};
 use libfuzzer_sys::fuzz_target;
 
-/// The most bytes of memory for each byte of a frame: an empty field (`"":0,`) becomes an entry of a hash table
-/// that is at least half full.
+/// Maximum number of bytes of memory for each byte of a frame: an empty field (`"":0,`) becomes an entry of a hash
+/// table that is at least half full.
 const MAX_MEMORY_PER_BYTE: usize = 64;
-/// The most bytes of memory besides.
+/// Maximum number of bytes of memory besides, for each frame.
 const MAX_MEMORY_PER_FRAME: usize = 4096;
 
 /// The system allocator, with a count of the bytes in use.

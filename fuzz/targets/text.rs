@@ -14,7 +14,7 @@ mod cursor;
 #[path = "../../src/store/search/tokenizer.rs"]
 mod tokenizer;
 
-/// The most bytes of a `tsvector`.
+/// Maximum size of a `tsvector` in bytes.
 const MAX_VECTOR_BYTES: usize = 1 << 20;
 
 fuzz_target!(|text: &str| {

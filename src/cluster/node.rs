@@ -1,4 +1,4 @@
-//! This node as a member of the cluster: what it has to send, and how many peers receive it.
+//! This node as a member of the cluster: the messages that it sends, and the number of its peers.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -31,7 +31,7 @@ pub struct ClusterNode {
 #[derive(Debug)]
 pub struct Batch {
     from: NodeId,
-    /// One more than that of the batch before, or two more where something in between was not sent.
+    /// One more than that of the batch before, or two more if something in between was not sent.
     pub(super) number: u64,
     /// Empty in a heartbeat.
     body: String,
@@ -135,7 +135,7 @@ impl ClusterNode {
         Some(Batch { from: self.id, number, body })
     }
 
-    /// A heartbeat: an empty batch. Nodes also measure time by their own, as they receive them.
+    /// A heartbeat: an empty batch. A node also receives its own heartbeats, and measures time by them.
     #[must_use]
     pub fn heartbeat(&self) -> Batch {
         Batch { from: self.id, number: self.queue.lock().next_number(), body: String::new() }

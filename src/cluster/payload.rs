@@ -3,9 +3,9 @@
 
 use crate::delivery::peers::NodeId;
 
-/// Most bytes of a payload: PostgreSQL accepts less than 8,000.
+/// Maximum size of a payload in bytes: PostgreSQL accepts less than 8,000.
 pub const MAX_PAYLOAD_BYTES: usize = 7_999;
-/// Bytes that are kept free for the longest header.
+/// Maximum size of the header of a payload, in bytes.
 const MAX_HEADER_BYTES: usize = 128;
 /// The first word of each payload. Nodes of another version cannot read it; a change to the message types, or to
 /// the types that these contain, needs a new one.

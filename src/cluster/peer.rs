@@ -13,7 +13,7 @@ pub(super) struct Peer {
     next_batch: Option<u64>,
     /// The parts of that batch so far.
     partial: PartialBatch,
-    /// Nothing is missing that was committed below this number of a change.
+    /// No change with a number below this was missed.
     pub(super) watermark: i64,
     pub(super) last_heard_at: Timestamp,
     /// Heartbeats of this node since then.
@@ -48,7 +48,7 @@ impl Peer {
     pub(super) fn gap_before(&self, payload: &Payload<'_>) -> Option<i64> {
         let next = self.next_batch.unwrap_or(1);
         let is_next_part = payload.batch == next && payload.part == self.partial.parts + 1;
-        // A batch that has arrived is sent again where the peer does not know that it did: idempotent by its number.
+        // A peer that does not know whether a batch has arrived sends it again: idempotent by its number.
         (payload.batch >= next && !is_next_part).then_some(self.watermark)
     }
 
@@ -62,7 +62,7 @@ impl Peer {
             self.next_batch = Some(payload.batch);
         }
         if payload.part != self.partial.parts + 1 {
-            // The rest of a batch whose beginning is missing.
+            // This is the rest of a batch whose beginning is missing.
             self.next_batch = Some(payload.batch + 1);
             return None;
         }

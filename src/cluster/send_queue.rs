@@ -2,12 +2,12 @@
 
 use std::collections::VecDeque;
 
-/// Most bytes that wait: about a second of what a busy node sends. A message beyond that is dropped, and the
-/// numbers of the batches show it.
+/// Maximum number of bytes that wait: about a second of what a busy node sends. A message beyond that is dropped, and
+/// peers detect the gap in the numbers of the batches.
 const MAX_QUEUE_BYTES: usize = 16 << 20;
 /// A batch accepts no more messages once it has this many bytes.
 const FULL_BATCH_BYTES: usize = 64 << 10;
-/// Most bytes of one message. A larger one is dropped as well: what it reports is in the database.
+/// Maximum size of one message in bytes. A larger one is dropped as well: its content is in the database.
 const MAX_MESSAGE_BYTES: usize = 1 << 20;
 
 /// Bodies of batches, which are numbered as they leave.
@@ -47,7 +47,7 @@ impl SendQueue {
         self.number
     }
 
-    /// Skips a number before the next batch: peers detect the gap, and learn that they missed something.
+    /// Skips a number before the next batch, so that peers detect a gap and catch up.
     pub(super) fn skip_number(&mut self) {
         self.has_gap = true;
     }

@@ -34,9 +34,9 @@ pub struct Cli {
 pub enum Command {
     /// Serve until Ctrl-C or SIGTERM (the default)
     Serve,
-    /// Bring the database's schema up to date, and end
+    /// Bring the database's schema up to date, and exit
     Migrate,
-    /// Ask the server on `HARK_LISTEN` whether it is alive; for a container's health check
+    /// Check whether the server on `HARK_LISTEN` is alive; for a container's health check
     Healthcheck,
     /// Print the OpenAPI document of the HTTP interface
     Openapi,
@@ -47,7 +47,7 @@ pub enum Command {
 /// The settings of a server.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Config {
-    /// PostgreSQL to use, as a URL; left out, hark runs a private one in the data folder
+    /// URL of the PostgreSQL database; without it, hark runs a private PostgreSQL in the data folder
     #[arg(long, global = true, env = "DATABASE_URL", value_name = "DATABASE_URL", hide_env_values = true)]
     pub database_url: Option<Secret>,
 
@@ -59,11 +59,11 @@ pub struct Config {
     #[arg(long, global = true, env = "HARK_DATA_DIR", value_name = "HARK_DATA_DIR", default_value = "./data")]
     pub data_dir: PathBuf,
 
-    /// Folder of `initdb` and `postgres`; left out, the usual places are searched
+    /// Folder of `initdb` and `postgres`; without it, the usual places are searched
     #[arg(long, global = true, env = "HARK_POSTGRES_BIN", value_name = "HARK_POSTGRES_BIN")]
     pub postgres_bin: Option<PathBuf>,
 
-    /// Secret that signs the tokens, 32 bytes or more; required with `DATABASE_URL`, else made once and kept in the data folder
+    /// Secret that signs the tokens, 32 bytes or more; required with `DATABASE_URL`, otherwise generated once and kept in the data folder
     #[arg(long, global = true, env = "HARK_JWT_SECRET", value_name = "HARK_JWT_SECRET", hide_env_values = true)]
     pub jwt_secret: Option<Secret>,
 
@@ -71,7 +71,7 @@ pub struct Config {
     #[arg(long, global = true, env = "HARK_ALLOWED_ORIGINS", value_name = "HARK_ALLOWED_ORIGINS", value_delimiter = ',', value_parser = origin)]
     pub allowed_origins: Vec<String>,
 
-    /// Behind a proxy that sets X-Forwarded-For: take the client's address from its last entry, true or false
+    /// Take the client's address from the last entry of X-Forwarded-For, which a proxy sets, true or false
     #[arg(long, global = true, env = "HARK_TRUST_PROXY", value_name = "HARK_TRUST_PROXY", default_value_t = false, action = clap::ArgAction::Set, value_parser = clap::value_parser!(bool))]
     pub trust_proxy: bool,
 
@@ -87,7 +87,7 @@ pub struct Config {
     #[arg(long, global = true, env = "HARK_MIGRATE", value_name = "HARK_MIGRATE", default_value_t = true, action = clap::ArgAction::Set, value_parser = clap::value_parser!(bool))]
     pub migrate: bool,
 
-    /// Deliver to the sockets of other nodes on the same database too, over LISTEN and NOTIFY, true or false; false saves two connections where there is one node
+    /// Deliver to the sockets of other nodes on the same database too, over LISTEN and NOTIFY, true or false; false saves two connections if there is only one node
     #[arg(long, global = true, env = "HARK_CLUSTER", value_name = "HARK_CLUSTER", default_value_t = true, action = clap::ArgAction::Set, value_parser = clap::value_parser!(bool))]
     pub cluster: bool,
 
@@ -95,7 +95,7 @@ pub struct Config {
     #[arg(long, global = true, env = "HARK_DATABASE_CONNECTIONS", value_name = "HARK_DATABASE_CONNECTIONS", default_value_t = 10, value_parser = within::<u32>(1..=1000))]
     pub database_connections: u32,
 
-    /// Writers side by side, each with one connection of its own, and up to two more while conversations are locked, 1 to 64; a conversation is always on the same one. By default one for two cores, at most 4
+    /// Writers that run in parallel, each with one connection, and up to two more while conversations are locked, 1 to 64; all messages of a conversation go through the same writer. By default half the cores, at most 4
     #[arg(long, global = true, env = "HARK_WRITERS", value_name = "HARK_WRITERS", value_parser = within::<u16>(1..=64))]
     pub writers: Option<u16>,
 
@@ -132,19 +132,19 @@ pub struct Limits {
     #[arg(long, global = true, env = "HARK_MAX_GROUPS_PER_USER", value_name = "HARK_MAX_GROUPS_PER_USER", default_value_t = 1_000, value_parser = within::<i64>(0..=1_000_000))]
     pub max_groups_per_user: i64,
 
-    /// Groups that a user is in because strangers have put them there, 0 to 1000000: people whom they have neither as a contact nor written to; 0 turns the limit off
+    /// Groups that a user is in because strangers have added them, 0 to 1000000; a stranger is neither a contact of the user nor a user to whom they have written; 0 turns the limit off
     #[arg(long, global = true, env = "HARK_MAX_GROUPS_FROM_STRANGERS", value_name = "HARK_MAX_GROUPS_FROM_STRANGERS", default_value_t = 200, value_parser = within::<i64>(0..=1_000_000))]
     pub max_groups_from_strangers: i64,
 
-    /// Of these, groups that one and the same stranger has put them into, 0 to 1000000; 0 turns the limit off
+    /// Groups that a user is in because one and the same stranger has added them, 0 to 1000000; 0 turns the limit off
     #[arg(long, global = true, env = "HARK_MAX_GROUPS_FROM_ONE_STRANGER", value_name = "HARK_MAX_GROUPS_FROM_ONE_STRANGER", default_value_t = 20, value_parser = within::<i64>(0..=1_000_000))]
     pub max_groups_from_one_stranger: i64,
 
-    /// Notifications that are kept for one user, read or not, 0 to 1000000; of more, the oldest go; 0 turns the limit off
+    /// Notifications that are kept for one user, read or not, 0 to 1000000; past that, the oldest are deleted; 0 turns the limit off
     #[arg(long, global = true, env = "HARK_MAX_NOTIFICATIONS_PER_USER", value_name = "HARK_MAX_NOTIFICATIONS_PER_USER", default_value_t = 10_000, value_parser = within::<i64>(0..=1_000_000))]
     pub max_notifications_per_user: i64,
 
-    /// Notifications from one sender that a user has not read yet, 0 to 1000000; the sender gets no more through; 0 turns the limit off
+    /// Notifications from one sender that a user has not read yet, 0 to 1000000; past that, the sender gets `conflict`; 0 turns the limit off
     #[arg(long, global = true, env = "HARK_MAX_UNREAD_NOTIFICATIONS_FROM_ONE", value_name = "HARK_MAX_UNREAD_NOTIFICATIONS_FROM_ONE", default_value_t = 100, value_parser = within::<i64>(0..=1_000_000))]
     pub max_unread_notifications_from_one: i64,
 
@@ -152,27 +152,27 @@ pub struct Limits {
     #[arg(long, global = true, env = "HARK_MAX_PAGE_ROWS", value_name = "HARK_MAX_PAGE_ROWS", default_value_t = 100, value_parser = within::<i64>(1..=10_000))]
     pub max_page_rows: i64,
 
-    /// Requests of one socket that may wait for their reply, 1 to 4096; then the socket is not read
+    /// Requests of one socket that are in flight, 1 to 4096; past that, no further request is processed
     #[arg(long, global = true, env = "HARK_MAX_IN_FLIGHT", value_name = "HARK_MAX_IN_FLIGHT", default_value_t = 64, value_parser = within::<usize>(1..=4096))]
     pub max_in_flight: usize,
 
-    /// Requests a second of one socket, and of one user over HTTP, sockets to be opened included, 0 to 1000000; 0 turns the limit off
+    /// Requests a second of one socket, and of one user over HTTP, 0 to 1000000; an upgrade counts as a request of its session, and upgrades of one user have a limit of their own, twice this; 0 turns the limit off
     #[arg(long, global = true, env = "HARK_REQUESTS_PER_SECOND", value_name = "HARK_REQUESTS_PER_SECOND", default_value_t = 50, value_parser = within::<u32>(0..=1_000_000))]
     pub requests_per_second: u32,
 
-    /// Requests of one socket, or of one user over HTTP, at once before the rate counts, 1 to 1000000
+    /// Requests of one socket, or of one user over HTTP, that may come at once before the rate limits them, 1 to 1000000
     #[arg(long, global = true, env = "HARK_REQUEST_BURST", value_name = "HARK_REQUEST_BURST", default_value_t = 100, value_parser = within::<u32>(1..=1_000_000))]
     pub request_burst: u32,
 
-    /// Requests of one user that this node carries out at the same time, over all sockets and HTTP, but for sends, 1 to 1000; more wait for their turn
+    /// Requests of one user that this node runs at the same time, over all sockets and HTTP, except sends, 1 to 1000; more wait, 10 s at most
     #[arg(long, global = true, env = "HARK_MAX_REQUESTS_AT_ONCE", value_name = "HARK_MAX_REQUESTS_AT_ONCE", default_value_t = 2, value_parser = within::<usize>(1..=1000))]
     pub max_requests_at_once: usize,
 
-    /// Bytes of messages that one search looks at, each message counted as 256 more, 65536 to 1073741824; then it answers with what it has found, and where to go on
+    /// Bytes of messages that one search examines, each message counted with 256 bytes more, 65536 to 1073741824; then it returns what it has found, and where the next search continues
     #[arg(long, global = true, env = "HARK_SEARCH_BYTES", value_name = "HARK_SEARCH_BYTES", default_value_t = 4_194_304, value_parser = within::<i64>(65_536..=1_073_741_824))]
     pub search_bytes: i64,
 
-    /// Sockets that are opened a second on this node, more wait for their turn, 0 to 1000000; 0 turns the limit off
+    /// Sockets that are opened a second on this node, 0 to 1000000; more wait, 10 s at most; 0 turns the limit off
     #[arg(long, global = true, env = "HARK_SOCKETS_PER_SECOND", value_name = "HARK_SOCKETS_PER_SECOND", default_value_t = 2_000, value_parser = within::<u32>(0..=1_000_000))]
     pub sockets_per_second: u32,
 
@@ -180,15 +180,15 @@ pub struct Limits {
     #[arg(long, global = true, env = "HARK_MAX_SOCKETS_PER_USER", value_name = "HARK_MAX_SOCKETS_PER_USER", default_value_t = 20, value_parser = within::<usize>(1..=100_000))]
     pub max_sockets_per_user: usize,
 
-    /// Bytes that may wait for a socket that reads slowly, 32768 to 1073741824
+    /// Bytes of pushes that may wait for a slow consumer, 32768 to 1073741824; past that, one `behind` replaces the further pushes of a conversation
     #[arg(long, global = true, env = "HARK_OUTBOX_BYTES", value_name = "HARK_OUTBOX_BYTES", default_value_t = 1_048_576, value_parser = within::<usize>(32_768..=1_073_741_824))]
     pub outbox_bytes: usize,
 
-    /// Bytes that requests and their replies may take on this node, all clients together, 1048576 to 1099511627776; past that, whoever has more than 32 KiB of it is not read
+    /// Bytes that requests and their replies may take on this node, all clients together, 1048576 to 1099511627776; past that, a socket with more than 32 KiB of it is not read, and replies and HTTP bodies larger than that are answered `overloaded`
     #[arg(long, global = true, env = "HARK_REQUEST_MEMORY_BYTES", value_name = "HARK_REQUEST_MEMORY_BYTES", default_value_t = 268_435_456, value_parser = within::<usize>(1_048_576..=1_099_511_627_776))]
     pub request_memory_bytes: usize,
 
-    /// Hours that a token lives, 1 to 87600
+    /// Hours for which a token is valid, 1 to 87600
     #[arg(long, global = true, env = "HARK_TOKEN_HOURS", value_name = "HARK_TOKEN_HOURS", default_value_t = 24, value_parser = within::<u32>(1..=87_600))]
     pub token_hours: u32,
 
@@ -200,11 +200,11 @@ pub struct Limits {
     #[arg(long, global = true, env = "HARK_LOGINS_PER_MINUTE", value_name = "HARK_LOGINS_PER_MINUTE", default_value_t = 30, value_parser = within::<u32>(0..=1_000_000))]
     pub logins_per_minute: u32,
 
-    /// Characters that a password has at least, 1 to 1024
+    /// Minimum number of characters of a password, 1 to 1024
     #[arg(long, global = true, env = "HARK_MIN_PASSWORD_CHARS", value_name = "HARK_MIN_PASSWORD_CHARS", default_value_t = 8, value_parser = within::<usize>(1..=1024))]
     pub min_password_chars: usize,
 
-    /// Characters that a password has at most, 1 to 1024
+    /// Maximum number of characters of a password, 1 to 1024
     #[arg(long, global = true, env = "HARK_MAX_PASSWORD_CHARS", value_name = "HARK_MAX_PASSWORD_CHARS", default_value_t = 128, value_parser = within::<usize>(1..=1024))]
     pub max_password_chars: usize,
 
@@ -212,7 +212,7 @@ pub struct Limits {
     #[arg(long, global = true, env = "HARK_PING_SECONDS", value_name = "HARK_PING_SECONDS", default_value_t = 25, value_parser = within::<u32>(1..=86_400))]
     pub ping_seconds: u32,
 
-    /// Seconds without any traffic from the client after which its socket ends, 1 to 86400
+    /// Seconds without any traffic from the client after which its socket is closed, 1 to 86400
     #[arg(long, global = true, env = "HARK_IDLE_SECONDS", value_name = "HARK_IDLE_SECONDS", default_value_t = 60, value_parser = within::<u32>(1..=86_400))]
     pub idle_seconds: u32,
 }
@@ -256,14 +256,15 @@ pub enum LogFormat {
     Json,
 }
 
-/// The shortest secret that may sign tokens: as long as the output of the hash, as HS256 requires.
+/// Minimum length of a secret that signs tokens, in bytes: that of the output of the hash, as HS256 requires.
 pub const MIN_SECRET_BYTES: usize = 32;
 
-/// The room that a frame needs besides the content of its message: keys, ids, the client message id.
+/// Bytes that a frame needs besides the content of its message: keys, ids, the client message id.
 const ENVELOPE_BYTES: usize = 2048;
 
 impl Config {
-    /// The number of writers. Fuller batches cost less, so there is one for two cores, up to 4.
+    /// The number of writers, by default half the cores, at least 1 and at most 4: fewer writers have fuller batches,
+    /// which cost less a message.
     #[must_use]
     pub fn writers(&self) -> u16 {
         let cores = std::thread::available_parallelism().map_or(1, NonZero::get);

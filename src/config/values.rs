@@ -1,4 +1,4 @@
-//! Parsers of the values of settings. Each refuses values that make no sense, with a sentence.
+//! Parsers of the values of settings. Each refuses invalid values with a sentence.
 
 use std::error::Error;
 use std::net::{SocketAddr, ToSocketAddrs};

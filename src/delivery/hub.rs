@@ -19,7 +19,7 @@ use crate::model::{GroupId, Seq, SessionKey, Target, Topic, UserId};
 use crate::telemetry::Metrics;
 use crate::wire::close::Close;
 
-/// Clients of a server that shuts down are asked to reconnect within this time, each after a delay of its own.
+/// Clients of a server that shuts down are asked to reconnect within this time, each after a different delay.
 const RECONNECT_SPREAD: Duration = Duration::from_secs(5);
 
 /// The sockets of this node.
@@ -56,8 +56,8 @@ impl Hub {
         }
     }
 
-    /// Adds a socket. From now on it gets every push, so this is done before its session is checked: a session
-    /// that ends meanwhile reaches the socket.
+    /// Adds a socket, which gets every push from now on. Called before its session is checked, so that a session
+    /// ending during the check closes the socket.
     pub(super) fn add(&self, user: UserId, session: SessionKey, expires_at: i64) -> Arc<Socket> {
         let memory = self.memory.open_account();
         let socket = Arc::new(Socket::new(user, session, expires_at, self.outbox_bytes, memory));
@@ -65,7 +65,7 @@ impl Hub {
         socket
     }
 
-    /// Counts a socket as one of its user's, or returns the reason to close it.
+    /// Counts a socket against the socket limit of its user, or returns the reason to close it.
     /// `on_confirmed` runs before the shutdown lock is released, so that a shutdown counts every confirmed socket.
     pub(super) fn confirm(&self, socket: &Socket, on_confirmed: impl FnOnce()) -> Result<(), Close> {
         let is_shutting_down = self.is_shutting_down.lock();
@@ -104,7 +104,8 @@ impl Hub {
         }
     }
 
-    /// Opens a conversation on a socket, and returns whether it was not open before; `None` if too many are.
+    /// Opens a conversation on a socket, and returns whether it was not open before; `Some(false)` also if the socket
+    /// is closing, `None` if too many are open.
     pub fn open_conversation(&self, socket: &Arc<Socket>, target: Target) -> Option<bool> {
         self.open_conversations.open(socket, target)
     }
@@ -115,7 +116,7 @@ impl Hub {
     }
 
     /// Applies an event to the sockets of this node. Without other nodes (`is_single_node`) messages need no
-    /// sequencing, because one node hands them over in order.
+    /// sequencing, because one node publishes them in order.
     pub fn apply(&self, event: &Event, is_single_node: bool) {
         match event {
             Event::Push(push) => match &push.message {
@@ -163,15 +164,15 @@ impl Hub {
         }
     }
 
-    /// Graceful shutdown: refuses new sockets, and asks all to close, each with a delay of its own before its
-    /// client reconnects.
+    /// Graceful shutdown: refuses new sockets, and asks all to close. Each close frame carries a different delay
+    /// after which the client should reconnect.
     pub fn shut_down(&self) {
         *self.is_shutting_down.lock() = true;
         self.disconnect_all();
     }
 
-    /// Asks all sockets to close, each with a delay of its own before its client reconnects. New sockets are still
-    /// accepted.
+    /// Asks all sockets to close, each with a different delay after which the client should reconnect. New sockets
+    /// are still accepted.
     pub fn disconnect_all(&self) {
         let mut nth = 0;
         for shard in self.sockets.lock_each() {
@@ -182,7 +183,7 @@ impl Hub {
         }
     }
 
-    /// Delivers the messages that wait for a predecessor, and forgets the latest `seq` of each conversation.
+    /// Delivers the messages that wait for a predecessor, and drops the latest `seq` of each conversation.
     pub fn reset_resequencer(&self) {
         self.resequencer.reset(|push| self.fan_out(push));
     }
@@ -226,7 +227,7 @@ impl Hub {
                 for user in contacts.iter().filter(|user| blocked.binary_search(user).is_err()) {
                     pushed += self.push_to_user(*user, push);
                 }
-                // Contacts have it by now. The watched user has a dialog with themselves: their notes.
+                // Contacts were served above. The watched user is excluded: they may have their own notes open.
                 let is_excluded = |user: &UserId| {
                     user == of || contacts.binary_search(user).is_ok() || blocked.binary_search(user).is_ok()
                 };
@@ -261,7 +262,7 @@ impl Hub {
         pushed
     }
 
-    /// Marks the audience of a message as behind up to `seq`: it came too late to be pushed in order.
+    /// Marks the audience of a message as behind up to `seq`: the message arrived too late to be pushed in order.
     fn fan_out_behind(&self, push: &Push, seq: Seq) {
         let (Audience::Users(users), OverflowPolicy::MarkBehind(conversation, _)) = (&push.to, push.on_overflow) else {
             return;
@@ -275,7 +276,7 @@ impl Hub {
         }
     }
 
-    /// Pushes a typing event to the others who have the conversation open and subscribed to typing.
+    /// Pushes a typing event to the other members' sockets that have the conversation open and the topic `typing`.
     fn fan_out_typing(&self, typing: &TypingEvent) {
         let wants = |socket: &Socket| socket.user != typing.user && socket.is_subscribed(Topic::Typing);
         let push = |socket: &Socket| socket.outbox.push(&typing.frame, typing.on_overflow());
@@ -299,8 +300,8 @@ impl Hub {
         }
     }
 
-    /// Closes and unmutes a group on the sockets of a former member. One who joins again finds it neither open
-    /// nor muted.
+    /// Closes and unmutes a group on the sockets of a former member. A member who joins again starts with it closed
+    /// and unmuted.
     fn close_group(&self, user: UserId, group: GroupId) {
         let target = Target::Group(group);
         for socket in self.sockets_of(user) {

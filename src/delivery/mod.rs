@@ -1,5 +1,5 @@
-//! Delivery: which users are connected to this node, and how a push reaches them. A push may be lost with a node.
-//! What it reports is in the database, and `seq` and `sync` show the client that it missed something.
+//! Delivery: which users are connected to this node, and how a push reaches them. A push may be lost when a node
+//! fails. Its content is in the database, and the client detects the loss by `seq` or `sync`.
 //!
 //! Files build on each other in one direction: the vocabulary in [`push`] and the map in `sharded_map` at the
 //! bottom, the [`hub`] with its sockets and outboxes above, and the façade [`Delivery`] here.
@@ -28,7 +28,7 @@ use self::presence::Presence;
 use self::registration::Registration;
 use crate::model::{SessionKey, UserId};
 
-/// Reaches every connected user, on any node.
+/// The façade: publishes events to connected users on any node.
 #[derive(Clone, Debug)]
 pub struct Delivery {
     /// The sockets of this node.
@@ -59,8 +59,8 @@ impl Delivery {
         self.hub.apply(event, true);
     }
 
-    /// Adds a socket to the hub, before its session is checked: a session that ends meanwhile reaches the socket.
-    /// Dropping the registration removes it.
+    /// Adds a socket to the hub. Called before its session is checked, so that a session ending during the check
+    /// closes the socket. Dropping the registration removes the socket.
     #[must_use]
     pub fn register(&self, user: UserId, session: SessionKey, expires_at: i64) -> Registration {
         let socket = self.hub.add(user, session, expires_at);

@@ -6,15 +6,16 @@ use super::sharded_map::ShardedMap;
 use super::socket::Socket;
 use crate::model::Target;
 
-/// Most conversations that are open on one socket.
+/// Maximum number of conversations that are open on one socket.
 pub const MAX_OPEN_CONVERSATIONS: usize = 1_000;
 
-/// Sockets by the conversations that are open on them, as their users name these.
+/// For each target, as the user names it, the sockets on which it is open.
 #[derive(Debug, Default)]
 pub(super) struct OpenConversations(ShardedMap<Target, Vec<Arc<Socket>>>);
 
 impl OpenConversations {
-    /// Opens a conversation on a socket, and returns whether it was not open before; `None` if too many are.
+    /// Opens a conversation on a socket, and returns whether it was not open before; `Some(false)` also if the socket
+    /// is closing, `None` if too many are open.
     pub(super) fn open(&self, socket: &Arc<Socket>, target: Target) -> Option<bool> {
         let mut open = socket.open.lock();
         if socket.outbox.is_closed() || open.contains(&target) {
@@ -30,14 +31,14 @@ impl OpenConversations {
 
     /// Closes a conversation on a socket.
     pub(super) fn close(&self, socket: &Arc<Socket>, target: Target) {
-        // Held over both changes, as in `open`: the socket and the index must not come to differ.
+        // The lock is held over both changes, as in `open`, so that socket and index stay equal.
         let mut open = socket.open.lock();
         if open.remove(&target) {
             self.remove(socket, target);
         }
     }
 
-    /// Closes all conversations of a socket that is gone.
+    /// Closes all conversations of a socket whose connection has ended.
     pub(super) fn close_all(&self, socket: &Arc<Socket>) {
         for target in std::mem::take(&mut *socket.open.lock()) {
             self.remove(socket, target);

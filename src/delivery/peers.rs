@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::push::Event;
 use crate::model::UserId;
 
-/// A run of a server, unique among all runs there ever were.
+/// The random id of one run of a server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct NodeId(u64);
 
@@ -35,14 +35,14 @@ impl fmt::Display for NodeId {
 /// Sends to the other nodes what happens on this one. No method waits: presence calls them under a lock, so that
 /// peers receive changes of one user in the order in which they happened.
 pub trait Peers: fmt::Debug + Send + Sync {
-    /// Whether there is no other node. Read for every push.
+    /// Whether there is no other node. Called for every push, so it must be cheap.
     fn is_single_node(&self) -> bool;
 
     /// Publishes an event.
     fn publish(&self, event: &Event);
 
-    /// Publishes how a user is connected to this node: `active` is whether the app is in the foreground, and
-    /// is `None` without a socket. `is_activity_change` where no socket was opened or closed.
+    /// Publishes how a user is connected to this node: `active` is whether the app is in the foreground, and is
+    /// `None` without a socket. `is_activity_change` is true if no socket was opened or closed.
     fn publish_presence(&self, user: UserId, active: Option<bool>, is_activity_change: bool);
 
     /// Publishes that no node announces the presence of a user any more.

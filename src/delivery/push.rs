@@ -15,7 +15,7 @@ pub enum Event {
     Push(Push),
     /// A user types in a conversation, or has stopped.
     Typing(TypingEvent),
-    /// A user is no longer a member of a group: it is neither open nor muted on any of their sockets.
+    /// A user is no longer a member of a group: the group is closed and unmuted on all their sockets.
     MemberRemoved {
         /// The former member.
         user: UserId,
@@ -52,13 +52,13 @@ pub enum Event {
 pub struct Push {
     /// The users who get it.
     pub to: Audience,
-    /// The socket that caused it, which does not get it; other sockets of its user do only with the topic `own`.
+    /// The socket that caused the push, which does not get it; other sockets of its user do only with the topic `own`.
     pub from: Option<Origin>,
     /// Only sockets that subscribed to this topic get it; `None` for all.
     pub topic: Option<Topic>,
     /// The frame, encoded once.
     pub frame: Frame,
-    /// What happens to it where a socket is a slow consumer.
+    /// What happens to the push if a socket is a slow consumer.
     pub on_overflow: OverflowPolicy,
     /// Set if the push is a message.
     pub message: Option<Arc<PushedMessage>>,
@@ -69,7 +69,7 @@ pub struct Push {
 pub struct PushedMessage {
     /// The position of the message, by which every node delivers in order.
     pub position: MessagePosition,
-    /// For sockets that subscribed to notifications and do not have the conversation open.
+    /// For sockets that subscribed to notifications, do not have the conversation open and have not muted it.
     pub notification: Frame,
 }
 
@@ -89,7 +89,7 @@ pub struct MessagePosition {
 pub enum Audience {
     /// These users, on every socket.
     Users(Arc<[UserId]>),
-    /// Everybody who watches the presence of a user: their contacts, and whoever has a dialog with them open.
+    /// All users who watch the presence of a user: their contacts, and the users who have the dialog with them open.
     PresenceWatchers {
         /// The user who is watched.
         of: UserId,
@@ -111,7 +111,7 @@ impl Audience {
 /// What happens to a push for a slow consumer: a socket whose outbox has used up its bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum OverflowPolicy {
-    /// One `behind` replaces all pushes of a conversation, up to this `seq`.
+    /// One `behind` replaces the further pushes of a conversation, up to this `seq`.
     MarkBehind(ConversationKey, Seq),
     /// Only the latest push with this key waits, also while there is room.
     KeepLatest(CoalesceKey),

@@ -27,7 +27,7 @@ impl Registration {
         &self.socket
     }
 
-    /// Counts the socket as one of its user's, once its session was found open.
+    /// Counts the socket against the socket limit of its user, once its session was found open.
     ///
     /// # Errors
     /// The reason to close it: the user has too many sockets, or the server shuts down.

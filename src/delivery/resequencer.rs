@@ -1,7 +1,7 @@
-//! Delivers the messages of a conversation in the order of `seq`, on every node. One node hands over its own
-//! commits in that order, but two nodes that write to one conversation may reach a third, or each other,
-//! crosswise. So a message that arrives before its predecessor is buffered for a moment. A predecessor that
-//! was lost with its node is in the history, and the gap in `seq` shows it.
+//! Delivers the messages of a conversation in the order of `seq`, on every node. One node publishes its own
+//! commits in that order, but messages of two nodes that write to one conversation may reach other nodes in
+//! different orders. So a message that arrives before its predecessor is buffered for a moment. A predecessor that
+//! was lost with its node is in the history, and the client detects the gap in `seq`.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -10,12 +10,12 @@ use super::push::{MessagePosition, Push};
 use super::sharded_map::ShardedMap;
 use crate::model::{ConversationId, Seq};
 
-/// Longest wait for a predecessor, which is on its way or was lost with its node.
+/// Maximum time that messages wait for a predecessor, which is on its way or was lost with its node.
 const GAP_TIMEOUT: Duration = Duration::from_secs(2);
 /// The same for the first message that this node sees of a conversation: its predecessor may have been
 /// delivered while this node was alone, or not running.
 const FIRST_GAP_TIMEOUT: Duration = Duration::from_millis(250);
-/// Most messages of one conversation that are buffered; one more skips the gap.
+/// Maximum number of buffered messages of one conversation; one more skips the gap.
 const MAX_BUFFERED_MESSAGES: usize = 1_000;
 /// State of a conversation without messages for this time is dropped. It is longer than the time within which
 /// a message counts as recent ([`MessagePosition::follows_recent`]).
@@ -27,21 +27,21 @@ pub(super) struct Resequencer(ShardedMap<ConversationId, ReorderBuffer>);
 
 #[derive(Debug)]
 struct ReorderBuffer {
-    /// The `seq` to deliver next; `None` until it is known which message this node sees first.
+    /// The `seq` to deliver next; `None` while the first message seen here may have a predecessor on its way.
     next: Option<Seq>,
     waiting: BTreeMap<Seq, Push>,
-    /// When the first of them began to wait.
+    /// When the first began to wait, or when a message was last delivered while others waited.
     waiting_since: Instant,
     last_seen: Instant,
 }
 
 impl Resequencer {
     /// Delivers a message and those that waited for it, or buffers it until its predecessor arrives. A message
-    /// that comes too late to be delivered in order is dropped: the return value is then the latest `seq` that
+    /// that arrives too late to be delivered in order is dropped: the return value is then the latest `seq` that
     /// was delivered.
     pub(super) fn admit(&self, position: MessagePosition, push: &Push, mut deliver: impl FnMut(&Push)) -> Option<Seq> {
         let MessagePosition { conversation, seq, follows_recent } = position;
-        // Held while delivering: two nodes must not overtake each other between here and the outboxes.
+        // The lock is held while delivering, so that no other message overtakes this one on the way to the outboxes.
         let mut buffers = self.0.lock(conversation);
         let buffer = buffers.entry(conversation).or_insert_with(ReorderBuffer::new);
         buffer.last_seen = Instant::now();
@@ -99,7 +99,7 @@ impl ReorderBuffer {
         Self { next: None, waiting: BTreeMap::new(), waiting_since: now, last_seen: now }
     }
 
-    /// Goes on without the message that the others wait for.
+    /// Continues without the message that the others wait for.
     fn skip_gap(&mut self, deliver: &mut impl FnMut(&Push)) {
         self.next = self.waiting.keys().next().copied();
         self.deliver_waiting(deliver);

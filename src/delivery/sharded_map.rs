@@ -1,4 +1,4 @@
-//! A hash map in shards, each behind a lock of its own, so that fan-out to one user rarely waits for another.
+//! A hash map in shards, each with its own lock, so that fan-out to one user rarely waits for another.
 //! An operation locks one shard for a short time; no lock is held across an await.
 
 use std::collections::HashMap;

@@ -14,23 +14,23 @@ use crate::model::{SessionKey, SocketId, Target, Topic, Topics, UserId};
 /// One open socket.
 #[derive(Debug)]
 pub struct Socket {
-    /// Its id, random and never that of "no socket".
+    /// The id of the socket, random and never 0, which stands for no socket.
     pub id: SocketId,
-    /// Its user.
+    /// The user of the socket.
     pub user: UserId,
-    /// Whether its session was found open. From then on it counts as one of its user's sockets.
+    /// Whether the session was found open. From then on the socket counts against the socket limit of its user.
     pub(super) is_confirmed: AtomicBool,
     session: Mutex<SessionKey>,
     expires_at: AtomicI64,
     topics: AtomicU8,
     is_active: AtomicBool,
-    /// The conversations that are open on it.
+    /// The conversations that are open on the socket.
     pub(super) open: Mutex<HashSet<Target>>,
-    /// The conversations whose notifications are off.
+    /// The conversations whose notifications are off for the user.
     muted: Mutex<HashSet<Target>>,
-    /// What waits to be written to it.
+    /// The frames that wait to be written to the socket.
     pub outbox: Arc<Outbox>,
-    /// What its requests and their replies use of the node's memory budget.
+    /// What the requests of the socket and their replies use of the node's memory budget.
     pub memory: Arc<MemoryAccount>,
 }
 
@@ -59,25 +59,25 @@ impl Socket {
         }
     }
 
-    /// The session that its token names.
+    /// The session that the token of the socket names.
     #[must_use]
     pub fn session(&self) -> SessionKey {
         *self.session.lock()
     }
 
-    /// When its token expires, in seconds since 1970.
+    /// When the token of the socket expires, in seconds since 1970.
     #[must_use]
     pub fn expires_at(&self) -> i64 {
         self.expires_at.load(Ordering::Acquire)
     }
 
-    /// Replaces its token by another one of the same user.
+    /// Replaces the token of the socket by another one of the same user.
     pub fn renew(&self, session: SessionKey, expires_at: i64) {
         *self.session.lock() = session;
         self.expires_at.store(expires_at, Ordering::Release);
     }
 
-    /// Sets the topics of the pushes that it gets; earlier ones end.
+    /// Sets the topics to which the socket is subscribed; earlier subscriptions end.
     pub fn subscribe(&self, topics: Topics) {
         self.topics.store(topics.bits(), Ordering::Release);
     }
@@ -105,7 +105,7 @@ impl Socket {
         self.is_active.swap(active, Ordering::AcqRel)
     }
 
-    /// Whether a conversation is open on it.
+    /// Whether a conversation is open on the socket.
     #[must_use]
     pub fn has_open(&self, target: Target) -> bool {
         self.open.lock().contains(&target)
@@ -115,7 +115,7 @@ impl Socket {
         Topics::from_bits(self.topics.load(Ordering::Acquire)).has(topic)
     }
 
-    /// Whether it gets a push that goes to its user.
+    /// Whether the socket gets a push that goes to its user.
     pub(super) fn wants(&self, push: &Push) -> bool {
         match push.from {
             Some(from) if from.user == self.user => from.socket != self.id && self.is_subscribed(Topic::Own),
@@ -123,7 +123,7 @@ impl Socket {
         }
     }
 
-    /// Whether it gets a notification of a message that somebody else sent to this conversation.
+    /// Whether the socket gets a notification of a message that another user sent to this conversation.
     pub(super) fn wants_notification(&self, target: Target) -> bool {
         self.is_subscribed(Topic::Notifications) && !self.has_open(target) && !self.muted.lock().contains(&target)
     }

@@ -24,7 +24,7 @@ struct Indicator {
 }
 
 impl TypingIndicators {
-    /// Records that a user starts, goes on or stops typing.
+    /// Records that a user starts, continues or stops typing.
     pub(super) fn record(&self, event: &TypingEvent) {
         let key = (event.user, event.conversation);
         let mut indicators = self.0.lock();

@@ -10,15 +10,16 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::Error;
 
-/// Longest wait for a slot. A client that would wait longer is refused at once and has to retry later.
+/// Maximum time that a client waits for a slot. A client that would wait longer is refused at once and has to retry
+/// later.
 const MAX_WAIT: Duration = Duration::from_secs(10);
-/// Slots that nobody used in this time stay available, so that a few upgrades at once need not wait.
+/// Slots of this time that were not used stay available, so that a few upgrades at once need not wait.
 const BURST_WINDOW: Duration = Duration::from_millis(50);
 
-/// Hands out evenly spaced slots, in the order in which they are asked for.
+/// Grants evenly spaced slots, in the order of the calls.
 #[derive(Debug)]
 pub struct AdmissionLimiter {
-    /// Time between two slots; `None` where the limit is turned off.
+    /// Time between two slots; `None` if the limit is turned off.
     interval: Option<Duration>,
     next_slot: Mutex<Instant>,
     disabled: CancellationToken,
@@ -57,8 +58,8 @@ impl AdmissionLimiter {
         Ok(())
     }
 
-    /// Admits everybody from now on, those who wait included: during a graceful shutdown each client is to
-    /// learn at once that the server goes away.
+    /// Admits all callers from now on, including those that wait: during a graceful shutdown each client gets its
+    /// close frame at once.
     pub fn disable(&self) {
         self.disabled.cancel();
     }

@@ -1,5 +1,5 @@
-//! A fair queue: permits that users share, handed out round robin by user. A user with many requests at once
-//! waits behind their own requests, and delays no other user.
+//! A fair queue: permits that users share, granted round robin by user. The requests of a user with many at once
+//! wait for each other, and delay no other user.
 
 use std::collections::{HashMap, VecDeque};
 use std::mem;
@@ -13,9 +13,9 @@ use tokio::time::timeout;
 use crate::error::Error;
 use crate::model::UserId;
 
-/// Longest wait for a permit. Shorter than the request timeout of a socket.
+/// Maximum time that a request waits for a permit. Shorter than the request timeout of a socket.
 const MAX_WAIT: Duration = Duration::from_secs(10);
-/// Most requests of one user that wait. A socket has at most one of them.
+/// Maximum number of waiting requests of one user. A socket has at most one of them.
 const MAX_WAITING_PER_USER: usize = 64;
 
 /// A semaphore with fairness between users; a clone shares its permits.
@@ -24,14 +24,14 @@ pub struct FairQueue(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    /// Most permits that one user holds at the same time.
+    /// Maximum number of permits that one user holds at the same time.
     per_user: usize,
     state: Mutex<State>,
 }
 
 #[derive(Debug)]
 struct State {
-    /// Permits that nobody holds.
+    /// Permits that no user holds.
     available: usize,
     /// How many permits each user holds; only users who hold some.
     held: HashMap<UserId, usize>,
@@ -40,10 +40,10 @@ struct State {
     round_robin: VecDeque<UserId>,
 }
 
-/// The right to go on. Dropping it returns it to the queue.
+/// The right to run. Dropping the permit returns it to the queue.
 #[derive(Debug)]
 pub struct FairPermit {
-    /// `None` where the waiter was gone before the permit reached it.
+    /// `None` if the waiter was cancelled before it got the permit.
     queue: Option<Arc<Shared>>,
     user: UserId,
 }

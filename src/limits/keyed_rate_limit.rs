@@ -13,12 +13,12 @@ use crate::error::Error;
 /// A rate limit of one kind of request, counted for each key by itself.
 #[derive(Debug)]
 pub struct KeyedRateLimiter<K: Hash + Eq + Clone> {
-    /// `None` where the limit is turned off.
+    /// `None` if the limit is turned off.
     limiter: Option<DefaultKeyedRateLimiter<K>>,
 }
 
 impl<K: Hash + Eq + Clone> KeyedRateLimiter<K> {
-    /// A limit of `number` requests a minute for each key, which may come all at once; 0 turns it off.
+    /// A limit of `number` requests a minute for each key, which may arrive all at once; 0 turns it off.
     #[must_use]
     pub fn per_minute(number: u32) -> Self {
         Self::with_quota(NonZeroU32::new(number).map(Quota::per_minute))
@@ -38,7 +38,7 @@ impl<K: Hash + Eq + Clone> KeyedRateLimiter<K> {
     /// Counts a request of this key.
     ///
     /// # Errors
-    /// `rate_limited`, with the time to wait, where the key is past its limit.
+    /// `rate_limited`, with the time to wait, if the key is past its limit.
     pub fn check(&self, key: impl Into<K>) -> Result<(), Error> {
         let Some(limiter) = &self.limiter else { return Ok(()) };
         limiter

@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::Notify;
 
-/// Bytes that each account may use even where the budget is spent. The largest message fits, so a client with
-/// one request at a time is not held up by those who have spent the budget.
+/// Bytes that each account may use even if the budget is spent. A message with the default maximum content fits, so a
+/// client with one request at a time is not delayed by those that have spent the budget.
 pub const GUARANTEED_BYTES: usize = 32 * 1024;
 
 /// The bytes that all accounts of a node share.

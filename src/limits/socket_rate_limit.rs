@@ -1,5 +1,5 @@
-//! The rate limit of one socket. A socket over its limit is refused request by request and told when to
-//! retry; one that ignores this for several bursts is disconnected.
+//! The rate limit of one socket. Requests over the limit are refused with the time to wait; a socket that ignores
+//! this for several bursts is disconnected.
 
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
@@ -17,7 +17,7 @@ const REFUSALS_RESET_AFTER: Duration = Duration::from_secs(1);
 /// The token bucket of one socket, with `requests_per_second` and `request_burst` of the settings.
 #[derive(Debug)]
 pub struct SocketRateLimiter {
-    /// None where the limit is turned off.
+    /// `None` if the limit is turned off.
     limiter: Option<DefaultDirectRateLimiter>,
     clock: DefaultClock,
     refused: u32,
@@ -25,7 +25,7 @@ pub struct SocketRateLimiter {
     last_refused: Instant,
 }
 
-/// What becomes of a request.
+/// Whether a request is processed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RateVerdict {
     /// It is within the limit.

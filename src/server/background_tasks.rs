@@ -22,14 +22,14 @@ const EVICTION_INTERVAL: Duration = Duration::from_mins(1);
 const SESSION_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 /// How often a node checks that the database is still the same.
 const HISTORY_CHECK_INTERVAL: Duration = Duration::from_secs(2);
-/// Wait after a failure of the database.
+/// Delay after a failure of the database.
 const RETRY_DELAY: Duration = Duration::from_secs(5);
 /// How often the search index looks for new messages.
 const INDEX_INTERVAL: Duration = Duration::from_millis(200);
 /// The indexer pauses for this many times the duration of its last step, because sends come first: it uses a tenth
 /// of a core.
 const INDEX_PAUSE_FACTOR: u32 = 9;
-/// Longest pause of the indexer: a step may have waited for the database, which is not its work.
+/// Maximum pause of the indexer: a step may have waited for the database, which is not its work.
 const MAX_INDEX_PAUSE: Duration = Duration::from_secs(2);
 /// How often a node looks for unfinished deletions that no other node works on.
 const CLAIM_DELETIONS_INTERVAL: Duration = Duration::from_secs(1);
@@ -91,7 +91,8 @@ async fn check_sessions(app: Arc<App>) {
     }
 }
 
-/// Announces presence changes. One task does, one batch after another: the change announced last is the latest.
+/// Announces presence changes, in one task and one batch after another, so that the change announced last is the
+/// latest.
 async fn announce_presence(app: Arc<App>) {
     let mut ticks = interval(DELIVERY_TICK_INTERVAL);
     let mut changes = Vec::new();
@@ -133,7 +134,7 @@ async fn finish_deletion(app: &App) -> Result<Option<Duration>, Error> {
     let Some((user, name)) = deletion::claim(&app.db).await? else { return Ok(None) };
     loop {
         let started = Instant::now();
-        // Where others hold locks, another deletion may have more to do meanwhile.
+        // If others hold locks, another deletion may have more to do meanwhile.
         if groups::continue_deletion(app, user, &name, DELETION_SLICE).await? != deletion::DeletionProgress::More {
             return Ok(Some(started.elapsed()));
         }
@@ -141,7 +142,7 @@ async fn finish_deletion(app: &App) -> Result<Option<Duration>, Error> {
     }
 }
 
-/// Detects a restore that closed no connection, and records how far the log of the database has come.
+/// Detects a restore that closed no connection, and records the position of its write-ahead log.
 async fn check_database_history(db: Db) {
     let mut ticks = interval(HISTORY_CHECK_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

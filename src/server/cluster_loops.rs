@@ -1,5 +1,5 @@
 //! Connects this node to its cluster: batches leave by NOTIFY, payloads of all nodes arrive by LISTEN, and after
-//! a gap the sockets that may have missed something are marked as behind.
+//! a gap the sockets that may have missed a message are marked as behind.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,17 +18,17 @@ use crate::telemetry::Metrics;
 
 /// Time between two heartbeats of a node.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(2);
-/// A listening connection is dead that delivers nothing for this time, not even this node's own heartbeats.
+/// A listening connection that delivers nothing for this time, not even this node's own heartbeats, is dead.
 const LISTEN_TIMEOUT: Duration = Duration::from_secs(7);
-/// Backoff between attempts to listen or to send: the first wait, and the longest. Each is twice the one before.
+/// Backoff between attempts to listen or to send: the first delay, and the maximum. Each is twice the one before.
 const MIN_RETRY_DELAY: Duration = Duration::from_millis(100);
 const MAX_RETRY_DELAY: Duration = Duration::from_secs(2);
-/// A node that starts waits at most this long until all peers know of it.
+/// Maximum time that a starting node waits until all peers know of it.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(2);
 const JOIN_POLL_INTERVAL: Duration = Duration::from_millis(10);
-/// Least time between two lookups of what was missed.
+/// Minimum time between two lookups of missed messages.
 const CATCH_UP_INTERVAL: Duration = Duration::from_secs(1);
-/// Most users whose conversations one query looks through.
+/// Maximum number of users whose conversations one query reads.
 const MAX_CATCH_UP_USERS: usize = 1_000;
 
 /// A node's membership in its cluster.
@@ -167,7 +167,7 @@ async fn receive_loop(
     }
 }
 
-/// Returns when the connection is lost, or nothing arrives on it any more.
+/// Receives payloads. Returns when the connection is lost, or nothing arrives on it any more.
 async fn receive(mut listener: Listener, tracker: &mut PeerTracker, gaps: &UnboundedSender<Gap>) {
     while let Ok(Ok(Some(payload))) = timeout(LISTEN_TIMEOUT, listener.next()).await {
         if let Some(gap) = tracker.receive(&payload) {
@@ -194,7 +194,7 @@ impl Backoff {
     }
 }
 
-/// After gaps, marks the sockets of this node as behind wherever they may have missed something.
+/// After gaps, marks the sockets of this node as behind in the conversations in which they may have missed messages.
 async fn catch_up_loop(delivery: Delivery, db: Db, mut gaps: UnboundedReceiver<Gap>) {
     while let Some(mut gap) = gaps.recv().await {
         let started = Instant::now();

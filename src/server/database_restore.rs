@@ -1,12 +1,13 @@
-//! What happens to the sockets of a node when its database was restarted or restored, or another one took over.
+//! Closes sockets of a node after its database was restarted or restored, or replaced by a standby.
 
 use std::sync::Arc;
 
 use crate::delivery::Delivery;
 use crate::store::Db;
 
-/// Registers for restarts and restores. After each, sockets of sessions that are gone close, and the latest `seq` of
-/// each conversation is forgotten. After a restore all sockets close, because every id may mean something else now.
+/// Registers for restarts and restores. After each, the sockets of sessions that no longer exist close, and the latest
+/// `seq` of each conversation is dropped. After a restore all sockets close, because an id may belong to another user,
+/// group or message now.
 pub(super) fn close_sockets_on_restore(db: &Db, delivery: &Delivery) {
     let (hub, sessions_of) = (Arc::clone(&delivery.hub), Arc::clone(&delivery.hub));
     db.on_restart(

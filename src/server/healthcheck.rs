@@ -1,5 +1,5 @@
-//! `hark healthcheck`: asks the server with the same settings whether it is alive. It is the HEALTHCHECK of the
-//! container, which has no other program that could ask.
+//! `hark healthcheck`: checks whether the server with the same settings is alive. It is the HEALTHCHECK of the
+//! container, whose image has no other program that could request `/healthz`.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-/// Longest wait for the whole response: less than the time that the container gives the check.
+/// Maximum time for the whole response: less than the timeout that the container sets for the check.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(2);
 const REQUEST: &[u8] = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
 const ALIVE: &[u8] = b"HTTP/1.1 200 ";
@@ -16,7 +16,7 @@ const ALIVE: &[u8] = b"HTTP/1.1 200 ";
 /// Requests `/healthz` at the address of `HARK_LISTEN`.
 ///
 /// # Errors
-/// A sentence, if nothing answers there, or not with 200.
+/// A sentence, if no server answers there, or not with 200.
 pub async fn healthcheck(listen: SocketAddr) -> Result<(), String> {
     if listen.port() == 0 {
         return Err("HARK_LISTEN has port 0, so the port of the server is unknown".to_owned());

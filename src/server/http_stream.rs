@@ -1,4 +1,4 @@
-//! An accepted connection while it speaks HTTP, with backpressure. It hands one request at a time to the dispatcher,
+//! An accepted connection while it serves HTTP, with backpressure. It passes one request at a time to the dispatcher,
 //! and none while responses wait that the client does not read. It ends the connection of a slow client: one that
 //! does not complete the head of a request, or does not read, within a timeout.
 
@@ -14,7 +14,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::http::{ConnectionFlow, ReadDemand};
 
-/// Most bytes that are read at once. They wait here until the request before is done.
+/// Maximum number of bytes that are read at once. They wait here until the request before is answered.
 const MAX_READ_BYTES: usize = 4096;
 /// A client that is sent more than the kernel buffers has to read this many bytes within `Timeouts::write`.
 const MIN_WRITTEN_BYTES: usize = 64 * 1024;
@@ -35,17 +35,17 @@ const TIMEOUTS: Timeouts = Timeouts { head: Duration::from_secs(10), write: Dura
 pub(super) struct HttpStream {
     tcp: TcpStream,
     flow: ConnectionFlow,
-    /// What was read and not handed over yet.
+    /// Bytes that were read and not passed to the dispatcher yet.
     ahead: Vec<u8>,
     head: HeadScanner,
-    /// Whether the dispatcher still has to decode what it was given before it gets more.
+    /// Whether the dispatcher still has to decode the bytes that it got last, before it gets more.
     has_handed_over: bool,
     /// Whether the kernel accepts no more bytes, because the client does not read.
     is_blocked: bool,
     head_timeout: Option<Pin<Box<Sleep>>>,
     write_timeout: Option<WriteTimeout>,
     timeouts: Timeouts,
-    /// At shutdown the server waits until it is dropped.
+    /// At shutdown the server waits until this token is dropped.
     token: TaskTrackerToken,
 }
 

@@ -33,15 +33,15 @@ use super::start_error::StartError;
 use crate::app::App;
 use crate::{http, ws};
 
-/// Connections that may wait to be accepted: a reconnect storm arrives all at once.
+/// Maximum number of connections that wait to be accepted: a reconnect storm arrives all at once.
 const MAX_PENDING_CONNECTIONS: u32 = 4096;
-/// Most connections of one worker thread.
+/// Maximum number of connections of one worker thread.
 const MAX_CONNECTIONS_PER_WORKER: usize = 100_000;
 /// The kernel closes a connection whose client acknowledges nothing for this time (`TCP_USER_TIMEOUT`). Neither a
 /// close frame nor a timer of the server can do that while the write buffer is full.
 #[cfg(target_os = "linux")]
 const TCP_USER_TIMEOUT: Duration = Duration::from_mins(1);
-/// Longest wait at shutdown for connections that do not end by themselves.
+/// Maximum time at shutdown for connections that do not end by themselves.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(4);
 /// Bytes of responses that a connection buffers until the kernel accepts them, and one chunk more.
 const WRITE_BUFFER_BYTES: usize = 16 * 1024;
@@ -110,7 +110,7 @@ pub(super) fn serve(
                                     let response = response.await?.into();
                                     Ok::<_, Error>(ws::hand_off(response, connection, &runtime).await)
                                 });
-                                // A client that is gone before its response is not an error.
+                                // A client that disconnects before its response is not an error.
                                 if let Ok(Some(socket)) = upgrade.await? {
                                     socket.join().await;
                                 }
@@ -136,7 +136,7 @@ pub(super) async fn wait_for_connections(connections: &TaskTracker) {
     let _ = timeout(DRAIN_TIMEOUT, connections.wait()).await;
 }
 
-/// Removes the flow control of HTTP from the connection of an upgrade.
+/// Extracts the TCP connection of an upgrade from its HTTP stream, with the bytes that were read ahead.
 fn into_tcp(connection: Framed<HttpStream, h1::Codec>) -> (Framed<TcpStream, h1::Codec>, TaskTrackerToken) {
     let FramedParts { io, codec, mut read_buf, write_buf, .. } = connection.into_parts();
     let (tcp, ahead, token) = io.into_parts();

@@ -43,9 +43,9 @@ use crate::store::writer::Writer;
 use crate::store::{DatabaseTarget, Db};
 use crate::telemetry::Metrics;
 
-/// Longest wait for the writers and the cluster at shutdown, where the database does not answer.
+/// Maximum time for the writers and the cluster to finish at shutdown, if the database does not answer.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
-/// Most exports of one user at the same time. The second is for a user whose first one hangs.
+/// Maximum number of exports of one user at the same time. The second is for a user whose first one hangs.
 const MAX_EXPORTS_PER_USER: usize = 2;
 
 /// A running server.
@@ -90,7 +90,7 @@ impl Server {
         let delivery = build_delivery(&config, &metrics, &memory, &node);
         database_restore::close_sockets_on_restore(&db, &delivery);
 
-        // Phase 3: join the cluster, before there is a socket that could miss something.
+        // Phase 3: join the cluster, before there is a socket that could miss a push.
         let cluster = if config.cluster {
             let joined = ClusterHandle::join(&node, &delivery, &metrics, &db, database).await;
             Some(joined.map_err(StartError::Database)?)
@@ -99,7 +99,7 @@ impl Server {
             None
         };
 
-        // Phase 4: start the writers, which hand what they committed to delivery.
+        // Phase 4: start the writers, which pass committed messages to delivery.
         let publisher = delivery.clone();
         let writer = Writer::start(&writer_db, config.writers(), config.write_queue, &metrics, move |committed| {
             messages::publish_committed(&committed, &publisher);
@@ -150,13 +150,13 @@ impl Server {
         })
     }
 
-    /// The address it listens on.
+    /// The address on which the server listens.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Its parts.
+    /// The parts of the server.
     #[must_use]
     pub fn app(&self) -> &Arc<App> {
         &self.app
@@ -165,12 +165,12 @@ impl Server {
     /// Graceful shutdown. Takes at most four seconds, and ten more if the database does not answer. Everything that
     /// was acknowledged is committed.
     pub async fn stop(self) {
-        // Phase 1: no more background work. First, because the worker threads take the database connections that
-        // they opened with them.
+        // Phase 1: no more background work. This comes first, because a worker thread that ends takes the database
+        // connections with it that were opened on it.
         drop(self.background_tasks);
 
-        // Phase 2: no new connections, and all open ones close. That the HTTP server has stopped is noticed once a
-        // second, that all connections have ended at once: so only these are waited for.
+        // Phase 2: no new connections, and all open ones close. The end of the HTTP server is detected only once a
+        // second, the end of the last connection at once: so this waits for the connections only.
         drop(self.handle.stop(true));
         self.app.delivery.hub.shut_down();
         self.app.upgrades.disable();
@@ -197,7 +197,7 @@ async fn connect(database: &DatabaseTarget, connections: u32) -> Result<Db, Star
     Db::connect(database, connections).await.map_err(StartError::Database)
 }
 
-/// Connects, and brings the schema up to date or checks that it is.
+/// Connects, and brings the schema up to date, or checks that it is up to date if `HARK_MIGRATE` is off.
 async fn prepare_database(config: &Config, database: &DatabaseTarget) -> Result<Db, StartError> {
     let db = connect(database, config.database_connections).await?;
     if config.migrate {
@@ -229,8 +229,8 @@ fn build_delivery(config: &Config, metrics: &Metrics, memory: &Arc<MemoryBudget>
     Delivery::new(hub, Arc::<ClusterNode>::clone(node))
 }
 
-/// Stores when the users of this node were last online. Other nodes announce to their own sockets that they are
-/// offline.
+/// Stores when the users of this node were last online. Other nodes announce to their own sockets that these users
+/// are offline.
 async fn record_last_seen(app: &App, db: &Db) {
     let changes = app.delivery.presence.take_changes(true);
     if let Err(error) = presence::announce_changes(db, &app.delivery, &changes).await {

@@ -15,9 +15,9 @@ use crate::config::{Config, MIN_SECRET_BYTES, Secret};
 use crate::embedded_postgres::{EmbeddedPostgres, Options};
 use crate::store::DatabaseTarget;
 
-/// Characters of a generated secret, of almost six bits each: more than the hash that they key has.
+/// Characters of a generated secret, of almost six bits each: together more than the 256 bits of the hash.
 const GENERATED_SECRET_CHARS: usize = 64;
-/// The exit code of a process that a second signal ended during its graceful shutdown.
+/// The exit code if a second signal ends the process during its graceful shutdown.
 const EXIT_CODE_INTERRUPTED: i32 = 130;
 
 /// Serves until Ctrl-C or SIGTERM, then shuts down gracefully. Without a database in the settings it runs a private
@@ -84,7 +84,7 @@ impl Signals {
         }
     }
 
-    /// Waits for some work, and ends the process if a signal comes first. The private PostgreSQL ends with it.
+    /// Waits for some work, and ends the process if a signal arrives first. The private PostgreSQL ends with it.
     async fn or_exit<T>(&mut self, work: impl Future<Output = T>) -> T {
         tokio::select! {
             done = work => done,
@@ -169,7 +169,7 @@ fn load_or_create_jwt_secret(data_dir: &Path) -> Result<Secret, StartError> {
     }
 }
 
-/// Raises the limit of open files to the most that the system allows: every socket is a file.
+/// Raises the limit of open files to the maximum that the system allows: every socket is a file.
 fn raise_file_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);

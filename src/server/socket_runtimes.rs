@@ -1,5 +1,5 @@
-//! The runtimes of sockets, on threads of their own: no socket waits behind thousands of clients that connect or
-//! disconnect on the threads of HTTP, and no writer waits behind sockets.
+//! The runtimes of sockets, on their own threads: thousands of clients that connect or disconnect on the threads of
+//! HTTP delay no open socket, and sockets delay no writer.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, Builder};
@@ -18,7 +18,7 @@ pub(super) struct SocketRuntimes {
 
 impl SocketRuntimes {
     /// # Errors
-    /// The system refuses threads.
+    /// If the system refuses threads.
     pub(super) fn start() -> std::io::Result<Self> {
         let shutdown = CancellationToken::new();
         let cores = thread::available_parallelism().map_or(1, std::num::NonZero::get);

@@ -9,8 +9,8 @@ use super::reply::Frame;
 pub enum Close {
     /// 1000: the client has closed the connection.
     Normal,
-    /// 1001: the server shuts down, or the idle timeout of the client is over. The reason is the number of
-    /// milliseconds to wait before a reconnect.
+    /// 1001: the server shuts down, its database was restored, or the idle timeout of the client is over. The reason
+    /// is the number of milliseconds to wait before a reconnect.
     GoingAway(Duration),
     /// 1002: the client breaks the WebSocket protocol.
     Protocol,
@@ -18,11 +18,12 @@ pub enum Close {
     NotUtf8,
     /// 1009: a message is over the size limit, or in too many fragments.
     TooLarge,
-    /// 1013: the client is a slow consumer, or the server is overloaded.
+    /// 1013: the client is a slow consumer, or the upgrade of a browser was refused because the node is overloaded or
+    /// over a rate limit.
     Overloaded,
     /// 4001: the token is missing, not valid, or no longer valid.
     Unauthorized,
-    /// 4001: a page offers the subprotocol `auth` and no token behind it, for example with the two in reverse order.
+    /// 4001: a browser offers the subprotocol `auth` and no token after it, for example with the two in reverse order.
     NoTokenOffered,
     /// 4008: the client kept sending over its rate limit.
     RateLimited,

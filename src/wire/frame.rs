@@ -27,7 +27,7 @@ pub struct Malformed<'a> {
     pub kind: String,
     /// The id that the error echoes.
     pub id: Option<&'a RawValue>,
-    /// What the client is told.
+    /// The error that the client gets.
     pub error: Error,
 }
 

@@ -64,10 +64,10 @@ const CLOSE: u8 = 0x88;
 const PING: u8 = 0x89;
 const PONG: u8 = 0x8a;
 const MAX_CONTROL_BYTES: usize = 125;
-/// The longest header of a frame without a masking key.
+/// Maximum size of a frame header without a masking key, in bytes.
 const MAX_HEADER_BYTES: usize = 10;
 
-/// The most bytes of unused capacity that a frame may keep.
+/// Maximum unused capacity that a frame may keep, in bytes.
 const MAX_SLACK_BYTES: usize = 4096;
 
 /// Writes the header in front of a payload that begins at `MAX_HEADER_BYTES` of the buffer.
@@ -111,7 +111,7 @@ fn text_frame(envelope: &impl Serialize) -> Frame {
     with_ws_header(TEXT, buffer)
 }
 
-/// The `params` of a reply or a push. The first three keys are always written, if need be as null.
+/// The `params` of a reply or a push. The first three keys are always written, as null if they have no value.
 #[derive(Clone, Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Body {

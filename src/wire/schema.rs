@@ -51,7 +51,7 @@ impl NamedSchema {
     }
 }
 
-/// Makes the keys of an object that the server writes required where they may be null.
+/// Makes the keys that may be null required, in the schema of an object that the server writes.
 pub fn require_nullable_keys(schema: &mut Schema) {
     for alternatives in ["allOf", "oneOf", "anyOf"] {
         let parts = schema.get_mut(alternatives).and_then(Schema::as_array_mut);
@@ -71,7 +71,7 @@ pub fn require_nullable_keys(schema: &mut Schema) {
 /// The name under which the derived schemas refer to an integer with an alias, such as `Seq`.
 pub const INTEGER: &str = "i64";
 
-/// Replaces references to [`INTEGER`] by its schema: clients are not to be generated with a type of that name.
+/// Replaces references to [`INTEGER`] by its schema, so that generated clients have no type of that name.
 pub fn inline_integers(schema: &mut Schema) {
     match schema {
         Schema::Object(fields) => {

@@ -2,7 +2,7 @@
 //! for the socket wait in its outbox.
 //!
 //! Backpressure: the task stops reading while the pipeline is full or the client does not take its replies. The
-//! heartbeat (a ping every `ping_seconds`, the idle timeout) goes on meanwhile.
+//! heartbeat (a ping every `ping_seconds`, the idle timeout) continues meanwhile.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -28,13 +28,13 @@ use crate::wire::close::Close;
 use crate::wire::frame::{self, Request};
 use crate::wire::reply::{self, Frame};
 
-/// The longest wait for requests in flight when a connection ends.
+/// Maximum time that requests in flight have to finish when a connection ends.
 const DRAIN_TIMEOUT: Duration = Duration::from_millis(500);
-/// The same at a graceful shutdown: it is longer, because the sends that were accepted will be committed.
+/// The same at a graceful shutdown: longer, so that accepted sends are answered.
 const SHUTDOWN_DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
-/// The longest time for which a request runs on without its connection, so that others get its events.
+/// Maximum time for which a request continues without its connection, so that other users get its events.
 const DETACHED_TIMEOUT: Duration = Duration::from_secs(30);
-/// The longest sleep until a token expires. Timers reach no further than some years.
+/// Maximum time that one sleep waits for the expiry of a token: a timer cannot be set more than some years ahead.
 const MAX_EXPIRY_SLEEP: Duration = Duration::from_hours(7 * 24);
 
 struct Connection {
@@ -42,7 +42,7 @@ struct Connection {
     socket: Arc<Socket>,
     paging: Arc<PagingState>,
     /// The history of the database in which the socket was opened: in another one its user id may belong to
-    /// somebody else.
+    /// another user.
     history: u64,
     pipeline: Pipeline,
     rate_limiter: SocketRateLimiter,
@@ -55,7 +55,7 @@ enum Disconnect {
     /// The server closes it with a close frame.
     Close(Close),
     /// The client has closed it or cannot be reached.
-    ClientGone,
+    ClientDisconnected,
 }
 
 /// Serves a socket until it ends, and returns its TCP connection to be closed.
@@ -105,8 +105,8 @@ impl Connection {
                     return disconnect;
                 }
             }
-            // Incoming bytes only postpone the timer, which finds that out by itself; `authenticate` may bring
-            // the expiry nearer.
+            // Incoming bytes only postpone the timeouts; `wake_at` recomputes them when the timer fires.
+            // `authenticate` may bring the expiry nearer, so the timer is set anew.
             if self.socket.expires_at() != timer_expires_at {
                 timer_expires_at = self.socket.expires_at();
                 timer.as_mut().reset(self.wake_at(io));
@@ -115,7 +115,7 @@ impl Connection {
                 biased;
                 response = self.pipeline.next(), if !self.pipeline.is_empty() => self.send_reply(response),
                 event = io.drive(&self.socket.outbox, reads_messages) => if event == IoEvent::Closed {
-                    return Disconnect::ClientGone;
+                    return Disconnect::ClientDisconnected;
                 },
                 () = &mut timer => {
                     if let Some(disconnect) = self.on_timer(io) {
@@ -127,7 +127,7 @@ impl Connection {
         }
     }
 
-    /// Whether another request may be reserved on: the pipeline and the outbox both have room.
+    /// Whether another request may be accepted: the pipeline and the outbox both have room.
     fn has_capacity(&self) -> bool {
         self.pipeline.has_capacity() && self.socket.outbox.has_room()
     }
@@ -139,7 +139,7 @@ impl Connection {
         let _ = timeout(limit, self.answer_all()).await;
     }
 
-    /// Runs the requests in flight to their end. Their events are published also if the client is gone.
+    /// Runs the requests in flight to their end. Their events are published also if the client has disconnected.
     async fn answer_all(&mut self) {
         while !self.pipeline.is_empty() {
             let response = self.pipeline.next().await;
@@ -172,8 +172,8 @@ impl Connection {
         None
     }
 
-    /// Answers pings behind messages that wait for their turn. A client with a keepalive of its own would
-    /// otherwise take the connection for dead while a request takes long.
+    /// Answers pings that arrived after messages which are not processed yet. A client with its own keepalive
+    /// would otherwise treat the connection as dead during a long request.
     fn answer_pings_ahead(&mut self, io: &mut SocketIo) -> Option<Disconnect> {
         while let Some(control) = io.next_control_ahead() {
             if let Some(disconnect) = self.process_control_frame(&control) {
@@ -183,7 +183,8 @@ impl Connection {
         None
     }
 
-    /// Answers a ping. Control frames count towards the rate limit of the socket, like requests.
+    /// Processes a ping or pong; answers a ping. Control frames count towards the rate limit of the socket, like
+    /// requests.
     fn process_control_frame(&mut self, control: &WsMessage<'_>) -> Option<Disconnect> {
         if let WsMessage::Ping(payload) = control {
             self.socket.outbox.pong(payload);
@@ -248,7 +249,8 @@ impl Connection {
                 Err(error) => (failure(&kind, error, id.as_deref()), Vec::new()),
             };
             let length = reply.bytes().len();
-            // A page can be requested again; the receipt of a send is always written.
+            // Without room in the memory budget a large reply becomes `overloaded`. The receipt of a send is always
+            // written, because a send must not be repeated without need.
             if execution == Execution::Exclusive && length > GUARANTEED_BYTES && !share.has_room_for(length) {
                 reply = failure(&kind, Error::overloaded(), id.as_deref());
             }
@@ -257,7 +259,7 @@ impl Connection {
         self.pipeline.push(response.boxed(), execution, reserved);
     }
 
-    /// Puts a refusal into the pipeline, behind the replies that are still to come.
+    /// Puts a refusal into the pipeline, after the replies to earlier requests.
     fn refuse(&mut self, reply: Frame, reserved: Reservation) {
         let response = Response { reply, events: Vec::new() };
         self.pipeline.push(ready(response).boxed(), Execution::Concurrent, reserved);
@@ -296,8 +298,8 @@ impl Connection {
     }
 }
 
-/// The outcome of a command, or `overloaded` after its deadline. A command that is late runs on for a while, and
-/// its events are published when it ends.
+/// The outcome of a command, or `overloaded` after its deadline. A late command continues for at most
+/// [`DETACHED_TIMEOUT`], and its events are published when it ends.
 async fn with_deadline(
     mut outcome: BoxFuture<'static, Result<Outcome, Error>>,
     deadline: Instant,

@@ -1,24 +1,25 @@
 //! Deadlines of requests. A request is answered within [`REQUEST_TIMEOUT`] of its arrival, also while the
 //! database hangs.
 //!
-//! Behind a slow command the connection is not read, so later requests wait in the kernel's buffer where their
-//! arrival cannot be observed. After such a stall, requests that are read at once are taken to have arrived when
-//! the stall began.
+//! During a slow command no further request is processed, so later requests wait in the decoder's or the kernel's
+//! buffer, where their arrival is not recorded. After such a stall, requests that are read at once are taken to
+//! have arrived with the last request read before it.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Time from the arrival of a request to its answer. It is longer than a write may take.
+/// Maximum time from the arrival of a request to its answer. It is longer than the timeout of one write
+/// transaction (`WRITE_TIMEOUT` of the writer).
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(12);
-/// After a pause in reading of at least this length, requests may have waited as long.
+/// A pause in reading of at least this length is a stall: the requests read after it may have waited as long.
 const STALL_THRESHOLD: Duration = Duration::from_secs(1);
 /// Requests that are read within this time after a stall belong to its backlog.
 const BACKLOG_READ_TIME: Duration = Duration::from_millis(100);
 
 /// Computes the deadlines for the requests of one connection.
 pub(super) struct RequestDeadline {
-    /// The earliest arrival of a request that is read now.
+    /// When the request that was read last is taken to have arrived.
     arrived: Instant,
     /// When reading was paused, if it is.
     paused_at: Option<Instant>,
@@ -31,12 +32,12 @@ impl RequestDeadline {
         Self { arrived: now, paused_at: None, backlog_until: now }
     }
 
-    /// Notes that the connection is not read from now on.
+    /// Records that no request is read from now on.
     pub(super) fn pause(&mut self) {
         self.paused_at.get_or_insert_with(Instant::now);
     }
 
-    /// Notes that the connection is read again.
+    /// Records that requests are read again.
     pub(super) fn resume(&mut self) {
         if let Some(paused_at) = self.paused_at.take() {
             self.resumed(paused_at, Instant::now());

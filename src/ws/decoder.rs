@@ -1,5 +1,5 @@
-//! The decoder of WebSocket frames (RFC 6455): bytes from the client to messages, with fragments joined and the
-//! mask removed. A frame over the size limit is refused at its header, before its payload is buffered.
+//! Decodes WebSocket frames (RFC 6455): joins fragments, removes the mask, and returns messages. A frame over the
+//! size limit is refused at its header, before its payload is buffered.
 //!
 //! It is written by hand because no library decodes in place and reads ahead for pings (docs/decisions).
 
@@ -17,9 +17,9 @@ const BINARY: u8 = 2;
 const CLOSE: u8 = 8;
 const PING: u8 = 9;
 const PONG: u8 = 10;
-/// The longest payload of a control frame. Control frames are never fragmented.
+/// Maximum payload of a control frame, in bytes. Control frames are never fragmented.
 const MAX_CONTROL_BYTES: usize = 125;
-/// The most fragments of one message: each costs processor time, an empty one too.
+/// Maximum number of fragments of one message: each costs processor time, an empty one too.
 const MAX_FRAGMENTS: u32 = 1_024;
 
 /// A message or a control frame from the client.
@@ -38,7 +38,7 @@ pub(super) struct FrameDecoder {
     bytes: Vec<u8>,
     /// How many of `bytes` are decoded.
     decoded: usize,
-    /// The end of the last frame that `next_control_ahead` has seen, if it is behind `decoded`.
+    /// The end of the last frame that `next_control_ahead` has seen, if it is past `decoded`.
     scanned: usize,
     /// The payload of the fragments of an incomplete message.
     fragments: Option<Vec<u8>>,
@@ -71,7 +71,7 @@ impl FrameDecoder {
     /// The next complete message or control frame, if there is one.
     ///
     /// # Errors
-    /// The close code, if the client breaks the protocol or a limit. Nothing behind that can be decoded.
+    /// The close code, if the client breaks the protocol or a limit. Nothing after it can be decoded.
     pub(super) fn next(&mut self) -> Result<Option<WsMessage<'_>>, Close> {
         loop {
             let Some(header) = header(&self.bytes[self.decoded..], self.max_message_bytes)? else {
@@ -120,12 +120,12 @@ impl FrameDecoder {
         }
     }
 
-    /// The next ping or pong behind messages that [`next`](Self::next) has not returned yet; `next` skips it
-    /// then. This is how pings are answered while backpressure holds requests back.
+    /// The next ping or pong after messages that [`next`](Self::next) has not returned yet; `next` then skips it.
+    /// So pings are answered while backpressure delays requests.
     pub(super) fn next_control_ahead(&mut self) -> Option<WsMessage<'_>> {
         loop {
             let at = self.scanned.max(self.decoded);
-            // An error is reported by `next`, in its turn.
+            // `next` reports the error once it reaches these bytes.
             let header = header(&self.bytes[at..], self.max_message_bytes).ok().flatten()?;
             let begin = at + header.key_at + MASKING_KEY_BYTES;
             let end = begin + header.payload_bytes;
@@ -191,7 +191,7 @@ fn header(bytes: &[u8], max: usize) -> Result<Option<FrameHeader>, Close> {
     Ok(Some(FrameHeader { is_final, opcode, key_at: 2 + extended.len(), payload_bytes: length }))
 }
 
-/// Removes the mask from the payload behind the masking key.
+/// Removes the mask from the payload, which follows the masking key in `bytes`.
 fn unmask(bytes: &mut [u8]) {
     let Some((mask, payload)) = bytes.split_first_chunk_mut::<MASKING_KEY_BYTES>() else { return };
     let mut words = payload.chunks_exact_mut(MASKING_KEY_BYTES);

@@ -31,7 +31,8 @@ const CLOSE_OUTBOX_BYTES: usize = 1024;
 pub(super) enum UpgradeDecision {
     /// The socket is opened.
     Serve(Arc<App>, Registration),
-    /// The socket is opened only to be closed with this code, because a page cannot read a status of HTTP.
+    /// The socket is opened only to be closed with this code, because JavaScript cannot read the HTTP status of a
+    /// failed upgrade.
     Close(Arc<App>, Close),
 }
 
@@ -40,8 +41,8 @@ pub(super) enum UpgradeDecision {
 pub struct SocketTask(AbortOnDropHandle<SocketIo>);
 
 impl SocketTask {
-    /// Waits for the end of the task and closes the TCP connection on the caller's thread: closing is most of
-    /// what the end of a socket costs.
+    /// Waits for the end of the task and closes the TCP connection on the caller's thread, because closing is the
+    /// most expensive part of ending a socket.
     pub async fn join(self) {
         // A panic of the task was logged where it happened.
         drop(self.0.await);
@@ -49,11 +50,11 @@ impl SocketTask {
 }
 
 /// Writes the application's response to an upgrade and, if it opens a socket, starts the socket's task on
-/// `runtime`. The calling thread accepts connections, and thousands may arrive or leave at once; open sockets
-/// do not wait behind them.
+/// `runtime`. The calling thread accepts connections; open sockets run on other threads, so that a reconnect storm
+/// does not delay them.
 ///
 /// # Errors
-/// The client is gone before it could be answered.
+/// If the response cannot be written, or the system refuses to move the connection to the runtime.
 pub async fn hand_off<B: MessageBody>(
     mut response: Response<B>,
     mut connection: Framed<TcpStream, h1::Codec>,
@@ -81,7 +82,7 @@ pub async fn hand_off<B: MessageBody>(
     }
 }
 
-/// Takes the TCP connection, and the bytes that followed the request, out of what HTTP held for them.
+/// Extracts the TCP connection and the bytes after the request from the HTTP codec.
 fn into_socket_io(connection: Framed<TcpStream, h1::Codec>, app: &App, memory: Arc<MemoryAccount>) -> SocketIo {
     let parts = connection.into_parts();
     SocketIo::new(parts.io, &parts.read_buf, app.config.limits.max_frame_bytes, memory)

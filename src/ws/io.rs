@@ -23,14 +23,14 @@ use crate::delivery::outbox::{MAX_TAKE_BYTES, MAX_TAKE_FRAMES, Outbox};
 use crate::limits::memory::{GUARANTEED_BYTES, MemoryAccount, Reservation};
 use crate::wire::close::Close;
 
-/// The most bytes of one read.
+/// Maximum number of bytes of one read.
 const MAX_READ_BYTES: usize = 8192;
-/// The most bytes that are read ahead of requests that wait for their turn, in search of pings. With one more
-/// read this is the memory that is guaranteed to every socket.
+/// Maximum number of bytes that are buffered while requests wait; pings are searched in them. With one more read
+/// this is the memory that is guaranteed to every socket.
 const MAX_READ_AHEAD_BYTES: usize = GUARANTEED_BYTES - MAX_READ_BYTES;
-/// The longest wait for a client to take what precedes the close frame.
+/// Maximum time until the client has taken everything up to and including the close frame.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(30);
-/// The longest wait for the client's close frame, after ours.
+/// Maximum time until the client's close frame arrives, after the server's.
 const CLOSE_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The TCP connection of a socket, with its decoder and its unwritten frames.
@@ -39,7 +39,8 @@ pub(super) struct SocketIo {
     decoder: FrameDecoder,
     /// When the last byte was read.
     last_read_at: Instant,
-    /// When the first byte of an incomplete message was read.
+    /// When the buffer of the decoder began to fill: at the first byte, or after the last message that left bytes
+    /// in it. `None` while it is empty.
     message_began_at: Option<Instant>,
     /// The memory of incomplete and unprocessed messages.
     decoder_memory: Reservation,
@@ -48,7 +49,7 @@ pub(super) struct SocketIo {
     memory_available: Option<BoxFuture<'static, ()>>,
     /// Frames that were taken out of the outbox and are not written yet.
     unwritten: VecDeque<Bytes>,
-    /// The memory of unwritten frames beyond one batch, while a slow client does not take a large page.
+    /// The memory of unwritten frames beyond one batch, while a slow client does not read a large reply.
     unwritten_memory: Reservation,
 }
 
@@ -81,14 +82,14 @@ impl SocketIo {
     /// Registers the connection with the reactor of another runtime.
     ///
     /// # Errors
-    /// The system refuses.
+    /// If the system refuses to register the socket.
     pub(super) fn move_to_runtime(self, runtime: &Handle) -> io::Result<Self> {
         let tcp = self.tcp.into_std()?;
         let _runtime = runtime.enter();
         Ok(Self { tcp: TcpStream::from_std(tcp)?, ..self })
     }
 
-    /// When the idle timeout began: at the last byte, or at the first byte of an incomplete message.
+    /// When the idle timeout began: at the last byte, or earlier, when the buffer of the decoder began to fill.
     pub(super) fn idle_since(&self) -> Instant {
         self.message_began_at.map_or(self.last_read_at, |began_at| began_at.min(self.last_read_at))
     }
@@ -111,14 +112,14 @@ impl SocketIo {
         Ok(message)
     }
 
-    /// The next ping or pong behind messages that wait for their turn.
+    /// The next ping or pong that arrived after messages which are not processed yet.
     pub(super) fn next_control_ahead(&mut self) -> Option<WsMessage<'_>> {
         self.decoder.next_control_ahead()
     }
 
     /// Drives reads and writes until something has happened. Reads messages if `reads_messages`, and otherwise
     /// only as far ahead as pings are searched for (backpressure). Writes only when there is nothing to read, so
-    /// that the replies to a burst leave in one write. The future can be dropped without a loss.
+    /// that the replies to a burst leave in one write. Cancel safe.
     pub(super) async fn drive(&mut self, outbox: &Outbox, reads_messages: bool) -> IoEvent {
         self.account_decoder_memory();
         let reads = reads_messages || self.decoder.buffered_bytes() < MAX_READ_AHEAD_BYTES;
@@ -140,14 +141,14 @@ impl SocketIo {
         .await
     }
 
-    /// The close handshake: writes what the outbox holds and a close frame behind it, and waits for the client's
-    /// close frame, so that a reset connection does not lose the close code.
+    /// The close handshake: writes what the outbox holds and a close frame, and waits for the client's, because
+    /// closing with unread data would reset the connection and lose the close code.
     pub(super) async fn close(&mut self, outbox: &Outbox, close: Close) {
         outbox.finish(close);
         let mut is_acknowledged = close == Close::Normal;
         let mut is_readable = true;
         let flushed = poll_fn(|context| {
-            // A client that is still sending may not read before all of it is taken.
+            // A client that is blocked in a write does not read, so its bytes are read and discarded here.
             while is_readable && let Poll::Ready(read) = self.poll_read(context) {
                 is_readable = matches!(read, Ok(true));
                 is_acknowledged |= self.decodes_close_frame(close);
@@ -167,7 +168,7 @@ impl SocketIo {
         let _ = timeout(CLOSE_HANDSHAKE_TIMEOUT, acknowledged).await;
     }
 
-    /// Whether the received bytes hold the client's close frame. After an error of the protocol they cannot be
+    /// Whether the received bytes hold the client's close frame. After a protocol error they cannot be
     /// decoded and are discarded.
     fn decodes_close_frame(&mut self, close: Close) -> bool {
         if matches!(close, Close::TooLarge | Close::NotUtf8 | Close::Protocol) {

@@ -1,8 +1,8 @@
 //! The pipeline of one socket: its requests in flight, answered in the order in which they were sent.
 //!
-//! Only the first request is polled. A send does its work in the writer, so sends behind it make progress all
-//! the same. Any other command starts when it is first polled, which is after everything before it has finished,
-//! and no further request is read until it has finished. This is what makes a read that follows a send see it.
+//! Only the first request is polled. The writer does the work of a send, so the sends after it progress as well.
+//! Any other command starts when it is first polled, which is after everything before it has finished, and no
+//! further request is processed until it has finished. So a read that follows a send sees its message.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -56,8 +56,7 @@ impl Pipeline {
         self.queue.is_empty()
     }
 
-    /// The next response. The future is pending for ever while the pipeline is empty, and can be dropped
-    /// without a loss.
+    /// The next response. The future is pending for ever while the pipeline is empty. Cancel safe.
     pub(super) async fn next(&mut self) -> Response {
         poll_fn(|context| match self.queue.front_mut() {
             Some((first, _)) => {

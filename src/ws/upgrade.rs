@@ -15,33 +15,34 @@ use crate::delivery::registration::Registration;
 use crate::error::{Code, Error};
 use crate::wire::close::Close;
 
-/// The subprotocol that a browser offers beside its token, because a page can set no header.
+/// The subprotocol that a browser offers beside its token, because browser JavaScript cannot set headers on a
+/// WebSocket.
 const SUBPROTOCOL: &str = "auth";
 
-/// Where the client puts its token. It decides how a rejection is reported: a page cannot read a status of
-/// HTTP, but it can read a close code.
+/// Where the client puts its token. It decides how a rejection is reported, because JavaScript cannot read the HTTP
+/// status of a failed upgrade, but it can read a close code.
 enum TokenSource<'a> {
     /// In `Authorization`, or nowhere.
     Header(Option<&'a str>),
-    /// In `Sec-WebSocket-Protocol`, behind `auth`.
+    /// In `Sec-WebSocket-Protocol`, after `auth`.
     Subprotocol(Option<&'a str>),
 }
 
 /// Why an upgrade opens no socket.
 enum UpgradeRejection {
-    /// The token is missing or not valid. This is 401, or close code 4001 for a page.
+    /// The token is missing or not valid. This is 401, or close code 4001 for a browser.
     Unauthorized,
     /// The user has too many sockets, or the session has just ended: the handshake succeeds and this close
     /// code follows.
     Close(Close),
-    /// A rate limit, admission control, or a database that is not available.
+    /// Any other error: a rate limit, admission control, the database. A browser gets close code 1013.
     Fault(Error),
 }
 
 /// Answers `GET /` and `GET /ws` with an upgrade.
 pub async fn upgrade(request: HttpRequest, payload: Payload, app: Data<App>) -> HttpResponse {
-    // The handshake comes first: a request that is none is answered as such, with or without a token. From its
-    // answer on the connection is not actix-ws's but ours, so the session and the stream are dropped.
+    // The handshake is checked first: a request that is no upgrade gets 400 with or without a token. Hark serves the
+    // connection itself (`handoff.rs`), so the session and the stream of actix-ws are dropped.
     let accepted = match actix_ws::handle_with_protocols(&request, payload, &[SUBPROTOCOL]) {
         Ok((response, _session, _messages)) => response,
         Err(error) => return handshake_failed(&error),
@@ -50,7 +51,7 @@ pub async fn upgrade(request: HttpRequest, payload: Payload, app: Data<App>) -> 
         return HttpResponse::Forbidden()
             .json(json!({ "message": "Pages of this origin may not connect", "code": "unauthorized" }));
     }
-    let (token, is_page) = match token_source(request.headers()) {
+    let (token, is_browser) = match token_source(request.headers()) {
         TokenSource::Header(token) => (token, false),
         TokenSource::Subprotocol(token) => (token, true),
     };
@@ -59,7 +60,7 @@ pub async fn upgrade(request: HttpRequest, payload: Payload, app: Data<App>) -> 
         Err(rejection) => rejection,
     };
     let close = match rejection {
-        UpgradeRejection::Unauthorized if !is_page => {
+        UpgradeRejection::Unauthorized if !is_browser => {
             return HttpResponse::Unauthorized().json(json!({ "message": "Not authorized" }));
         }
         UpgradeRejection::Unauthorized if token.is_none() => Close::NoTokenOffered,
@@ -67,7 +68,7 @@ pub async fn upgrade(request: HttpRequest, payload: Payload, app: Data<App>) -> 
         UpgradeRejection::Close(close) => close,
         UpgradeRejection::Fault(error) => {
             let error = error.log_and_convert();
-            if !is_page {
+            if !is_browser {
                 let mut response = match error.retry_after {
                     Some(wait) => {
                         HttpResponse::TooManyRequests().insert_header((RETRY_AFTER, wait.as_secs() + 1)).take()
@@ -82,7 +83,8 @@ pub async fn upgrade(request: HttpRequest, payload: Payload, app: Data<App>) -> 
     with_decision(accepted, UpgradeDecision::Close(app.into_inner(), close))
 }
 
-/// Whether the origin of a page is the server's own, or one that the settings name. Other programs send none.
+/// Whether the origin of the request is the server's own, or one that the settings name. A request without `Origin`,
+/// from a program that is not a browser, is allowed.
 fn is_origin_allowed(headers: &HeaderMap, config: &Config) -> bool {
     let Some(origin) = headers.get(ORIGIN) else { return true };
     let Ok(origin) = origin.to_str() else { return false };
@@ -115,7 +117,7 @@ async fn admit(app: &App, token: Option<&str>) -> Result<Registration, UpgradeRe
     app.session_requests.check(claims.session()).map_err(UpgradeRejection::Fault)?;
     app.user_upgrades.check(claims.user()).map_err(UpgradeRejection::Fault)?;
     app.upgrades.acquire().await.map_err(UpgradeRejection::Fault)?;
-    // Registered before the session is looked up: a session that ends meanwhile closes the socket.
+    // Registered before the session is checked, so that a session ending during the check closes the socket.
     let registration = app.delivery.register(claims.user(), claims.session(), claims.exp);
     match app.check_session(&claims).await {
         Ok(_) => registration.confirm().map(|()| registration).map_err(UpgradeRejection::Close),
@@ -132,7 +134,7 @@ fn handshake_failed(error: &actix_web::Error) -> HttpResponse {
     HttpResponse::BadRequest().json(json!({ "message": message, "code": Code::BadParams }))
 }
 
-/// The response to the handshake, with the decision on what becomes of the connection.
+/// The response to the handshake, with the decision whether the socket is served or closed.
 fn with_decision(mut response: HttpResponse, decision: UpgradeDecision) -> HttpResponse {
     response.extensions_mut().insert(decision);
     response

@@ -16,16 +16,16 @@ use crate::delivery::presence::SNAPSHOT_SHARDS;
 use crate::model::Timestamp;
 use crate::telemetry::Metrics;
 
-/// A peer is lost that is silent for this many heartbeats of this node, counted as this node receives them: while
-/// PostgreSQL hangs no node receives anything, and no peer is lost.
+/// A peer that is silent for more than this many heartbeats of this node is lost. They are counted as this node
+/// receives them: while PostgreSQL hangs no node receives anything, and no peer is lost.
 const MAX_SILENT_HEARTBEATS: u32 = 3;
-/// For this many heartbeats a lost peer's batch number is remembered.
+/// The batch number of a lost peer is kept until the peer was silent for this many heartbeats (an hour).
 const MAX_REMEMBERED_HEARTBEATS: u32 = 1_800;
 /// After a gap, changes are looked up from this many heartbeats before the last payload that arrived in order:
 /// whatever was committed earlier had arrived.
 const WATERMARK_HEARTBEATS: usize = 6;
 
-/// Something was missed that may concern users who are connected here.
+/// Messages of a peer were missed that may concern users who are connected here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gap {
     /// Changes of conversations from this number on may have been missed; see the migrations.
@@ -48,7 +48,7 @@ pub struct PeerTracker {
 }
 
 impl PeerTracker {
-    /// Knows no peers yet. Changes below `watermark` are committed or rolled back.
+    /// A tracker without peers. Changes below `watermark` are committed or rolled back.
     #[must_use]
     pub fn new(node: Arc<ClusterNode>, delivery: Delivery, metrics: Metrics, watermark: i64) -> Self {
         Self {
@@ -107,7 +107,7 @@ impl PeerTracker {
     /// Handles a heartbeat of this node, which is its clock.
     fn heartbeat(&mut self, watermark: i64) {
         if self.watermarks.back().is_some_and(|last| *last > watermark) {
-            // The database was restored, and its numbers went back.
+            // The database was restored, so its numbers are lower than before.
             self.watermarks.clear();
             self.peers.values_mut().for_each(|peer| peer.watermark = peer.watermark.min(watermark));
         }

@@ -1,4 +1,4 @@
-//! Gaps, peers that join and leave, and what two nodes learn of each other.
+//! Gaps, peers that join and leave, and the exchange of presence between two nodes.
 
 use prometheus_client::metrics::gauge::Gauge;
 

@@ -1,6 +1,6 @@
 //! The outbox: what waits to be written to one socket. It is bounded in bytes, so a slow consumer costs no more
-//! than its budget and blocks nobody. Past the budget, one `behind` replaces all pushes of a conversation; it is
-//! sent once half of the budget is free again.
+//! than its budget and blocks no other task. Past the budget, one `behind` replaces the further pushes of a
+//! conversation; it is sent once half of the budget is free again.
 
 use std::collections::{HashMap, VecDeque};
 use std::mem;
@@ -17,24 +17,25 @@ use crate::wire::close::Close;
 use crate::wire::items::BehindItem;
 use crate::wire::reply::{self, Body, Frame};
 
-/// Most frames that [`Outbox::poll_take`] hands over at once.
+/// Maximum number of frames that [`Outbox::poll_take`] returns at once.
 pub const MAX_TAKE_FRAMES: usize = 64;
 /// [`Outbox::poll_take`] adds no more frames once it has this many bytes.
 pub const MAX_TAKE_BYTES: usize = 64 * 1024;
-/// What a waiting frame costs besides its bytes, roughly.
+/// The memory that a waiting frame takes besides its bytes, roughly.
 const FRAME_OVERHEAD_BYTES: usize = 100;
-/// Most conversations in which one socket may be behind. With more it is disconnected, and has to read its lists
-/// anew.
+/// Maximum number of conversations in which one socket may be behind. Past that the socket is closed, and the client
+/// reads its lists anew.
 const MAX_BEHIND_CONVERSATIONS: usize = 1_000;
-/// Most coalesced pushes that wait.
+/// Maximum number of coalesced pushes that wait.
 const MAX_COALESCED_PUSHES: usize = 1_000;
 
-/// The frames that wait for one socket. Anybody may push; only its connection replies and takes.
+/// The frames that wait for one socket. Any task may push; only the socket's own task adds replies and takes frames.
 #[derive(Debug)]
 pub struct Outbox {
-    /// The user of the socket: a `behind` names conversations as they do.
+    /// The user of the socket: a `behind` names conversations as this user does.
     user: UserId,
-    /// Bytes for pushes. Replies are counted apart: a connection reads no more requests while they wait.
+    /// Bytes for pushes. Replies are counted apart: the socket's task processes no more requests while they fill more
+    /// than half of the budget.
     budget: usize,
     /// The account of the socket in the node's memory budget, which replies are charged to.
     memory: Arc<MemoryAccount>,
@@ -58,10 +59,11 @@ struct State {
     reply_bytes: usize,
     /// Of `reply_bytes`, what is charged to the memory account.
     charged_bytes: usize,
-    /// Wakes the connection.
+    /// Wakes the socket's task.
     waker: Option<Waker>,
     asked_to_close: Option<Close>,
-    /// No more frames are accepted: the close frame was added, or the connection is gone.
+    /// No more frames are accepted: the close frame was added, the socket was behind in too many conversations, or
+    /// the connection has ended.
     is_closed: bool,
 }
 
@@ -80,7 +82,8 @@ impl State {
         self.waiting.push_back(WaitingFrame { bytes, is_push, key: None });
     }
 
-    /// Replaces the push with the same key that waits, or adds the push at the end.
+    /// Replaces the push with the same key that waits, or adds the push at the end. Past [`MAX_COALESCED_PUSHES`],
+    /// read and delivery markers mark the conversation as behind; typing and presence are dropped.
     fn add_coalesced(&mut self, frame: &Frame, key: CoalesceKey) {
         let position = self.coalesced.get(&key).map(|position| position - self.taken);
         if let Some(waiting) = position.and_then(|position| self.waiting.get_mut(position)) {
@@ -183,7 +186,7 @@ impl Outbox {
         }
     }
 
-    /// Wakes the connection, or disconnects a slow consumer that is behind in too many conversations.
+    /// Wakes the socket's task, or disconnects a slow consumer that is behind in too many conversations.
     fn finish_push(&self, mut state: MutexGuard<'_, State>) {
         if state.behind.len() > MAX_BEHIND_CONVERSATIONS {
             state.drop_waiting();
@@ -194,7 +197,7 @@ impl Outbox {
         state.wake();
     }
 
-    /// Adds a reply of the connection, which checks [`has_room`](Self::has_room) before it takes on more requests.
+    /// Adds a reply. The socket's task checks [`has_room`](Self::has_room) before it processes more requests.
     pub fn reply(&self, frame: &Frame) {
         let mut state = self.state.lock();
         if !state.is_closed {
@@ -205,7 +208,7 @@ impl Outbox {
     }
 
     /// Answers a ping of the client. Of several pings that wait, RFC 6455 lets the answer to the newest stand for
-    /// all (5.5.3), so a client that sends pings without reading gets no pile of answers.
+    /// all (5.5.3), so pongs for a client that sends pings without reading do not accumulate.
     pub fn pong(&self, payload: &[u8]) {
         let mut state = self.state.lock();
         if !state.is_closed {
@@ -214,7 +217,7 @@ impl Outbox {
         }
     }
 
-    /// Sends a heartbeat, a ping of the server: one, however many are due before the client takes it.
+    /// Queues a heartbeat ping; several that are due become one.
     pub fn enqueue_heartbeat(&self) {
         let mut state = self.state.lock();
         if !state.is_closed {
@@ -236,7 +239,7 @@ impl Outbox {
         self.state.lock().asked_to_close
     }
 
-    /// Backpressure: whether the connection may take on more requests. It may not while replies fill half of a
+    /// Backpressure: whether more requests may be processed. They may not while replies fill more than half of the
     /// budget.
     #[must_use]
     pub fn has_room(&self) -> bool {
@@ -258,7 +261,7 @@ impl Outbox {
         self.state.lock().is_closed
     }
 
-    /// Drops all that waits, and accepts no more frames: the connection is gone.
+    /// Drops all that waits, and accepts no more frames: the connection has ended.
     pub fn abandon(&self) {
         let mut state = self.state.lock();
         state.is_closed = true;
@@ -276,7 +279,7 @@ impl Outbox {
         }
     }
 
-    /// Hands over a batch of frames to write. Pending while none waits; wakes when one is added, and when the
+    /// Takes a batch of frames to write. Pending while none waits; wakes when one is added, and when the
     /// connection is asked to close.
     pub fn poll_take(&self, context: &Context<'_>, frames: &mut VecDeque<Bytes>) -> Poll<()> {
         let mut state = self.state.lock();

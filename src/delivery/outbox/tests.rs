@@ -1,4 +1,4 @@
-//! What leaves an outbox, in which order, and what a slow consumer gets instead.
+//! Which frames an outbox returns, in which order, and what a slow consumer gets instead.
 
 use super::*;
 use crate::limits::memory::MemoryBudget;

@@ -1,5 +1,5 @@
 //! Presence: who is online. A user is online from their first socket until five seconds after their last one, on
-//! any node; one who reconnects within that time was never offline. Changes are collected and announced in
+//! any node; one who reconnects within that time is not announced as offline. Changes are collected and announced in
 //! intervals, each user once and with the status of that moment, so that a flapping connection is not announced.
 //!
 //! Every node knows the presence on all nodes, and announces changes to its own sockets. So no client gets a change
@@ -47,12 +47,12 @@ pub struct PresenceChange {
     pub has_been_announced: bool,
     /// When the user was last online.
     pub last_seen_at: Timestamp,
-    /// Whether this node stores `last_seen_at`.
+    /// Whether this node stores `last_seen_at`: the user was connected to it, or to a node that was lost.
     pub is_recorded_here: bool,
 }
 
 impl Presence {
-    /// Nobody is online yet. Changes on this node are published to `peers`.
+    /// No user is online yet. Changes on this node are published to `peers`.
     #[must_use]
     pub fn new(peers: Arc<dyn Peers>) -> Self {
         Self { users: ShardedMap::default(), changed: Mutex::default(), disconnected: Mutex::default(), peers }
@@ -86,7 +86,7 @@ impl Presence {
         let mut users = self.users.lock(user);
         let Some(presence) = users.get_mut(&user) else { return };
         let before = presence.on_this_node();
-        // A command may outlive its socket, which was already subtracted with the activity it had then.
+        // The socket may have closed already, with its activity subtracted: a command may outlive its socket.
         let active_sockets =
             if active { presence.active_sockets + 1 } else { presence.active_sockets.saturating_sub(1) };
         presence.active_sockets = active_sockets.min(presence.sockets);
@@ -95,7 +95,7 @@ impl Presence {
         self.publish(user, before, presence, true);
     }
 
-    /// Announces nothing more of a user, on any node: their deletion was announced in another way.
+    /// Announces nothing more of a user, on any node: the deletion of their account is announced by `offline_event`.
     pub fn suppress(&self, user: UserId) {
         self.suppress_locally(user);
         self.peers.publish_presence_suppressed(user);
@@ -107,8 +107,8 @@ impl Presence {
         self.users.lock(user).get(&user).map_or(OFFLINE, UserPresence::status)
     }
 
-    /// Takes the changes to announce now; each is returned once. With `flush`, nothing is held back: users who
-    /// could still reconnect in time are offline as well.
+    /// Takes the changes to announce now; each is returned once. With `flush`, no change is delayed: users who could
+    /// still reconnect in time are offline as well.
     #[must_use]
     pub fn take_changes(&self, flush: bool) -> Vec<PresenceChange> {
         let changed = mem::take(&mut *self.changed.lock());
@@ -163,17 +163,17 @@ impl Presence {
         self.changed.lock().insert(user);
     }
 
-    /// Applies a snapshot of one shard of another node: these users are connected there, and no others. A node
-    /// that has no sockets yet announces nothing of it (`is_announced`).
+    /// Applies a snapshot of one shard of another node: these users are connected there, and no others.
+    /// `is_announced` is false before this node serves: then the state counts as announced.
     pub fn apply_peer_snapshot(&self, node: NodeId, shard: usize, snapshot: &[(UserId, bool)], is_announced: bool) {
         let Some(users) = self.users.lock_shard(shard) else { return };
         let connected: HashSet<UserId> = snapshot.iter().map(|(user, _)| *user).collect();
-        let is_gone =
+        let has_disconnected =
             |user: &UserId, presence: &UserPresence| presence.on_peer(node).is_some() && !connected.contains(user);
-        let gone: Vec<UserId> =
-            users.iter().filter(|(user, presence)| is_gone(user, presence)).map(|(user, _)| *user).collect();
+        let disconnected: Vec<UserId> =
+            users.iter().filter(|(user, presence)| has_disconnected(user, presence)).map(|(user, _)| *user).collect();
         drop(users);
-        for user in gone {
+        for user in disconnected {
             self.apply_peer_change(node, user, None, false);
         }
         for (user, active) in snapshot {
@@ -184,7 +184,8 @@ impl Presence {
         }
     }
 
-    /// Removes all connections to another node, which was last heard at `last_seen_at` and stores no time itself.
+    /// Removes all connections to another node, whose last payload arrived at `last_seen_at`. It stores no times
+    /// itself any more, so every remaining node stores them.
     pub fn node_lost(&self, node: NodeId, last_seen_at: Timestamp) {
         for mut users in self.users.lock_each() {
             for (user, presence) in users.iter_mut().filter(|(_, presence)| presence.on_peer(node).is_some()) {
@@ -202,7 +203,7 @@ impl Presence {
         }
     }
 
-    /// One connection less, perhaps the last.
+    /// Records that a user lost a connection; after the last one the offline timeout starts.
     fn connection_lost(
         &self,
         user: UserId,
@@ -232,7 +233,7 @@ impl Presence {
         // A user without a connection is announced when they are offline for good.
         let presence = users.get_mut(&user).filter(|presence| presence.is_connected())?;
         if presence.debounce_until.is_some_and(|until| !flush && until > Instant::now()) {
-            // Looked at again until the debounce time is over.
+            // Checked again on the next tick.
             self.changed.lock().insert(user);
             return None;
         }

@@ -1,4 +1,4 @@
-//! What is announced of users who connect, disconnect and move between nodes.
+//! Which presence changes are announced when users connect, disconnect and move between nodes.
 
 use super::*;
 use crate::delivery::peers::NoPeers;

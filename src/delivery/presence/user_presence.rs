@@ -5,13 +5,14 @@ use std::time::{Duration, Instant};
 use super::super::peers::NodeId;
 use crate::model::Timestamp;
 
-/// A user goes offline this long after their last socket closed; one who reconnects within it was never offline.
+/// A user goes offline this long after their last socket closed; one who reconnects within it is not announced as
+/// offline.
 pub(super) const OFFLINE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The status of everybody without a socket.
+/// The status of a user without a socket.
 pub(super) const OFFLINE: PresenceStatus = PresenceStatus { is_online: false, active: false };
 
-/// Whether a user is online.
+/// Whether a user is online and active.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PresenceStatus {
     /// Whether any socket is open, or was a moment ago.
@@ -42,7 +43,7 @@ pub(super) struct UserPresence {
 pub(super) struct LastDisconnect {
     pub(super) at: Instant,
     pub(super) last_seen_at: Timestamp,
-    /// Whether this node stores `last_seen_at`, because no other one does.
+    /// Whether this node stores `last_seen_at`: the socket was on this node, or on a node that was lost.
     pub(super) is_recorded_here: bool,
 }
 

@@ -1,7 +1,7 @@
 //! The fields of a request: of the `params` of a frame, of an HTTP body, or of a query string. A field is taken by
 //! name and validated; an error is a sentence that begins with the name.
 //!
-//! The same code describes parameters for the documents: it is run with a recorder instead of values.
+//! The same code describes parameters for the API documents: it is run with a recorder instead of values.
 
 mod types;
 
@@ -16,9 +16,9 @@ use crate::config::Limits;
 use crate::error::{Code, Error};
 use crate::model::{HistoryPage, HistoryStart, MAX_ID, Page, Refusal, Seq, Target, UserId};
 
-/// The rows of a page, unless the caller chooses.
+/// The number of rows of a page without `limit`.
 const DEFAULT_LIMIT: i64 = 20;
-/// The most characters of an unknown field's name that an error repeats.
+/// Maximum number of characters of an unknown field's name that an error repeats.
 const MAX_NAME_CHARS: usize = 64;
 
 /// The fields of one request, by name. Unknown ones are ignored.
@@ -181,7 +181,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// The most rows of a page.
+    /// The maximum number of rows of a page.
     #[must_use]
     pub fn max_page_rows(&self) -> i64 {
         self.limits.max_page_rows

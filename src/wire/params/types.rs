@@ -143,7 +143,7 @@ impl Param for NotificationData {
     }
 }
 
-/// The most users that one request may name.
+/// Maximum number of users that one request may name.
 pub const MAX_USERS_IN_A_LIST: usize = 1_000;
 
 impl Param for Vec<UserId> {
