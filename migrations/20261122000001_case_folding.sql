@@ -1,7 +1,7 @@
 -- Case folding: the form of a text in which capital and small letters are the same, whatever the locale
--- of the database. E-mail addresses are unique and people are found by name in this form.
+-- of the database. E-mail addresses are unique and users are found by name in this form.
 --
--- lower() goes by LC_CTYPE, and where that is C it knows the letters of ASCII alone: "Ärger" and "ärger"
+-- lower() follows LC_CTYPE, and if that is C it knows the letters of ASCII alone: "Ärger" and "ärger"
 -- would be two addresses there. A collation is no help: not every PostgreSQL has ICU, and what libc knows
 -- differs from system to system, so that an index over it breaks when the system is updated.
 
@@ -68,7 +68,7 @@ begin
     if octet_length(word) = length(word) then
         return lower(word collate "C");
     end if;
-    -- The table is gone through for each letter. Latin, Greek, Cyrillic and Armenian are its beginning.
+    -- The table is scanned for each letter. Latin, Greek, Cyrillic and Armenian are its beginning.
     if word collate "C" ~ '^[\u0001-\u058f]*$' then
         return translate(lower(word collate "C"), left(capitals, 453), left(small, 453));
     end if;

@@ -1,5 +1,5 @@
--- Conversations, which are dialogs or groups, and their members, with what each of them has read and
--- wants of it. Rows of `conversations` are never deleted.
+-- Conversations, which are dialogs or groups, and their members, with the markers and settings
+-- of each. Rows of `conversations` are never deleted.
 
 create type conversation_kind as enum ('dialog', 'group');
 
@@ -51,8 +51,8 @@ create index changed_dialogs_of_high_user on conversations (high_user_id, change
 -- One row for each user of a conversation.
 --
 -- Unread is arithmetic: what is past the marker and not one's own,
--- last_seq - read_seq - (own_sent() - own_read). A send moves the count of own messages alone and reading
--- moves own_read alone, so that neither has to wait for the other, and both only ever grow. The count is
+-- last_seq - read_seq - (own_sent() - own_read). A send changes the count of own messages alone and
+-- reading changes own_read alone, so that neither waits for the other, and both only ever grow. The count is
 -- exact, and costs the same at any size of history.
 create table members (
     conversation_id bigint not null references conversations,
@@ -65,11 +65,11 @@ create table members (
     is_admin        boolean not null default false,
     -- In a group, the time of the lock and not of the transaction: the list only grows at its end.
     joined_at       timestamptz(3) not null default now(),
-    -- Who put the user into the group, so that the number of groups a stranger puts people into has a
-    -- limit; oneself where one made the group, null in a dialog.
+    -- Who added the user to the group, so that the number of groups that a stranger adds users to has a
+    -- limit; the user's own id if they created the group, null in a dialog.
     added_by        bigint,
 
-    -- Own messages in a group so far, from wherever the count began; see own_sent(). 0 in a dialog, whose
+    -- Own messages in a group so far, from any start of the count; see own_sent(). 0 in a dialog, whose
     -- row in `conversations` counts for both sides.
     sent            bigint not null default 0,
     -- The read marker: read up to here, and when that was. A new member of a group has nothing unread.
@@ -77,43 +77,43 @@ create table members (
     read_at         timestamptz(3),
     -- Those of own_sent() that are not past read_seq.
     own_read        bigint not null default 0,
-    -- The delivery marker: messages have reached the user up to here; never behind read_seq.
+    -- The delivery marker: messages have reached the user up to here; never below read_seq.
     delivered_seq   bigint not null default 0,
     delivered_at    timestamptz(3),
 
-    -- For this member alone: the history up to here is gone, and what is gone is not unread. Nobody
-    -- else is told.
+    -- For this member alone: the history up to here is cleared, and cleared messages are not unread. The
+    -- other members do not learn of it.
     cleared_seq     bigint not null default 0,
     -- Those of own_sent() that are not past cleared_seq.
     own_cleared     bigint not null default 0,
-    -- With cleared_seq: the conversation is gone from the lists of this member until there is a message
+    -- With cleared_seq: the conversation is not on the lists of this member until there is a message
     -- past it.
     is_removed      boolean not null default false,
-    -- This member has called it spam: it is on no list but that of spam, and notifications of the peer
+    -- This member has marked it as spam: it is on no list but that of spam, and notifications of the peer
     -- are not pushed.
     is_spam         boolean not null default false,
 
     -- Change number (see current_change) of the transaction that last moved a marker, which all members
     -- see.
     change          bigint not null default 0,
-    -- The same of what this member alone sees: cleared_seq, is_removed, is_spam.
+    -- The same for what this member alone sees: cleared_seq, is_removed, is_spam.
     private_change  bigint not null default 0,
 
     primary key (conversation_id, user_id),
     constraint dialogs_have_a_peer check ((kind = 'dialog') = (peer_id is not null))
 ) with (fillfactor = 80);  -- Markers move often, as above.
 
--- All conversations of a user, one after the other, in two halves.
+-- All conversations of a user: an index of dialogs and one of groups.
 create index groups_of_user on members (user_id, conversation_id) where kind = 'group';
 create index dialogs_of_user on members (user_id, conversation_id) where kind = 'dialog';
 -- A dialog is on its member's chat list unless it is here: a page far down asks this small index, and
 -- not the row of every member above it.
 create index spam_or_cleared_of_user on members (user_id, conversation_id) where is_spam or cleared_seq > 0;
--- The member list of a group in its order, and who is next when the last admin has left.
+-- The member list of a group in its order, and who becomes an admin when the last one has left.
 create index members_by_joining on members (conversation_id, joined_at, user_id) where kind = 'group';
 -- Whether a group has another admin, whatever its size.
 create index admins_of_group on members (conversation_id, user_id) where is_admin;
--- For `sync`: what of the user's own state has changed, what of their peers', and what in a group.
+-- For `sync`: changes of the user's own state, of the peers' and of the members of a group.
 create index changed_members_of_user on members (user_id, greatest(change, private_change));
 create index changed_members_of_peer on members (peer_id, change) where kind = 'dialog';
 create index changed_members_in_group on members (conversation_id, change) where kind = 'group';

@@ -12,7 +12,7 @@ create table messages (
     -- Place in the conversation, dense from 1, see conversations.last_seq.
     seq               bigint not null,
     sender_id         bigint not null,
-    -- Empty where the message was deleted.
+    -- Empty if the message was deleted.
     content           text not null,
     -- The idempotency key that the client chose for the send, if it did.
     client_message_id text,
@@ -30,7 +30,7 @@ create table messages (
 
 create sequence message_ids as bigint owned by messages.id;
 
--- Idempotency: a repeat of a send is recognised at any time, on any node.
+-- This index makes a send idempotent: a repeat is recognised at any time, on any node.
 create unique index one_message_per_client_id on messages (sender_id, client_message_id) where client_message_id is not null;
 
 -- One reaction of one user to one message. A message that is deleted loses its reactions.
@@ -84,20 +84,20 @@ left join messages last on last.conversation_id = c.id and last.seq = c.last_seq
 --
 -- Arguments. The first four arrays are the conversations of the batch, each once: dialogs by their pairs
 -- of users, in order, and then groups, in order, with the version of the member list that the node has,
--- or null. Only where that version is old does the list come back, with the group's first stored message.
+-- or null. If that version is old, the list is returned with the group's first stored message.
 -- Element i of the other arrays is one send, and its slot is the conversation that it goes to: an index
 -- into the first four arrays, from 1. A batch never holds two sends with the same sender and client id.
 --
 -- Locks. It locks the rows of the conversations (FOR NO KEY UPDATE), in the order of the arrays, makes the
--- dialogs that are missing, and only then looks at anything, each in a statement of its own: a statement
+-- dialogs that are missing, and only then reads anything, each in a statement of its own: a statement
 -- that waits for a lock keeps the snapshot from before the wait, and would not see a removal, a repeat or
 -- a `seq` that another node committed meanwhile.
 --
--- A batch of several conversations does not wait for one that another transaction has locked: the sends to
--- it have the outcome `locked`, nothing of them is stored, and the others go on. With `waits_for_lock` it
--- waits, up to lock_timeout, which is for a batch of one conversation: who waits holds no other. So two
--- batches cannot wait for each other, unless both make the same dialogs: then PostgreSQL ends one of them,
--- and its writer tries again.
+-- A batch of several conversations does not wait for one that another transaction has locked: the sends
+-- to it have the outcome `locked`, nothing of them is stored, and the others go on. With
+-- `waits_for_lock` it waits, up to lock_timeout, which is for a batch of one conversation: a call that
+-- waits holds no other lock. So two batches cannot wait for each other, unless both make the same
+-- dialogs: then PostgreSQL ends one of them, and its writer retries.
 --
 -- Plan. One plan serves every batch, see the settings of Hark's connections: planning these statements
 -- anew takes longer than they run on a small batch, and what is cheapest, one index look-up a row, does
@@ -132,15 +132,15 @@ declare
     lacks_dialog  boolean;   -- whether there are dialogs to be made
     lacks_any     boolean;   -- whether any conversation was not found
     has_groups    boolean;   -- whether there are groups
-    -- Of each conversation, whether another transaction has locked it; null where none is locked.
+    -- Of each conversation, whether another transaction has locked it; null if none is locked.
     is_locked        boolean[];
-    -- Of each conversation, null where there is none.
+    -- Of each conversation, null if there is none.
     conversation_ids bigint[];
     last_seqs        bigint[];       -- before this batch
     last_message_ats timestamptz[];  -- before this batch
     group_names      text[];
     member_versions  bigint[];
-    -- Of each send, what it replies to: null where that is nothing.
+    -- Of each send, the message that it replies to; null if there is none.
     reply_senders  bigint[];
     reply_names    text[];
     reply_contents text[];
@@ -216,13 +216,13 @@ begin
 
     stored_at := clock_timestamp();
 
-    -- What was deleted, or is gone for the sender, is not there to be replied to.
+    -- A message that was deleted, or that the sender has cleared, cannot be replied to.
     if array_remove(reply_to_ids, null) <> '{}' then
         select array_agg(q.sender_id order by i.ordinal), array_agg(u.name order by i.ordinal),
                array_agg(q.content order by i.ordinal)
         into reply_senders, reply_names, reply_contents
         from unnest(slots, sender_ids, reply_to_ids) with ordinality as i (slot, sender, reply_to, ordinal)
-        -- By its id alone: a planner that knows nothing yet would look through the conversation for it.
+        -- By its id alone: a planner without statistics would scan the conversation for it.
         left join lateral (select m.* from messages m where m.id = i.reply_to limit 1) q
                           on q.conversation_id = conversation_ids[i.slot] and q.deleted_at is null
                          and q.seq > (select m.cleared_seq from members m
@@ -243,7 +243,7 @@ begin
                        when before.id is not null then 'repeat'
                        when i.receiver is not null and (r.id is null or r.deleted_at is not null) then 'no_such_user'
                        when b.user_id is not null then 'blocked'
-                       -- The receiver has signed up, or taken the sender back, since the dialogs were made.
+                       -- The receiver has signed up, or unblocked the sender, since the dialogs were created.
                        when i.receiver is not null and conversation_ids[i.slot] is null then 'no_such_user'
                        when conversation_ids[i.slot] is null then 'no_such_group'
                        when i.receiver is null and (select m.user_id from members m
@@ -258,7 +258,7 @@ begin
             left join users r on r.id = i.receiver
             left join blocks b on b.user_id = i.receiver and b.blocked_id = i.sender
             left join messages before on before.sender_id = i.sender and before.client_message_id = i.client_id
-            -- An optimizer fence: the outcome is decided once, not wherever it is asked for.
+            -- An optimizer fence: the outcome is computed once, not at each use.
             offset 0
         ) j
     ), inserted as (
@@ -285,7 +285,7 @@ begin
                 then (select array_agg(m.user_id) from members m where m.conversation_id = conversation_ids[j.slot]) end
     from decided j;
 
-    -- What has just been stored of groups is what is past their last_seq of before.
+    -- The messages of groups that were just stored are those past the earlier last_seq.
     if has_groups then
         update members m set sent = m.sent + n.sent
         from (select x.conversation_id, x.sender_id, count(*) as sent

@@ -1,13 +1,14 @@
--- What `sync` tells a client that was away: the changes since its cursor, from tables of changes, a clock
--- that numbers them, and epochs that say which history of the database a cursor belongs to.
+-- What `sync` reports to a client that was offline: the changes since its cursor, from tables of
+-- changes, a clock that numbers them, and epochs that say which history of the database a cursor
+-- belongs to.
 --
 -- A change is numbered by its transaction: its change number is the transaction's id (xid) plus the offset
 -- of the clock. A cursor holds a snapshot of PostgreSQL (pg_snapshot), and what that snapshot does not see
--- is what has changed. A number from a sequence would not do: it is given before the row can be seen, and
+-- is what has changed. A number from a sequence would not do: it is assigned before the row is visible, and
 -- a cursor that was handed out in between would skip it.
 
--- Messages that were edited, deleted or reacted to, each with its last change alone: `sync` tells things as
--- they are, not how they came to be so.
+-- Messages that were edited, deleted or reacted to, each with its last change alone: `sync` reports
+-- the current state, and not each step to it.
 create table message_changes (
     conversation_id bigint not null,
     seq             bigint not null,
@@ -18,7 +19,7 @@ create table message_changes (
     primary key (conversation_id, seq)
 );
 
--- With `seq`, so that pages go on behind the last row also where one transaction has changed many messages.
+-- With `seq`, so that pages continue after the last row even if one transaction has changed many messages.
 create index message_changes_in_order on message_changes (conversation_id, change, seq);
 
 -- Who joined a group, left it, became an admin or ceased to be one, and new names: all of it, in its order.
@@ -28,11 +29,11 @@ create table group_events (
     change          bigint not null,
     -- Type of the frame that did it.
     kind            text not null,
-    -- Whom it is about; null where it is the group as a whole.
+    -- The user whom it concerns; null if it concerns the group as a whole.
     user_id         bigint,
     created_at      timestamptz(3) not null default now(),
-    -- What the group was called when it happened. Who is no longer in it reads what concerned them with
-    -- this name: what the group is called now is for its members.
+    -- Name of the group at that time. A former member reads the events about themselves with this name,
+    -- because the current name is for members alone.
     group_name      text not null default ''
 );
 
@@ -42,11 +43,11 @@ create index group_events_of_user on group_events (user_id, change);
 -- The clock, in one row.
 --
 -- Transaction ids begin anew in another cluster, as after a dump and restore. Then `xid_offset` lifts the
--- change numbers above all that are stored, and cursors of the clock before prove nothing any more.
+-- change numbers above all that are stored, and cursors of the earlier clock are not valid any more.
 create table change_clock (
     -- Of the cluster (pg_control_system) that wrote this row.
     system_identifier bigint not null,
-    -- Added to transaction ids. It is never lowered: a change that is being made has its number already.
+    -- Added to transaction ids. It is never lowered: a change in progress has its number already.
     xid_offset        bigint not null,
     -- Identity of the clock, drawn anew whenever numbers are lifted.
     clock_id          bigint not null default random_bigint(),
@@ -57,8 +58,8 @@ create table change_clock (
 create unique index one_change_clock on change_clock ((true));
 insert into change_clock (system_identifier, xid_offset) select system_identifier, 0 from pg_control_system();
 
--- Sets the clock where a dump has brought it from elsewhere, and returns nothing. It locks the row of the
--- clock, so that one node at a time does so; where numbers have to be lifted it reads whole tables. Every
+-- Sets the clock if a dump was restored from another cluster, and returns nothing. It locks the row of the
+-- clock, so that one node at a time does so; if numbers have to be lifted it reads whole tables. Every
 -- server calls it before every epoch that it draws.
 create function sync_change_clock() returns void language plpgsql as $$
 declare
@@ -109,13 +110,13 @@ create table change_epochs (
     -- See change_clock. Of another clock, or another timeline of the cluster, a cursor proves nothing.
     clock_id  bigint not null,
     timeline  bigint not null,
-    -- A transaction id without the offset, as cursors have it. Null where the server died in between.
+    -- A transaction id without the offset, as cursors have it. Null if the server died in between.
     start_xid bigint,
     drawn_at  timestamptz(3) not null default now()
 );
 
 -- The epochs since PostgreSQL last crashed or was restored from a backup of its files: an unlogged table is
--- empty after either. After a crash, ids of transactions that left nothing behind are given again, so that
+-- empty after either. After a crash, ids of transactions that left no trace are assigned again, so that
 -- an epoch has to be drawn.
 create unlogged table epochs_since_recovery (epoch bigint not null);
 
@@ -124,12 +125,12 @@ create unlogged table epochs_since_recovery (epoch bigint not null);
 -- new connection calls it.
 create function database_incarnation(
     out is_standby boolean,
-    -- Differs where it is another cluster, another timeline of it, another database or another clock.
+    -- Differs if it is another cluster, another timeline of it, another database or another clock.
     out history    text,
     out timeline   bigint,
     -- When PostgreSQL was started, in microseconds since 1970.
     out started    bigint,
-    -- How far the write-ahead log is on the disk. It never goes back, unless the files were put back.
+    -- How far the write-ahead log is on the disk. It never goes back, unless the files were restored.
     out flushed    bigint,
     -- Whether an epoch was drawn since the last crash or restore.
     out has_epoch  boolean
@@ -137,7 +138,7 @@ create function database_incarnation(
 begin
     is_standby := pg_is_in_recovery();
     started := extract(epoch from pg_postmaster_start_time()) * 1000000;
-    -- A dump brings rows before indexes, and numbers must not be lifted before its last row is there.
+    -- A dump restores rows before indexes, and numbers must not be lifted before its last row is there.
     if is_standby or to_regclass('one_change_clock') is null or to_regclass('change_epochs_pkey') is null then
         return;
     end if;
@@ -153,7 +154,7 @@ end
 $$;
 
 -- Returns the `seq` of the first message of a conversation that a snapshot does not see, of those from
--- from_seq + 1 to to_seq; to_seq + 1 where it sees them all.
+-- from_seq + 1 to to_seq; to_seq + 1 if it sees them all.
 --
 -- Messages become visible in the order of `seq`, so that those are at its end: steps that double lead back
 -- to what is seen, and halves from there to the border.
@@ -218,7 +219,7 @@ declare
     state          record;
     first_new_seq  bigint;
     from_part      integer := after_part;
-    -- Within from_part; in the parts behind it everything is past them.
+    -- Within from_part; in the parts after it everything is past them.
     from_place     bigint := after_place;
     from_tie       bigint := after_tie;
 begin
@@ -240,7 +241,7 @@ begin
             where m.kind = 'dialog' and m.peer_id = asker
               and m.change >= first_change and not is_visible(base, m.change, clock_offset)
             union
-            -- The groups of one user are few, and each is asked.
+            -- The groups of one user are few, and each is looked up.
             select me.conversation_id
             from members me
             join conversations c on c.id = me.conversation_id
@@ -308,7 +309,7 @@ begin
             exit when rows_left = 0;
         end if;
 
-        -- 3: messages that were edited, deleted or reacted to. New messages are told as they are now anyway.
+        -- 3: messages that were edited, deleted or reacted to. New messages are reported in their current state anyway.
         if from_part <= 3 and exists (
             select from message_changes c
             where c.conversation_id = conversation and c.change >= first_change and c.change < end_change
@@ -331,7 +332,7 @@ begin
             exit when rows_left = 0;
         end if;
 
-        -- 4: the markers: how far everybody has read, and how far messages have reached them.
+        -- 4: the markers: how far each member has read, and up to which messages were delivered.
         if from_part <= 4 then
             return query
             select conversation, 4, m.change, m.user_id * 2 + x.nth, x.kind, state.peer_id, null::bigint, m.user_id, x.seq, x.at,

@@ -5,7 +5,7 @@
 -- The tokens of a message. Besides its words these are, as tokens that no query can contain, who may read
 -- it and where it lies: `#` and its conversation; in a dialog, `@` and each of the two users; and `~` with
 -- its id bucket, of 16384 ids in a row. The index only narrows a search down: what it finds is compared
--- with the content, and with what the asker may read, before anybody sees it.
+-- with the content, and with what the asker may read, before it is returned.
 create table message_words (
     message_id bigint primary key,
     words      tsvector not null
@@ -15,27 +15,27 @@ create table message_words (
 -- cost a third of what they do one by one.
 create index words_of_messages on message_words using gin (words) with (fastupdate = on, gin_pending_list_limit = 1024);
 
--- How far the index has come, in one row: every message up to `indexed_to` has a row in message_words, and
--- none below it will appear any more. After a standby has taken over, or a restore, ids are given again and
--- `indexed_to` may stand above messages that are not there yet; the server then puts it back to where the
--- first message without a row is.
+-- How far the index has come, in one row: every message up to `indexed_to` has a row in message_words,
+-- and none below it will appear any more. After a standby has taken over, or a restore, ids are
+-- assigned again and `indexed_to` may be above messages that are not there yet; the server then moves
+-- it back to the first message without a row.
 create table search_progress (indexed_to bigint not null);
 create unique index one_search_progress on search_progress ((true));
 insert into search_progress values (0);
 
 -- Returns in `ids` the newest indexed messages that may match `query` and that `asker` may read: those of
--- the id buckets from first_bucket to last_bucket, or of all where they are null; of `conversation`, or of
--- all where it is null; below the id `before_id`; at most max_ids, the newest first. It locks nothing.
+-- the id buckets from first_bucket to last_bucket, or of all if they are null; of `conversation`, or of
+-- all if it is null; below the id `before_id`; at most max_ids, the newest first. It locks nothing.
 --
 -- The index finds all that match before the newest of them are known, so a search for a frequent word
--- begins with the last buckets. A user's groups are part of the index query only where they are few: a
--- term for each of twenty thousand groups made PostgreSQL run out of stack. Where they are many, the index
--- is asked for the words alone, and of what it finds the newest max_candidates are looked up in `members`;
+-- begins with the last buckets. A user's groups are part of the index query only if they are few: a
+-- term for each of twenty thousand groups made PostgreSQL run out of stack. If they are many, the index
+-- query has the words alone, and of what it finds the newest max_candidates are looked up in `members`;
 -- if there are more, `reached` is the last of these, else null.
 --
 -- Every search is planned anew: what is cheapest depends on how frequent its words are. The ids are found
--- first and sorted afterwards: a walk down the primary key, which a planner chooses that takes a word for
--- frequent, ends at once where it is right and reads everything where it is not.
+-- first and sorted afterwards: a scan down the primary key, which a planner chooses that takes a word for
+-- frequent, ends at once if it is right and reads everything if it is not.
 create function search_indexed_messages(
     asker bigint, conversation bigint, query text, first_bucket bigint, last_bucket bigint, before_id bigint,
     max_ids bigint, max_candidates bigint
@@ -88,8 +88,8 @@ begin
 end
 $$;
 
--- Returns the newest messages past `after_id`, which is what the index has come to, that `asker` may read,
--- whatever they say: of `conversation`, or of all where it is null; below the id `before_id`; at most
+-- Returns the newest messages past `after_id`, up to which all are indexed, that `asker` may read,
+-- whatever their text: of `conversation`, or of all if it is null; below the id `before_id`; at most
 -- max_ids, the newest first. It locks nothing.
 create function search_unindexed_messages(asker bigint, conversation bigint, after_id bigint, before_id bigint, max_ids bigint)
 returns bigint[] language plpgsql stable set plan_cache_mode = force_custom_plan as $$

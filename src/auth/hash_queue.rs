@@ -2,12 +2,12 @@
 //! queue in front of the hashing threads, in which a flood of attempts delays its senders first.
 //!
 //! Callers who have signed in to the account from the same network before go first. Every fourth turn is for the
-//! others, because anybody can create accounts of their own and flood from there. Within both classes, networks
+//! others, because anyone can create accounts of their own and flood from there. Within both classes, networks
 //! with fewer attempts in the last minutes go before those with more, and newer attempts before older ones: under
 //! a flood, the callers of the oldest have given up by the time that their turn would come. So four hundred
-//! addresses that keep trying queue behind each other, and a caller from any other network goes next. The queue
-//! does not help a first sign-in against more fresh networks a second than there are hashes a second; those who
-//! are refused are refused at once.
+//! addresses that keep trying queue after each other, and a caller from any other network goes next. The queue
+//! does not protect a first sign-in from a flood out of more new networks a second than there are hashes a second:
+//! then it is full, and attempts without a place are refused at once.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
@@ -18,11 +18,11 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::limits::keyed_rate_limit::IpPrefix;
 
-/// Most attempts that wait for one thread: some seconds of its work.
+/// Maximum number of attempts that wait for one thread: some seconds of its work.
 const MAX_WAITING_PER_THREAD: usize = 256;
 /// The period of the attempt counts. An attempt counts until the end of the period after its own.
 const COUNT_PERIOD: Duration = Duration::from_mins(1);
-/// Most networks, each with its site, that are counted in one period; past it the next period begins.
+/// Maximum number of networks, each with its site, that are counted in one period; past it the next period begins.
 const MAX_COUNTED_NETWORKS: usize = 65_536;
 /// One of this many turns is for callers that are not known.
 const TURNS_PER_UNKNOWN: u64 = 4;
@@ -60,7 +60,7 @@ type Rank = (Reverse<bool>, u32, Reverse<u64>);
 
 struct QueuedAttempt<J> {
     job: J,
-    /// Cannot be upgraded once the caller is gone.
+    /// Cannot be upgraded once the caller has stopped waiting.
     waiting: Weak<()>,
 }
 
@@ -77,7 +77,7 @@ impl<J> HashQueue<J> {
         Self { state: Mutex::new(state), changed: Condvar::new(), capacity: threads * MAX_WAITING_PER_THREAD }
     }
 
-    /// Queues a job, which is skipped once `waiting` cannot be upgraded. Where the queue is full, the job of the
+    /// Queues a job, which is skipped once `waiting` cannot be upgraded. If the queue is full, the job of the
     /// lowest priority is dropped, which may be this one.
     pub(super) fn push(&self, job: J, requester: &Requester, waiting: Weak<()>) {
         let mut state = self.state.lock();

@@ -9,7 +9,7 @@ use moka::sync::Cache;
 use crate::limits::keyed_rate_limit::IpPrefix;
 use crate::model::UserId;
 
-/// Most pairs that are kept; past it, the least used are evicted.
+/// Maximum number of pairs that are kept; past it, the least used are evicted.
 const MAX_PAIRS: u64 = 65_536;
 /// How long an unused pair is kept.
 const IDLE_TIMEOUT: Duration = Duration::from_hours(24);

@@ -1,5 +1,5 @@
 //! Password hashing: argon2id with 19 MiB, 2 passes and 1 lane, on a pool of threads of its own that leaves a core
-//! to everything else where there is more than one. `hash_queue` decides the order.
+//! to everything else if there is more than one. `hash_queue` decides the order.
 
 use std::num::NonZero;
 use std::sync::Arc;
@@ -23,11 +23,11 @@ const LANES: u32 = 1;
 
 /// A thread pool that hashes and verifies passwords. It has one thread less than there are cores, so that messages
 /// flow while many users sign in. The blocking pool of the runtime has hundreds of threads, each of which would
-/// come to hold 19 MiB.
+/// keep 19 MiB.
 #[derive(Clone, Debug)]
 pub struct PasswordHasher {
     threads: Arc<Threads>,
-    /// The hash that is verified where there is no such account, so that timing does not tell whether there is.
+    /// The hash that is verified if there is no such account, so that timing does not reveal whether there is.
     dummy_hash: Arc<str>,
 }
 
@@ -49,7 +49,7 @@ impl std::fmt::Debug for Threads {
     }
 }
 
-/// Longest wait for a hash. After it the caller is refused as `overloaded`, as at once where the queue is full.
+/// Maximum wait for a hash. After it the caller gets `overloaded`, as at once if the queue is full.
 const MAX_WAIT: Duration = Duration::from_secs(10);
 /// `Retry-After` of a caller that is refused.
 const RETRY_AFTER: Duration = Duration::from_secs(4);
@@ -62,7 +62,7 @@ impl PasswordHasher {
     /// Starts the threads.
     ///
     /// # Errors
-    /// Where the system refuses random numbers or threads.
+    /// If the system refuses random numbers or threads.
     pub fn new() -> Result<Self, Error> {
         let dummy = Password::to_verify("nobody has this password".to_owned());
         let dummy_hash = hash(&dummy, &mut Memory::new()).map_err(internal)?;
@@ -83,7 +83,7 @@ impl PasswordHasher {
     /// Hashes a new password to the PHC string that is stored.
     ///
     /// # Errors
-    /// `overloaded` where the queue is full or the wait is too long, `internal` where the system refuses random
+    /// `overloaded` if the queue is full or the wait is too long, `internal` if the system refuses random
     /// numbers or memory.
     pub async fn hash(&self, password: Password, requester: &Requester) -> Result<String, Error> {
         self.run_job(requester, move |memory| hash(&password, memory)).await?.map_err(internal)
@@ -93,7 +93,7 @@ impl PasswordHasher {
     /// work on the dummy hash.
     ///
     /// # Errors
-    /// `overloaded` where the queue is full or the wait is too long, `internal` where the stored hash is no PHC
+    /// `overloaded` if the queue is full or the wait is too long, `internal` if the stored hash is no PHC
     /// string or the system refuses memory.
     pub async fn verify(&self, password: Password, stored: Option<&str>, requester: &Requester) -> Result<bool, Error> {
         let exists = stored.is_some();
@@ -103,7 +103,7 @@ impl PasswordHasher {
         Ok(matches && exists)
     }
 
-    /// Queues a job and waits for its result. The queue skips the job where the caller is gone before its turn.
+    /// Queues a job and waits for its result. The queue skips the job if the caller has disconnected before its turn.
     async fn run_job<T: Send + 'static>(
         &self,
         requester: &Requester,

@@ -223,7 +223,7 @@ mod tests {
 
     #[test]
     fn a_token_without_a_nonce_is_refused() {
-        // The claims of before sessions had one, with a good signature.
+        // Claims from before sessions had a nonce, with a valid signature.
         let header_and_claims = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJpZCI6MSwiZW1haWwiOiJhQGIiLCJmaXJzdE5hbWUiOiJQIiwiaWF0IjoxLCJleHAiOjQxMDI0NDQ4MDAsInNpZCI6Mn0";
         assert!(tokens().read(&format!("{header_and_claims}.hK_j1ThTY3UDTECUJkpg_TS_YPxrk553AVBxT0Fo2Ok")).is_none());
     }

@@ -39,7 +39,7 @@ impl FromFields for ListLastMessage {
 pub struct ListConversations {
     /// The page, from 1.
     pub page: Page,
-    /// All but spam where the request has none.
+    /// All but spam if the request has none.
     pub filter: ConversationFilter,
 }
 
@@ -104,7 +104,7 @@ pub(super) async fn list_last_message(params: ListLastMessage, context: Context)
 /// Carries out `listConversations`, over a socket or HTTP.
 ///
 /// # Errors
-/// Only where the database fails.
+/// Only if the database fails.
 pub async fn list_conversations(params: ListConversations, context: Context) -> Result<Outcome, Error> {
     let query = ChatListQuery { filter: params.filter, has_empty_groups: true };
     let (states, messages) = load_page(query, params.page, &context).await?;

@@ -14,18 +14,18 @@ use crate::wire::items::{ConversationDetails, ConversationMember, MessageItem, R
 use crate::wire::params::{Fields, FromFields};
 use crate::wire::reply::{self, Body};
 
-/// The most members that the details of a conversation list by name.
+/// Maximum number of members that the details of a conversation list by name.
 const MAX_LISTED_MEMBERS: i64 = 100;
 
 /// Replies with a conversation and its newest messages, and turns on its typing and presence pushes for this
-/// socket. A dialog is created where there is none.
+/// socket. A dialog is created if there is none.
 ///
 /// `{"type": "openConversation", "params": {"receiverId": 2, "limit": 20}}`
 #[derive(Debug)]
 pub struct OpenConversation {
     /// The conversation.
     pub target: Target,
-    /// The most messages of the reply, from the newest back.
+    /// Maximum number of messages of the reply, from the newest back.
     pub limit: i64,
 }
 
@@ -122,7 +122,7 @@ pub(super) async fn open_conversation(
     };
     let (details, newest) = loaded.await.inspect_err(|error: &Error| {
         // The user was removed from the group since it was found, and the event that closes it here may have
-        // come before it was open.
+        // been handled before it was open.
         if is_new || error.code() == Code::NotAMember {
             context.app.delivery.hub.close_conversation(&socket, target);
         }
@@ -139,7 +139,7 @@ pub(super) fn close_conversation(params: &CloseConversation, context: &Context, 
 /// Carries out `getConversation`, over a socket or HTTP.
 ///
 /// # Errors
-/// `not_found` where there is no such conversation, `not_a_member`.
+/// `not_found` if there is no such conversation, `not_a_member`.
 pub async fn get_conversation(params: GetConversation, context: Context) -> Result<Outcome, Error> {
     let range = started(params.target, &context).await?;
     Ok(details(range, &context).await?.into())
@@ -165,7 +165,7 @@ pub(super) async fn mark_spam(params: MarkSpam, context: Context) -> Result<Outc
     Ok(Outcome { reply: item, events })
 }
 
-/// What the caller can see of a conversation, which has to have been started.
+/// What the caller can see of a conversation; `not_found` for a dialog that has not been started.
 async fn started(target: Target, context: &Context) -> Result<VisibleRange, Error> {
     conversations::visible_range(&context.app.db, context.user, target).await?.ok_or_else(not_started)
 }

@@ -182,7 +182,7 @@ pub fn departure_events(origin: Origin, change: &MemberChange) -> Vec<Event> {
     [left_event, Event::Push(left_push)].into_iter().chain(admin_push.map(Event::Push)).collect()
 }
 
-/// Pause before a batch of a deletion is retried where all remaining rows were locked by others.
+/// Pause before a batch of a deletion is retried if all remaining rows were locked by other transactions.
 const LOCKED_RETRY_DELAY: Duration = Duration::from_millis(20);
 
 /// Continues the deletion of an account, batch by batch for at most `time_limit`: takes it out of its groups and
@@ -260,7 +260,7 @@ pub(super) async fn drop_group(params: GroupParams, context: Context) -> Result<
 pub(super) async fn list_group_users(params: ListGroupUsers, context: Context) -> Result<Outcome, Error> {
     let ListGroupUsers { group_id, page } = params;
     let db = &context.app.db;
-    // Refuses who is not a member.
+    // Refuses a user who is not a member.
     conversations::visible_range(db, context.user, Target::Group(group_id)).await?;
     let list = format!("listGroupUsers {group_id}");
     let members = groups::list_members(db, group_id.into(), page.limit, context.paging.start_of(&list, page)).await?;

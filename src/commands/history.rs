@@ -161,7 +161,7 @@ pub(super) async fn get_latest_message_group(
     Ok(Body::rows(&messages.iter().map(GroupRow::from).collect::<Vec<_>>()).into())
 }
 
-/// Loads a page of a conversation, over a socket or HTTP; it is empty where a dialog has not been started.
+/// Loads a page of a conversation, over a socket or HTTP; it is empty if a dialog has not been started.
 ///
 /// # Errors
 /// `not_found`, `not_a_member`.

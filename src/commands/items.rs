@@ -52,7 +52,7 @@ pub fn reaction_items(message: &StoredMessage) -> Vec<ReactionItem<'_>> {
         .collect()
 }
 
-/// A conversation as one of its members gets it, with its newest message where there is one.
+/// A conversation as one of its members gets it, with its newest message if there is one.
 #[must_use]
 pub fn conversation_item<'a>(
     state: &'a ConversationState,

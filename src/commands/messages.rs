@@ -102,8 +102,8 @@ pub(super) fn message_in_group(
     send(Target::Group(group_id), content, client_message_id, None, context)
 }
 
-/// Whether the sender may still write there is checked by the writer alone, so that a duplicate is answered
-/// with the receipt of the first send even where they may not.
+/// Whether the sender may still write there is checked by the writer alone, so that a retry is idempotent: it is
+/// answered with the receipt of the first send even if the sender may not write there any more.
 pub(super) async fn reply_message(params: ReplyMessage, context: Context) -> Result<Outcome, Error> {
     let ReplyMessage { message_id, content, client_message_id } = params;
     let target = messages::find_target(&context.app.db, context.user, message_id).await?;
@@ -187,8 +187,8 @@ fn message_push(message: &CommittedMessage) -> Push {
     }
 }
 
-/// The notification of a new message, which sockets get besides it that have subscribed to notifications and
-/// do not have the conversation open.
+/// The notification of a new message. Sockets get it besides the message if they have subscribed to notifications,
+/// do not have the conversation open and have not muted it.
 fn notification_frame(message: &CommittedMessage) -> reply::Frame {
     let sent = &message.sent;
     // To the receiver of a private message, the conversation is the dialog with the sender.

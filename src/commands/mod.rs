@@ -228,7 +228,7 @@ impl Command {
     }
 
     /// Whether the command may run concurrently with other sends of its socket. Any other command waits for
-    /// everything before it, and everything behind it waits for it.
+    /// everything before it, and everything after it waits for it.
     #[must_use]
     pub fn is_send(&self) -> bool {
         matches!(self, Self::MessageInGroup(_) | Self::PrivateMessage(_))

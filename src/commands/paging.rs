@@ -5,7 +5,7 @@ use parking_lot::Mutex;
 
 use crate::model::{ListPosition, ListStart, MovingListStart, Page};
 
-/// The most rows that are remembered as shown. Past it, the next pages leave out rows that move to the top
+/// Maximum number of rows that are remembered as shown. Past it, the next pages leave out rows that move to the top
 /// meanwhile; these are pushed anyway.
 const MAX_SHOWN_ROWS: usize = 10_000;
 
@@ -34,7 +34,7 @@ struct MovingRows {
 }
 
 impl PagingState {
-    /// Where a page of a list starts: after the last page where that was the one before, or else after as many
+    /// Where a page of a list starts: after the last page if that was the one before, or else after as many
     /// rows as the pages before have.
     #[must_use]
     pub fn start_of(&self, list: &str, page: Page) -> ListStart {

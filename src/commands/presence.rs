@@ -115,7 +115,7 @@ pub(super) async fn get_online_info(params: GetOnlineInfo, context: Context) -> 
 /// of users who are notified.
 ///
 /// # Errors
-/// Only where the database fails; nobody is notified then, and `getOnlineInfo` has the changes.
+/// Only if the database fails; no push is sent then, and `getOnlineInfo` has the changes.
 pub async fn announce_changes(db: &Db, delivery: &Delivery, changes: &[PresenceChange]) -> Result<(), Error> {
     // Also of users who came online: a server that is killed does not store when they went offline.
     let seen: Vec<_> = changes
@@ -145,7 +145,7 @@ pub async fn announce_changes(db: &Db, delivery: &Delivery, changes: &[PresenceC
 /// after which the user has no contacts any more, and publishes it after.
 ///
 /// # Errors
-/// Only where the database fails.
+/// Only if the database fails.
 pub async fn offline_event(app: &App, user: UserId) -> Result<Event, Error> {
     let watchers = presence::load_watchers(&app.db, &[user]).await?.remove(&user).unwrap_or_default();
     let item = OnlineInfo { user_id: user, is_online: false, active: false, last_seen_at: None };

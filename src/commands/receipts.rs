@@ -20,7 +20,7 @@ use crate::wire::reply::{self, Body};
 pub struct ReadMessages {
     /// The conversation.
     pub target: Target,
-    /// Where the marker is to be; the newest message where the request has none.
+    /// Where the marker is to be; the newest message if the request has none.
     pub seq: Option<Seq>,
 }
 
@@ -37,7 +37,7 @@ impl FromFields for ReadMessages {
 pub struct DeliveredMessages {
     /// The conversation.
     pub target: Target,
-    /// Where the marker is to be; the newest message where the request has none.
+    /// Where the marker is to be; the newest message if the request has none.
     pub seq: Option<Seq>,
 }
 
@@ -82,7 +82,7 @@ pub(super) async fn delivered_messages(params: DeliveredMessages, context: Conte
     Ok(outcome(ReceiptEvent::DeliveredMessages, target, update, &context))
 }
 
-/// Replies with the marker, and pushes it where it has moved. Receipts are coalesced: a slow socket gets the
+/// Replies with the marker, and pushes it if it has moved. Receipts are coalesced: a slow socket gets the
 /// latest of each marker alone.
 fn outcome(event: ReceiptEvent, target: Target, update: MarkerUpdate, context: &Context) -> Outcome {
     let user_id = context.user;

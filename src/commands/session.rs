@@ -59,12 +59,13 @@ pub(super) async fn authenticate(
     let Context { app, user, .. } = context;
     let claims =
         app.tokens.read(&params.token).filter(|claims| claims.user() == user).ok_or_else(Error::unauthorized)?;
-    // The socket moves to the new session before that is checked, so that a logout in between reaches it.
+    // The new session is assigned to the socket before it is checked, so that a logout during the check closes the
+    // socket.
     let (old_session, old_expiry) = (socket.session(), socket.expires_at());
     socket.renew(claims.session(), claims.exp);
     if let Err(error) = app.check_session(&claims).await {
         socket.renew(old_session, old_expiry);
-        // The old session may have ended meanwhile, when the socket was not found under it.
+        // The old session may have ended while the socket was assigned to the new one.
         if !sessions::is_open(&app.db, old_session, user).await? {
             socket.outbox.ask_to_close(Close::Unauthorized);
         }

@@ -19,12 +19,12 @@ use super::process::{self, Postmaster, wait_for};
 const NAME: &str = "hark";
 /// Part of the socket's file name; nothing listens on TCP.
 const PORT: u16 = 5432;
-/// Longest path of a Unix socket.
+/// Maximum length of the path of a Unix socket.
 const MAX_SOCKET_PATH_BYTES: usize = if cfg!(target_os = "macos") { 103 } else { 107 };
-/// Longest wait for the lock: a server that was killed while it spawned a process leaves the lock to that process
+/// Maximum wait for the lock: a server that was killed while it spawned a process leaves the lock to that process
 /// until its exec.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
-/// A larger log is truncated at a start.
+/// Maximum size of the log; a larger one is truncated at a start.
 const MAX_LOG_BYTES: u64 = 10 << 20;
 /// C.UTF-8 sorts by code point and classifies the letters of all languages; not every macOS has it.
 const LOCALE: &str = if cfg!(target_os = "macos") { "en_US.UTF-8" } else { "C.UTF-8" };
@@ -247,7 +247,7 @@ fn run(program: &'static str, command: &mut Command, input: &str) -> Result<(), 
         .spawn()
         .and_then(|mut child| {
             if let Some(mut stdin) = child.stdin.take() {
-                // A program that has ended without reading its input tells why in its output.
+                // A program that has ended without reading its input reports why in its output.
                 let _ = stdin.write_all(input.as_bytes());
             }
             child.wait_with_output()

@@ -78,7 +78,7 @@ impl EmbeddedPostgres {
                     match opened {
                         Ok((directory, postmaster)) => {
                             pid.store(postmaster.pid(), Ordering::Relaxed);
-                            // It fails if the caller has gone; then `supervise` returns at once.
+                            // It fails if the caller no longer waits; then `supervise` returns at once.
                             let _ = started.send(Ok(directory.connection().clone()));
                             supervise(&directory, postmaster, &pid, &stopped);
                         }

@@ -12,9 +12,9 @@ use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
 use super::error::{EmbeddedPostgresError, cannot};
 
-/// Longest wait until the server is ready: after a crash it replays the write-ahead log since the last checkpoint.
+/// Maximum wait until the server is ready: after a crash it replays the write-ahead log since the last checkpoint.
 const START_TIMEOUT: Duration = Duration::from_mins(5);
-/// Longest wait for the processes of a killed postmaster, which end once they notice.
+/// Maximum wait for the processes of a killed postmaster, which end once they notice.
 const ORPHANS_TIMEOUT: Duration = Duration::from_secs(10);
 /// The signals that stop PostgreSQL, in this order, and the wait after each: fast shutdown, immediate shutdown (the
 /// next start recovers), kill.
@@ -93,7 +93,7 @@ impl Drop for Postmaster {
 /// Stops the postmaster that the pid file of the data directory `dir` names, if it runs on this directory. The caller
 /// holds the lock of the directory, so that no Hark process uses that server any more.
 ///
-/// After a kill -9 of Hark there is one that is just about to end. Where it would not end (macOS), it is stopped so
+/// After a kill -9 of Hark there is one that is just about to end. If it would not end (macOS), it is stopped so
 /// that the new server has the current settings and this process as its parent.
 pub(super) fn stop_orphan(dir: &Path) -> Result<(), EmbeddedPostgresError> {
     let pid_file = dir.join("postmaster.pid");

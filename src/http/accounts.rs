@@ -109,7 +109,7 @@ pub(super) async fn change_password(
     Ok(HttpResponse::NoContent().finish())
 }
 
-/// Checks the old password and stores the new one; false where the old one is wrong.
+/// Checks the old password and stores the new one; false if the old one is wrong.
 pub(super) async fn replace_password(
     app: Data<App>,
     client: &Client,
@@ -130,7 +130,7 @@ pub(super) async fn delete(app: Data<App>, me: Caller) -> Result<HttpResponse, H
     Ok(HttpResponse::NoContent().finish())
 }
 
-/// Deletes an account, though the client may hang up meanwhile.
+/// Deletes an account, even if the client disconnects meanwhile.
 pub(super) async fn delete_account(app: Data<App>, user: UserId) -> Result<(), HttpError> {
     run_to_completion(async move { deletion::delete(&app, user).await }).await
 }

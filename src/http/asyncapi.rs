@@ -144,7 +144,7 @@ impl Document {
     }
 }
 
-/// The frames whose reply has an item in some cases only: a search, where it stopped before its page was full.
+/// The frames whose reply has an item in some cases only: a search, if it stopped before its page was full.
 const OPTIONAL_ITEMS: [&str; 1] = ["searchMessages"];
 
 /// The envelope of a reply, or of a push, which has no `id`.

@@ -1,5 +1,6 @@
-//! Compatibility: all paths that clients of the protocol's first server call. They do what the routes of
-//! /api/v1 do and answer as that server did: with its status codes, and with the bodies that its clients read.
+//! Compatibility: all paths that clients of the first server call, the predecessor whose clients Hark still
+//! serves (docs/migrating.md). They do what the routes of /api/v1 do and answer as that server did: with its
+//! status codes, and with the bodies that its clients read.
 //!
 //! On these paths, 401 means that the token is not valid and nothing else: the old clients sign out on it.
 
@@ -194,7 +195,7 @@ pub(super) async fn destroy_profile(app: Data<App>, me: Caller) -> Result<Json<C
     Ok(Json(Confirmation { message: "User deleted successfully." }))
 }
 
-/// The parameters of a page of users that has as many rows as a page may have where `limit` is left out: the
+/// The parameters of a page of users that has as many rows as a page may have if `limit` is left out: the
 /// first server listed all users.
 pub(super) struct CompatUserListParams(UserListParams);
 

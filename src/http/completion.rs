@@ -1,5 +1,5 @@
-//! Completion of changes: a client may hang up while its request is served, and the handler is dropped then. What
-//! was stored has to be announced to those whom it concerns all the same.
+//! Completion of changes: a client may disconnect while its request is served, and the handler is dropped then.
+//! A change that was stored must be announced to the other users even so.
 
 use actix_web::web::Data;
 
@@ -9,7 +9,7 @@ use crate::commands::Outcome;
 use crate::error::Error;
 use crate::wire::reply::Body;
 
-/// Runs a change to completion, though the client may hang up meanwhile.
+/// Runs a change to completion, even if the client disconnects meanwhile.
 pub(super) async fn run_to_completion<T: 'static>(
     change: impl Future<Output = Result<T, Error>> + 'static,
 ) -> Result<T, HttpError> {

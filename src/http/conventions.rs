@@ -21,7 +21,7 @@ use crate::error::Code;
 /// The content security policy of responses that set none: no scripts, no styles, no frames.
 const STRICT_POLICY: &str = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 const OPENER_POLICY: HeaderName = HeaderName::from_static("cross-origin-opener-policy");
-/// Longest message of a library's error that is kept.
+/// Maximum length of a library's error message that is kept.
 const MAX_MESSAGE_BYTES: usize = 1024;
 
 /// The body of a response to HEAD: the size that the body of GET has, and no bytes.

@@ -1,4 +1,5 @@
-//! Errors over HTTP: the one table of status codes, and the body that all errors have.
+//! Errors over HTTP: the table of status codes, and the body that all errors have. The upgrade (`ws/upgrade.rs`) and
+//! old paths (`compat.rs`) have status codes of their own.
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::RETRY_AFTER;
@@ -57,7 +58,7 @@ impl ResponseError for HttpError {
     fn error_response(&self) -> HttpResponse {
         let mut response = HttpResponseBuilder::new(self.status_code());
         if let Some(wait) = self.0.retry_after {
-            // In whole seconds, rounded up so that no client comes back too early.
+            // In whole seconds, rounded up so that no client retries too early.
             response.insert_header((RETRY_AFTER, (wait.as_secs() + 1).to_string()));
         }
         respond(response, &self.0.sentence(FIELD_PREFIX), self.0.code)

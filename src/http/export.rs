@@ -1,5 +1,5 @@
 //! Export of all data of a user, as one document of any size. The document is streamed with backpressure: a page
-//! of a query at a time, no faster than the client reads, and between two pages only the position is kept.
+//! of a query at a time, no faster than the client reads; between two pages only the position is kept.
 
 use actix_web::HttpResponse;
 use actix_web::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
@@ -154,8 +154,8 @@ impl ExportWriter {
     /// Writes the next chunk of the document. Fails once the session has ended.
     async fn write_chunk(&mut self) -> Result<Bytes, Error> {
         let (db, user) = (&self.app.db, self.me.user);
-        // A turn a chunk: parallel exports take no more connections than other requests of a user may, and a
-        // client that reads a chunk slowly delays nobody else.
+        // One turn for each chunk: parallel exports take no more connections than other requests of a user may, and a
+        // client that reads a chunk slowly does not delay others.
         let _turn = self.app.request_queue.acquire(user).await?;
         if !sessions::is_open(db, self.me.session, user).await? {
             return Err(Error::unauthorized());

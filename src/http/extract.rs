@@ -66,7 +66,7 @@ impl<T: FromRequest<Error = HttpError, Future: 'static>> FromRequest for Authent
     }
 }
 
-/// Longest wait for a whole body.
+/// Maximum wait for a whole body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The JSON body of a request, as parameters that are checked.
@@ -139,7 +139,7 @@ impl<T: FromFields> FromRequest for QueryString<T> {
     }
 }
 
-/// Longest `User-Agent` that is kept, in characters.
+/// Maximum length of a `User-Agent` that is kept, in characters.
 const MAX_USER_AGENT_CHARS: usize = 200;
 
 /// The client that a request comes from.

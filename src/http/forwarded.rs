@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Once;
 
-/// Longest part of an entry that is logged, in characters.
+/// Maximum length of an entry in the log, in characters.
 const MAX_LOGGED_CHARS: usize = 100;
 
 /// Parses an entry of `X-Forwarded-For`. Proxies write an address with a port or without, IPv6 in brackets or

@@ -19,8 +19,8 @@ use crate::app::App;
 use crate::error::Error;
 use crate::limits::memory::{GUARANTEED_BYTES, Reservation};
 
-/// Most bytes of a body that go into the connection's write buffer at once. A larger part would be copied into
-/// it as a whole.
+/// Maximum number of bytes of a body that go into the connection's write buffer at once. A larger part would
+/// be copied into it as a whole.
 const CHUNK_BYTES: usize = 16 * 1024;
 
 /// An extension of a response whose bytes all requests share: the memory budget does not count it.
@@ -37,7 +37,7 @@ pub(super) fn share_bytes(mut response: HttpResponse) -> HttpResponse {
 pub(super) struct SharedJson(OnceLock<Bytes>);
 
 impl SharedJson {
-    /// The response with the document, which `render` makes where this is the first request.
+    /// The response with the document, which `render` makes at the first request.
     pub(super) fn respond<T: Serialize>(&self, render: impl FnOnce() -> T) -> HttpResponse {
         let to_json = || serde_json::to_vec(&render()).expect("a document has string keys").into();
         let json = self.0.get_or_init(to_json);
@@ -45,7 +45,7 @@ impl SharedJson {
     }
 }
 
-/// A body that the memory budget counts until it is written or its connection is gone. Until then the
+/// A body that the memory budget counts until it is written or its connection is closed. Until then the
 /// connection serves no further request.
 struct AccountedBody {
     body: BoxBody,
@@ -82,7 +82,7 @@ impl MessageBody for AccountedBody {
 }
 
 /// The middleware that serves one request of a connection at a time and counts the response until it is
-/// written. Where the budget has no room for a large response, the answer is `overloaded` instead: a response
+/// written. If the budget has no room for a large response, the answer is `overloaded` instead: a response
 /// that large is a page, which can be asked for again.
 ///
 /// # Errors

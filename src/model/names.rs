@@ -9,9 +9,9 @@ use super::Refusal;
 use super::validation::{chars_within, is_invisible};
 use crate::config::Limits;
 
-/// The most characters of a username.
+/// Maximum number of characters of a username.
 const MAX_USERNAME_CHARS: usize = 64;
-/// The most combining marks of one letter; no language needs more.
+/// Maximum number of combining marks of one letter; no language needs more.
 const MAX_MARKS: usize = 4;
 
 /// A username to sign in with: 1 to 64 characters, no space and no @. It is ASCII, or letters, marks and digits of
@@ -35,7 +35,7 @@ impl Username {
         if text.chars().chain(name.chars()).any(is_invisible) {
             return Err("must not contain characters that cannot be seen".into());
         }
-        // Punctuation of ASCII belongs to no script, and usernames of before these rules have it.
+        // Punctuation of ASCII belongs to no script, and usernames from before these rules have it.
         let letters: String = name.chars().filter(|c| !c.is_ascii() || c.is_ascii_alphanumeric()).collect();
         if letters.chars().any(|c| !c.identifier_allowed()) {
             return Err("must be made of letters, digits and marks of ASCII".into());
@@ -68,7 +68,7 @@ impl Username {
     }
 }
 
-/// A username as it is typed to sign in. It is checked less: accounts of before the rules of [`Username`] may have
+/// A username as it is typed to sign in. It is checked less: accounts from before the rules of [`Username`] may have
 /// one that these refuse.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct LoginUsername(String);

@@ -70,9 +70,9 @@ push_types! {
     AddContact => "addContact",
     /// The user removed a contact on another socket.
     RemoveContact => "removeContact",
-    /// The user blocked somebody on another socket.
+    /// The user blocked another user, on another socket.
     BlockUser => "blockUser",
-    /// The user unblocked somebody on another socket.
+    /// The user unblocked another user, on another socket.
     UnblockUser => "unblockUser",
     /// The user read notifications on another socket.
     ReadNotifications => "readNotifications",

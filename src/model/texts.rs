@@ -169,7 +169,7 @@ impl NotificationKind {
 }
 
 impl NotificationData {
-    /// The most bytes.
+    /// Maximum size of the JSON, in bytes.
     pub const MAX_BYTES: usize = 4096;
 
     /// # Errors
@@ -195,7 +195,7 @@ fn has_nul(value: &Value) -> bool {
 }
 
 impl Cursor {
-    /// The most characters: enough for two lists of some hundred transactions.
+    /// Maximum number of characters: enough for two lists of some hundred transactions.
     pub const MAX_CHARS: usize = 16_384;
 
     /// # Errors

@@ -31,7 +31,7 @@ pub struct Db {
     pub(super) searches: FairQueue,
 }
 
-/// Concurrent searches of one node, each by another user.
+/// Maximum number of concurrent searches of one node, each by another user.
 const MAX_CONCURRENT_SEARCHES: usize = 2;
 
 impl Db {
@@ -95,10 +95,10 @@ impl Db {
     }
 
     /// The number of the history that the database is on. It changes when the database is restored or another one
-    /// takes over: then the same user id may belong to somebody else.
+    /// takes over: then the same user id may belong to another user.
     #[must_use]
     pub fn history(&self) -> u64 {
-        self.epochs.histories()
+        self.epochs.history_number()
     }
 
     /// Ensures that the database is still on the history in which a request arrived, after the request has waited.

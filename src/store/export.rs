@@ -12,7 +12,7 @@ use crate::model::{ConversationId, Seq, UserId};
 /// Loads the contacts of a user with ids greater than `after`, in the order of their ids.
 ///
 /// # Errors
-/// Only where the database fails.
+/// Only if the database fails.
 pub async fn contacts(db: &Db, user: UserId, after: UserId, limit: i64) -> Result<Vec<ListedUser>, Error> {
     Ok(sqlx::query_as!(
         ListedUser,
@@ -30,7 +30,7 @@ pub async fn contacts(db: &Db, user: UserId, after: UserId, limit: i64) -> Resul
 /// Loads the users with ids greater than `after` whom a user has blocked, in the order of their ids.
 ///
 /// # Errors
-/// Only where the database fails.
+/// Only if the database fails.
 pub async fn blocked(db: &Db, user: UserId, after: UserId, limit: i64) -> Result<Vec<ListedUser>, Error> {
     Ok(sqlx::query_as!(
         ListedUser,
@@ -48,7 +48,7 @@ pub async fn blocked(db: &Db, user: UserId, after: UserId, limit: i64) -> Result
 /// Loads the notifications of a user with ids greater than `after`, the oldest first.
 ///
 /// # Errors
-/// Only where the database fails.
+/// Only if the database fails.
 pub async fn notifications(db: &Db, user: UserId, after: i64, limit: i64) -> Result<Vec<Notification>, Error> {
     Ok(sqlx::query_as!(
         Notification,
@@ -67,7 +67,7 @@ pub async fn notifications(db: &Db, user: UserId, after: i64, limit: i64) -> Res
 /// Loads the conversation of a user with the smallest id that is greater than `after`.
 ///
 /// # Errors
-/// Only where the database fails.
+/// Only if the database fails.
 pub async fn next_conversation(
     db: &Db,
     user: UserId,
@@ -86,14 +86,14 @@ pub async fn next_conversation(
     Ok(next.fetch_optional(&db.pool).await?)
 }
 
-/// The most content of a page, not counting its last message and the messages replied to.
+/// Maximum size of a page's contents, not counting its last message and the messages replied to.
 const MAX_PAGE_BYTES: i64 = 262_144;
 
 /// Loads the messages of a conversation after the `seq` `after` that a user can see now, the oldest first:
-/// fewer than `limit` where they are long, and none where the user is not in the conversation any more.
+/// fewer than `limit` if they are long, and none if the user is not in the conversation any more.
 ///
 /// # Errors
-/// Only where the database fails.
+/// Only if the database fails.
 pub async fn messages(
     db: &Db,
     user: UserId,

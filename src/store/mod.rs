@@ -1,8 +1,9 @@
 //! The store: PostgreSQL, which is the source of truth. SQL is known here and nowhere else.
 //!
 //! Each aggregate has a file or a folder: a function runs the queries of one use case and returns rows and
-//! outcomes of its own types; `commands/` turns them into items of the wire. Where a constraint decides
-//! (a name that is taken, a second dialog of one pair), its violation becomes the caller's error beside the query.
+//! outcomes of its own types; `commands/` turns them into items of the wire. If a constraint decides
+//! (a username that is taken, a contact that is oneself), its violation becomes the caller's error in the file of the
+//! query.
 
 mod columns;
 pub mod contacts;

@@ -33,7 +33,7 @@ pub struct ReadOutcome {
     pub is_new: bool,
 }
 
-/// Most notifications that one send deletes where a user has more than are kept.
+/// Maximum number of notifications that one send deletes if the receiver has more than are kept.
 const MAX_DELETED_PER_SEND: i64 = 100;
 
 /// Stores a notification. Returns it, and whether to push it too: a notification from a dialog that the receiver has

@@ -13,13 +13,13 @@ use super::timeouts::ACQUIRE_TIMEOUT;
 /// What every session sets. These are statements and not the startup parameter `options`, which a pooler
 /// may refuse.
 ///
-/// Timeouts: a lock that is held for seconds is an accident, and so is a transaction that nobody continues; neither
-/// may block the sessions that wait behind it. No query of one client may hold a connection for long. TCP
-/// keepalive detects within a minute that a node has vanished.
+/// Timeouts: a lock that is held for seconds is a fault, and so is a transaction that stays idle; neither may block
+/// the sessions that wait for it. No query of one client may hold a connection for long. TCP
+/// keepalive detects within a minute that a node has disappeared.
 ///
 /// Planner: every query looks up few rows, each by an index. For a new table the planner may choose otherwise, and
 /// would keep that plan until the first ANALYZE: in its first minute a server read all messages for every batch of
-/// sends. No query is worth compiling either.
+/// sends. JIT compilation takes longer than any query of Hark runs.
 const SESSION_SETTINGS: &str = "set lock_timeout = '5s'; \
      set statement_timeout = '15s'; \
      set idle_in_transaction_session_timeout = '10s'; \
@@ -31,7 +31,7 @@ const SESSION_SETTINGS: &str = "set lock_timeout = '5s'; \
      set tcp_keepalives_interval = 10; \
      set tcp_keepalives_count = 3";
 
-/// Options of a pool that verifies each new connection, and checks again at each acquire where the connection may
+/// Options of a pool that verifies each new connection, and checks again at each acquire if the connection may
 /// lead to an earlier incarnation of the database, may be dead or may be read-only.
 pub(super) fn options(connections: u32, epochs: &Arc<Epochs>, availability: &Arc<Availability>) -> PgPoolOptions {
     let (epochs_on_connect, epochs_on_acquire) = (Arc::clone(epochs), Arc::clone(epochs));
@@ -40,7 +40,7 @@ pub(super) fn options(connections: u32, epochs: &Arc<Epochs>, availability: &Arc
     PgPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(ACQUIRE_TIMEOUT)
-        // `Availability::may_use` does it, and only where it is due.
+        // `Availability::may_use` does it, and only if it is due.
         .test_before_acquire(false)
         .after_connect(move |connection, _| {
             let (epochs, availability) = (Arc::clone(&epochs_on_connect), Arc::clone(&availability_on_connect));

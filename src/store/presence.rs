@@ -19,7 +19,7 @@ pub struct PresenceWatchers {
 /// Loads the watchers of several users; a user without contacts and blocks has no entry.
 ///
 /// # Errors
-/// Only where the database fails.
+/// Only if the database fails.
 pub async fn load_watchers(db: &Db, users: &[UserId]) -> Result<HashMap<UserId, PresenceWatchers>, Error> {
     let ids: Vec<i64> = users.iter().map(|user| user.0).collect();
     let rows = sqlx::query!(
@@ -43,7 +43,7 @@ pub async fn load_watchers(db: &Db, users: &[UserId]) -> Result<HashMap<UserId, 
 /// Stores when users were last online; of several moments of one user, the latest.
 ///
 /// # Errors
-/// Only where the database fails.
+/// Only if the database fails.
 pub async fn set_last_seen(db: &Db, seen: &[(UserId, Timestamp)]) -> Result<(), Error> {
     let (ids, moments): (Vec<i64>, Vec<_>) = seen.iter().map(|(user, at)| (user.0, at.0)).unzip();
     sqlx::query!(
@@ -77,7 +77,7 @@ pub struct KnownUser {
 /// asker as a contact, and the asker. Deleted accounts are left out.
 ///
 /// # Errors
-/// Only where the database fails.
+/// Only if the database fails.
 pub async fn list_known_users(db: &Db, asker: UserId, users: &[UserId]) -> Result<Vec<KnownUser>, Error> {
     let ids: Vec<i64> = users.iter().map(|user| user.0).collect();
     // The asker's groups are read once, and those of each user looked up in them. `is true` keeps the planner
@@ -108,7 +108,7 @@ pub async fn list_known_users(db: &Db, asker: UserId, users: &[UserId]) -> Resul
 /// Checks that a user may show a typing indicator to the others in a conversation.
 ///
 /// # Errors
-/// `not_found` where there is no such user or group, `not_a_member`, `blocked`.
+/// `not_found` if there is no such user or group, `not_a_member`, `blocked`.
 pub async fn ensure_may_type(db: &Db, user: UserId, target: Target) -> Result<(), Error> {
     match target {
         Target::User(other) => {

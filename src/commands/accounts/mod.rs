@@ -1,5 +1,5 @@
 //! Accounts: what sign-up, sign-in, sign-out, a new password, a change of one's own data and the deletion
-//! of an account do. No frame asks for them, only routes of `http/`, whose handlers extract, call and respond.
+//! of an account do. No frame requests them, only routes of `http/`, whose handlers extract, call and respond.
 
 pub mod deletion;
 pub mod password;

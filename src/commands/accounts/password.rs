@@ -49,12 +49,12 @@ pub struct PreparedChange {
     new_hash: String,
 }
 
-/// Checks the old password and hashes the new one. `None` where the old one is wrong. Nobody waits for the
-/// hashes of a caller who is gone, so this may be cancelled.
+/// Checks the old password and hashes the new one. `None` if the old one is wrong. Cancel safe:
+/// nothing is stored yet, and the hashes of a caller who has disconnected are skipped.
 ///
 /// # Errors
-/// `rate_limited` as a sign-in, because who guesses a password here guesses a sign-in; `overloaded` where the
-/// password queue is full; `unauthorized` where the account is gone.
+/// `rate_limited` as a sign-in, because a guess of a password here is worth one at sign-in; `overloaded` if the
+/// password queue is full; `unauthorized` if the account was deleted.
 pub async fn prepare(
     app: &App,
     client: &Client,
@@ -63,7 +63,7 @@ pub async fn prepare(
 ) -> Result<Option<PreparedChange>, Error> {
     app.logins.check(client.address)?;
     let old_hash = users::password_hash(&app.db, me.user).await?.ok_or_else(Error::unauthorized)?;
-    // Whoever has a good token has signed in before.
+    // A user with a valid token has signed in before.
     let requester = Requester { network: client.address.into(), is_known: true };
     if !app.passwords.verify(change.old_password, Some(&old_hash), &requester).await? {
         return Ok(None);
@@ -72,11 +72,11 @@ pub async fn prepare(
     Ok(Some(PreparedChange { me, old_hash, new_hash }))
 }
 
-/// Stores a new password and ends every other session of the user. False where the old one was changed since
+/// Stores a new password and ends every other session of the user. False if the old one was changed since
 /// it was checked. To be run to completion: sessions that have ended must be announced.
 ///
 /// # Errors
-/// Only where the database fails.
+/// Only if the database fails.
 pub async fn store(app: &App, change: PreparedChange) -> Result<bool, Error> {
     let PreparedChange { me, old_hash, new_hash } = change;
     let is_stored = credentials::change_password(&app.db, me.user, &old_hash, &new_hash, me.session).await?;

@@ -57,8 +57,8 @@ impl ProfileChange {
 /// Stores a change of one's own data and returns the account after it.
 ///
 /// # Errors
-/// `conflict` where the e-mail address or the username is taken, `bad_params` where neither would be left,
-/// `unauthorized` where the account is gone.
+/// `conflict` if the e-mail address or the username is taken, `bad_params` if neither would be left,
+/// `unauthorized` if the account was deleted.
 pub async fn update(app: &App, user: UserId, change: ProfileChange) -> Result<User, Error> {
     let ProfileChange { email, username, first_name, last_name } = change;
     let name = |name: Option<Option<PersonName>>| name.map(|name| name.and_then(PersonName::non_empty));

@@ -48,11 +48,11 @@ pub struct IssuedToken {
     pub user: User,
 }
 
-/// Opens a session and signs its first token. `None` where there is no such account or the password is wrong,
+/// Opens a session and signs its first token. `None` if there is no such account or the password is wrong,
 /// after the same work for either.
 ///
 /// # Errors
-/// `rate_limited` past the sign-ins a minute of one address, `overloaded` where the password queue is full.
+/// `rate_limited` past the sign-ins a minute of one address, `overloaded` if the password queue is full.
 pub async fn sign_in(app: &App, client: Client, params: SignIn) -> Result<Option<IssuedToken>, Error> {
     app.logins.check(client.address)?;
     let SignIn { email, username, password } = params;
@@ -87,7 +87,7 @@ fn contains_network(addresses: &[String], network: &IpPrefix) -> bool {
 /// Signs a new token for an open session, and extends the session to the end of the token.
 ///
 /// # Errors
-/// `unauthorized` where the session or the account has ended meanwhile.
+/// `unauthorized` if the session or the account has ended meanwhile.
 pub async fn refresh(app: &App, me: Identity) -> Result<IssuedToken, Error> {
     let expires_at = app.tokens.expiry();
     let user = users::find(&app.db, me.user).await?.ok_or_else(Error::unauthorized)?;

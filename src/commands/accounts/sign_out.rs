@@ -10,14 +10,14 @@ use crate::store::users::sessions;
 /// a session that has ended must be announced.
 ///
 /// # Errors
-/// `not_found` where the user has no such session.
+/// `not_found` if the user has no such session.
 pub async fn end_session(app: &App, user: UserId, session: SessionId) -> Result<(), Error> {
     let session = sessions::end(&app.db, session, user).await?.ok_or_else(no_such_session)?;
     app.delivery.publish(&Event::SessionEnded { user, session });
     Ok(())
 }
 
-/// The refusal where `id` names no session of the caller.
+/// The refusal if `id` names no session of the caller.
 #[must_use]
 pub fn no_such_session() -> Error {
     Error::not_found("id: there is no such session")

@@ -49,8 +49,8 @@ impl FromFields for SignUp {
 /// Stores a new account.
 ///
 /// # Errors
-/// `rate_limited` past the sign-ups a minute of one address, `overloaded` where the password queue is full,
-/// `conflict` where the e-mail address or the username is taken.
+/// `rate_limited` past the sign-ups a minute of one address, `overloaded` if the password queue is full,
+/// `conflict` if the e-mail address or the username is taken.
 pub async fn sign_up(app: &App, client: &Client, params: SignUp) -> Result<User, Error> {
     app.sign_ups.check(client.address)?;
     let SignUp { email, username, password, first_name, last_name } = params;

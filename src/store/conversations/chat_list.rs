@@ -19,7 +19,7 @@ pub struct ChatListQuery {
 /// Loads a page of a user's chat list.
 ///
 /// # Errors
-/// Only where the database fails.
+/// Only if the database fails.
 pub async fn page(
     db: &Db,
     asker: UserId,
@@ -30,7 +30,7 @@ pub async fn page(
     use ConversationFilter::{Dialogs, Groups, Spam, Unread};
     let moment = |place: Option<ListPosition>| place.and_then(|place| DateTime::from_timestamp_micros(place.at));
     let (below, moved_above) = (start.start.below, start.moved_above);
-    // The page is taken from two stretches of the list: what is below the page before, and what has moved
+    // The page is taken from two parts of the list: what is below the page before, and what has moved
     // to the top since the first page was read. Dialogs come out of two partial indexes in the order of the
     // list, and the scan stops at the end of the page. The filter is a subquery of each dialog: as a join,
     // the generic plan for pages of any length would read all conversations of the user. The groups of a

@@ -10,7 +10,7 @@ use crate::store::messages::{StoredMessage, select_messages};
 /// Loads a page of the messages that a member can see.
 ///
 /// # Errors
-/// Only where the database fails.
+/// Only if the database fails.
 pub async fn page(db: &Db, range: VisibleRange, page: HistoryPage) -> Result<Vec<StoredMessage>, Error> {
     let upper_bound = upper_bound(range.last_seq, page);
     Ok(select_messages!(

@@ -16,7 +16,7 @@ use crate::model::{ConversationId, GroupId, MessageId, Seq, Target, Timestamp, U
 pub struct VisibleRange {
     /// The conversation.
     pub id: ConversationId,
-    /// `seq` of its newest message; 0 where there is none.
+    /// `seq` of its newest message; 0 if there is none.
     pub last_seq: Seq,
     /// The member has cleared the history up to and including this `seq`.
     pub cleared_seq: Seq,
@@ -35,7 +35,7 @@ pub struct ConversationState {
     pub peer_id: Option<UserId>,
     /// The current name of the other side of a dialog.
     pub peer_name: Option<String>,
-    /// `seq` of its newest message; 0 where there is none.
+    /// `seq` of its newest message; 0 if there is none.
     pub last_seq: Seq,
     /// The member has cleared the history up to and including this `seq`.
     pub cleared_seq: Seq,
@@ -92,10 +92,10 @@ macro_rules! select_states {
 }
 pub(in crate::store) use select_states;
 
-/// Finds a conversation and what `asker` can see of it; `None` where a dialog has not been started.
+/// Finds a conversation and what `asker` can see of it; `None` if a dialog has not been started.
 ///
 /// # Errors
-/// `not_found` where there is no such group, or there has never been such a user; `not_a_member` where
+/// `not_found` if there is no such group, or there has never been such a user; `not_a_member` if
 /// the asker is not in the group.
 pub async fn visible_range(db: &Db, asker: UserId, target: Target) -> Result<Option<VisibleRange>, Error> {
     match target {
@@ -138,10 +138,10 @@ async fn group_range(db: &Db, asker: UserId, group: GroupId) -> Result<VisibleRa
     Ok(VisibleRange { id: row.id.into(), last_seq: row.last_seq, cleared_seq })
 }
 
-/// Loads the state of a conversation for one of its members; `None` where the user is not in it.
+/// Loads the state of a conversation for one of its members; `None` if the user is not in it.
 ///
 /// # Errors
-/// Only where the database fails.
+/// Only if the database fails.
 pub async fn load_state(db: &Db, member: UserId, id: ConversationId) -> Result<Option<ConversationState>, Error> {
     let states = select_states!("select $2::bigint as id, 1 as place", member.0, id.0);
     Ok(states.fetch_optional(&db.pool).await?)
@@ -150,7 +150,7 @@ pub async fn load_state(db: &Db, member: UserId, id: ConversationId) -> Result<O
 /// Lists the conversations that a user has marked as spam.
 ///
 /// # Errors
-/// Only where the database fails.
+/// Only if the database fails.
 pub async fn list_spam(db: &Db, member: UserId) -> Result<Vec<Target>, Error> {
     let rows = sqlx::query!(
         r#"select conversation_id as "group_id: GroupId", peer_id as "peer_id: UserId"
@@ -194,7 +194,7 @@ pub struct MemberOverview {
 /// account stays in its dialogs and is left out of groups.
 ///
 /// # Errors
-/// Only where the database fails.
+/// Only if the database fails.
 pub async fn load_members(db: &Db, id: ConversationId, limit: i64) -> Result<MemberOverview, Error> {
     let first = sqlx::query_as!(
         MemberState,

@@ -15,11 +15,11 @@ use crate::store::groups::member_cache::MemberIds;
 pub struct MarkerUpdate {
     /// Where the marker is now.
     pub seq: Seq,
-    /// When it moved there; `None` where it has never moved.
+    /// When it moved there; `None` if it has never moved.
     pub moved_at: Option<Timestamp>,
     /// Messages of others after the read marker.
     pub unread_count: i64,
-    /// The members to notify; `None` where the marker has not moved.
+    /// The members to notify; `None` if the marker has not moved.
     pub members: Option<MemberIds>,
 }
 
@@ -28,16 +28,16 @@ impl MarkerUpdate {
     pub const NOT_STARTED: Self = Self { seq: 0, moved_at: None, unread_count: 0, members: None };
 }
 
-/// Moves the read marker of a member to `seq`, or to the newest message where that is `None`. The delivery
-/// marker moves with it where it is behind.
+/// Moves the read marker of a member to `seq`, or to the newest message if that is `None`. The delivery
+/// marker moves with it if it is lower.
 ///
-/// The update is one statement, and so reads one snapshot. What a snapshot sees of a conversation is its
-/// beginning, so the number of the member's own messages up to `seq` is right whatever is sent or read
-/// meanwhile. It is counted over the shorter distance: from the old marker forward, or from the newest
-/// message back.
+/// The update is one statement, and so reads one snapshot. A snapshot contains all messages of a conversation
+/// up to some `seq` and none after, so the number of the member's own messages up to `seq` is right whatever
+/// is sent or read meanwhile. It is counted over the shorter distance: from the old marker forward, or from
+/// the newest message back.
 ///
 /// # Errors
-/// `not_a_member` where the user was removed from the group meanwhile.
+/// `not_a_member` if the user was removed from the group meanwhile.
 pub async fn mark_read(db: &Db, user: UserId, range: VisibleRange, seq: Option<Seq>) -> Result<MarkerUpdate, Error> {
     let mut tx = db.pool.begin().await?;
     let moved = sqlx::query!(
@@ -74,7 +74,7 @@ pub async fn mark_read(db: &Db, user: UserId, range: VisibleRange, seq: Option<S
     .await?;
     let moved = moved.map(|row| (row.peer_id, row.member_version));
     let members = members_to_notify(&mut tx, db, user, range, moved).await?;
-    // A second statement, with a snapshot of now: what was sent since the first counts as unread as well.
+    // A second statement, with a new snapshot: what was sent since the first counts as unread as well.
     let row = sqlx::query!(
         r#"select m.read_seq, m.read_at as "read_at?: Timestamp", unread_count(c, m) as "unread_count!"
            from members m join conversations c on c.id = m.conversation_id
@@ -90,10 +90,10 @@ pub async fn mark_read(db: &Db, user: UserId, range: VisibleRange, seq: Option<S
     Ok(MarkerUpdate { seq: row.read_seq, moved_at: row.read_at, unread_count: row.unread_count, members })
 }
 
-/// Moves the delivery marker of a member to `seq`, or to the newest message where that is `None`.
+/// Moves the delivery marker of a member to `seq`, or to the newest message if that is `None`.
 ///
 /// # Errors
-/// `not_a_member` where the user was removed from the group meanwhile.
+/// `not_a_member` if the user was removed from the group meanwhile.
 pub async fn mark_delivered(
     db: &Db,
     user: UserId,
@@ -116,7 +116,7 @@ pub async fn mark_delivered(
     .await?;
     let moved = moved.map(|row| (row.peer_id, row.member_version));
     let members = members_to_notify(&mut tx, db, user, range, moved).await?;
-    // A second statement, with a snapshot of now: an update that has waited for a send sees the new row of
+    // A second statement, with a new snapshot: an update that has waited for a send sees the new row of
     // the member and the old row of the conversation, and would count wrongly.
     let row = sqlx::query!(
         r#"select m.delivered_seq, m.delivered_at as "delivered_at?: Timestamp", unread_count(c, m) as "unread_count!"

@@ -9,7 +9,7 @@ use crate::store::{Db, users};
 /// Creates a dialog without messages, unless the two users have one.
 ///
 /// # Errors
-/// `not_found` where `other` is no user, `blocked` where they have blocked the asker, `unauthorized` where
+/// `not_found` if `other` is no user, `blocked` if they have blocked the asker, `unauthorized` if
 /// the asker's account was deleted.
 pub async fn start_dialog(db: &Db, asker: UserId, other: UserId) -> Result<(), Error> {
     let mut tx = db.pool.begin().await?;
@@ -44,13 +44,13 @@ pub async fn start_dialog(db: &Db, asker: UserId, other: UserId) -> Result<(), E
 }
 
 /// Clears the history of a conversation for one member and removes it from their lists until there is a new
-/// message. Gives back the `seq` up to which it is cleared.
+/// message. Returns the `seq` up to which it is cleared.
 ///
 /// The update is one statement, and so reads one snapshot: messages that are stored meanwhile are not
 /// cleared. See [`receipts::mark_read`](super::receipts::mark_read).
 ///
 /// # Errors
-/// `not_a_member` where the user was removed from the group meanwhile.
+/// `not_a_member` if the user was removed from the group meanwhile.
 pub async fn remove(db: &Db, user: UserId, range: VisibleRange) -> Result<Seq, Error> {
     let cleared = sqlx::query_scalar!(
         "with state as materialized (
@@ -72,10 +72,10 @@ pub async fn remove(db: &Db, user: UserId, range: VisibleRange) -> Result<Seq, E
     cleared.ok_or_else(Error::not_a_member)
 }
 
-/// Marks a conversation as spam or not. Gives back whether that has changed.
+/// Marks a conversation as spam or not. Returns whether that has changed.
 ///
 /// # Errors
-/// Only where the database fails.
+/// Only if the database fails.
 pub async fn mark_spam(db: &Db, user: UserId, conversation: ConversationId, is_spam: bool) -> Result<bool, Error> {
     let done = sqlx::query!(
         "update members set is_spam = $3, private_change = current_change()

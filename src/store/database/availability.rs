@@ -1,9 +1,9 @@
 //! Database availability: which errors are worth a retry, and which connections are replaced because their session
 //! is read-only.
 //!
-//! A session may stay read-only for good when the database has long been writable again: it keeps the default that it
-//! began with (`alter database … set default_transaction_read_only`), and the server that it is connected to (a
-//! standby behind an address that has moved on). So the pools look for such sessions and close them.
+//! A session may stay read-only after the database has become writable again: it keeps the default that it began
+//! with (`alter database … set default_transaction_read_only`), and the server that it is connected to (a
+//! standby whose address leads to another server now). So the pools look for such sessions and close them.
 
 use std::time::{Duration, Instant};
 
@@ -35,7 +35,7 @@ const UNAVAILABLE: [&str; 12] = [
 const READ_ONLY: &str = "25006";
 
 /// Whether an error means that the database is away, restarting, read-only or out of resources, so that a retry may
-/// succeed; false where the statement itself is at fault.
+/// succeed; false if the statement itself is at fault.
 pub(in crate::store) fn is_unavailable(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Io(_)
@@ -56,15 +56,15 @@ impl From<sqlx::Error> for Error {
     }
 }
 
-/// Longest wait for the answer to a readiness probe.
+/// Maximum wait for the answer to a readiness probe.
 pub(in crate::store) const PING_TIMEOUT: Duration = Duration::from_secs(2);
 /// For this long after a read-only session was found, every connection is checked before it is used. Each further
 /// one that is found restarts the period.
 const SUSPICION_PERIOD: Duration = Duration::from_secs(5);
-/// A read-only connection is replaced at this age, so that a database which is read-only for hours sees no storm of
-/// logins.
+/// A read-only connection is replaced at this age, so that a database which is read-only for hours is not flooded
+/// with logins.
 const READ_ONLY_MAX_AGE: Duration = Duration::from_secs(1);
-/// While all is well one acquired connection is checked per interval: a reload of PostgreSQL's configuration can make
+/// Without suspicion, one acquired connection is checked per interval: a reload of PostgreSQL's configuration can make
 /// the sessions that are open read-only.
 const SPOT_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 

@@ -7,7 +7,7 @@
 //!
 //! Every new connection is verified before it is used. If it leads to another incarnation, the node starts an epoch
 //! (see the migrations), clears its caches and checks the sessions of its open sockets. If it leads to another
-//! history, all sockets close, and requests that arrived before get no answer.
+//! history, all sockets close, and requests that arrived before are refused.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -24,13 +24,14 @@ use crate::store::groups::member_cache::MemberCache;
 use crate::store::timeouts::ACQUIRE_TIMEOUT;
 use crate::store::users::ended_sessions;
 
-/// Epochs that the database keeps. A cursor of an older one proves nothing.
+/// Maximum number of epochs that the database keeps. With a cursor of an older one, `sync`
+/// reports that changes may be missing.
 const MAX_EPOCHS: i64 = 4_096;
-/// On another history no connection is used for this long, which exceeds the longest wait for one: whoever waits
-/// has asked in the earlier history, and may be somebody else in this one.
+/// On another history no connection is used for this long, which exceeds the maximum wait for one: a request that
+/// waits arrived in the earlier history, and its user id may name another user in this one.
 const QUARANTINE: Duration = ACQUIRE_TIMEOUT.saturating_add(Duration::from_secs(1));
-/// How often a connection is verified that finds another incarnation again, after the node has started an epoch
-/// for it.
+/// Maximum number of verifications of one connection. It is verified again after the node has started an epoch,
+/// because PostgreSQL may have restarted again meanwhile.
 const MAX_VERIFICATIONS: u32 = 3;
 
 /// What the callback of [`Db::on_restart`](crate::store::Db::on_restart) is given.
@@ -38,7 +39,7 @@ const MAX_VERIFICATIONS: u32 = 3;
 pub struct RestartNotice {
     /// Those sessions with open sockets that no longer exist.
     pub ended_sessions: HashSet<SessionKey>,
-    /// Whether the database is on another history, in which every user id may belong to somebody else.
+    /// Whether the database is on another history, in which every user id may belong to another user.
     pub is_other_history: bool,
 }
 
@@ -113,7 +114,7 @@ impl Epochs {
     }
 
     /// The number of the history that the database is on.
-    pub(in crate::store) fn histories(&self) -> u64 {
+    pub(in crate::store) fn history_number(&self) -> u64 {
         self.state.lock().as_ref().map_or(0, |state| state.histories)
     }
 
@@ -168,7 +169,7 @@ impl Epochs {
         let watcher = self.watcher.get();
         let open_sessions = watcher.map(|watcher| (watcher.open_sessions)()).unwrap_or_default();
         let ended_sessions = ended_sessions::find_ended(&mut connection, &open_sessions).await?;
-        // No await from here on. The state comes first, because it keeps everybody from the earlier incarnation.
+        // No await from here on. The state comes first: after it, no task uses a connection to the earlier incarnation.
         *self.state.lock() = Some(EpochState::next(before.as_ref(), incarnation, Instant::now()));
         self.member_cache.clear();
         if let Some(watcher) = watcher {

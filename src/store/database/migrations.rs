@@ -1,5 +1,5 @@
-//! The schema: which migrations this build has, which ones a database has, and how the one is brought up to
-//! the other. How to add a migration is in migrations/README.md.
+//! The schema: compares the migrations of this build with those that a database has, and applies the missing
+//! ones. How to add a migration is in migrations/README.md.
 
 use std::collections::BTreeSet;
 
@@ -21,7 +21,7 @@ impl Db {
     /// applies them under an advisory lock, and the others wait for it.
     ///
     /// # Errors
-    /// Where a migration fails, or the database has migrations that this build does not know.
+    /// If a migration fails, or the database has migrations that this build does not know.
     pub async fn migrate(&self) -> Result<Vec<String>, Error> {
         // A connection of its own and no timeouts: a node waits for another one's migration as long as that takes.
         let mut connection = self.pool.connect_options().connect().await?;
@@ -34,8 +34,8 @@ impl Db {
         Ok(names(|version| !before.contains(&version)))
     }
 
-    /// Checks that this build can work with the schema, where something else keeps it up to date. It can work
-    /// with a newer one, because nodes of two versions run side by side during an update.
+    /// Checks that this build can work with the schema, for a node that does not migrate it. It can work with a
+    /// newer one, because nodes of two versions run side by side during an update.
     ///
     /// # Errors
     /// `internal`; the cause is a sentence that says what to do.
@@ -79,7 +79,7 @@ fn check_release(applied: &BTreeSet<i64>) -> Result<(), Error> {
     }
 }
 
-/// The versions of the migrations that were applied; empty where none ever was.
+/// The versions of the migrations that were applied; empty if none ever was.
 async fn applied_versions(connection: &mut PgConnection) -> Result<BTreeSet<i64>, Error> {
     let has_table = sqlx::query_scalar!(r#"select to_regclass($1) is not null as "has_table!""#, APPLIED_TABLE)
         .fetch_one(&mut *connection)

@@ -1,5 +1,5 @@
-//! The database as a whole: the preflight checks, the schema, the availability, and the epochs, which tell which
-//! history of the database a node is on.
+//! The database as a whole: the preflight checks, the schema, the availability, and the epochs, which
+//! identify the history of the database that a node is on.
 
 pub mod availability;
 pub mod epochs;

@@ -8,11 +8,11 @@ use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection, Row as _};
 use tokio::time::{Instant, sleep, timeout};
 
-/// Longest wait for a connection or an answer.
+/// Maximum wait for a connection or an answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
-/// Longest wait for a notification, which plain PostgreSQL delivers within milliseconds.
+/// Maximum wait for a notification, which plain PostgreSQL delivers within milliseconds.
 const NOTIFY_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long to retry while the database server is starting up.
+/// Maximum time of retries while the database server is starting up.
 const STARTUP_TIMEOUT: Duration = Duration::from_secs(20);
 /// Pause between two such attempts.
 const RETRY_DELAY: Duration = Duration::from_millis(200);
@@ -50,7 +50,7 @@ fn location(options: &PgConnectOptions) -> String {
     }
 }
 
-/// Connects without a pool: a pool retries where nobody listens, and then reports a timeout and no cause.
+/// Connects without a pool: a pool retries if nothing listens, and then reports a timeout and no cause.
 async fn connect(options: &PgConnectOptions) -> Result<PgConnection, String> {
     let started = Instant::now();
     loop {
@@ -138,7 +138,7 @@ async fn check_server(connection: &mut PgConnection) -> Result<(), String> {
 /// Checks that a connection is a session: a notification has to reach a connection that listens while it is idle.
 /// Behind a transaction pooler an idle connection has no server that could deliver anything.
 async fn check_sessions(options: &PgConnectOptions, other: &mut PgConnection) -> Result<(), String> {
-    // Behind a pooler a notification for somebody else can arrive among the answers of this connection.
+    // Behind a pooler a notification for another session can arrive among the answers of this connection.
     let explain = |error: sqlx::Error| match error {
         sqlx::Error::Protocol(_) => NEEDS_SESSIONS.to_owned(),
         error => describe(&error, options),

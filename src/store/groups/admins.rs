@@ -82,7 +82,7 @@ pub async fn rename(db: &Db, group: GroupId, by: UserId, name: &GroupName) -> Re
     Ok(Some(locked.into_change(by, user_name, members)))
 }
 
-/// Ends a group: removes all members. Its messages stay stored, and nobody can read them.
+/// Ends a group: removes all members. Its messages stay stored, and no user can read them.
 ///
 /// # Errors
 /// `not_found`, `not_a_member`, `not_admin`.

@@ -1,7 +1,7 @@
 //! A cache of the member lists of groups, so that the list of a busy group is not read again for every message.
 //!
-//! A change does not invalidate an entry: whoever has changed something learns in the same transaction which version
-//! of the list is current, and uses a cached copy only if it has that version. Versions are random numbers, so that
+//! A change does not invalidate an entry: a transaction that needs the list reads which version of it is current, and
+//! uses a cached copy only if it has that version. Versions are random numbers, so that
 //! no two lists share one, not even in two histories of the database.
 
 use std::sync::Arc;

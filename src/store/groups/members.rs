@@ -84,7 +84,7 @@ pub async fn leave(db: &Db, group: GroupId, user: UserId) -> Result<MemberChange
     Ok(MemberChange { next_admin: departure.next_admin, ..locked.into_change(user, user_name, departure.members) })
 }
 
-/// A group whose conversation this transaction has locked: nobody else changes it or sends to it.
+/// A group whose conversation this transaction has locked: no other transaction changes it or sends to it.
 pub(super) struct LockedGroup {
     pub(super) id: ConversationId,
     pub(super) name: String,
@@ -111,7 +111,7 @@ pub(super) async fn lock_group(connection: &mut PgConnection, group: GroupId) ->
 }
 
 /// The current name of a member; `None` if the user is not one. A deleted account counts as no member, though its
-/// deletion may not have come to this group yet.
+/// deletion may not have reached this group yet.
 async fn find_member_name(
     connection: &mut PgConnection,
     group: ConversationId,
@@ -140,7 +140,7 @@ pub(in crate::store) struct Departure {
 ///
 /// If the last admin leaves, the member who joined first becomes one, unless all remaining accounts are being deleted
 /// too. A group without members ends. The number of statements does not depend on the number of groups, because
-/// their locks block everybody who sends there.
+/// their locks block all sends to these groups.
 pub(in crate::store) async fn leave_locked_groups(
     connection: &mut PgConnection,
     groups: &[i64],

@@ -71,7 +71,7 @@ pub async fn create(
 
     let mut tx = db.pool.begin().await?;
     let all: Vec<i64> = others.iter().copied().chain([creator.0]).collect();
-    // Checked before the locks too, so that a refused request has blocked nobody, however many users it names.
+    // Checked before the locks too, so that a refused request takes no locks, however many users it names.
     let found = quotas::find_users(&mut tx, &all).await?;
     check_users(&mut tx, creator, &others, found, limits).await?;
     // Locked, so that no account that is deleted meanwhile becomes a member.

@@ -1,7 +1,7 @@
 //! Quotas of groups: how many groups a user may be in, and how many of them strangers may have added the user to.
 //!
-//! Strangers have a small quota of their own, and each stranger a smaller one: whoever uses it up takes nothing from
-//! the people whom the user knows.
+//! Strangers have a small quota of their own, and each stranger a smaller one: so they cannot use up the places
+//! for groups to which the user is added by people whom the user knows.
 
 use sqlx::PgConnection;
 
@@ -9,8 +9,8 @@ use crate::config::Limits;
 use crate::error::{Code, Error, Field};
 use crate::model::UserId;
 
-/// A user whose account is not deleted. While the row is locked, the account is not deleted and nobody else adds the
-/// user to a group.
+/// A user whose account is not deleted. While the row is locked, the account is not deleted and no other
+/// transaction adds the user to a group.
 #[derive(Debug)]
 pub(super) struct ExistingUser {
     pub(super) id: i64,

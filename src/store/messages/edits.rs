@@ -9,8 +9,8 @@ use crate::store::search;
 /// Replaces the content of a message.
 ///
 /// # Errors
-/// `not_found` where there is no message that `by` can see, or it was deleted; `not_a_member`;
-/// `not_author`; `blocked` where the other side of the dialog has blocked `by`.
+/// `not_found` if there is no message that `by` can see, or it was deleted; `not_a_member`;
+/// `not_author`; `blocked` if the other side of the dialog has blocked `by`.
 pub async fn edit(db: &Db, by: UserId, message: MessageId, content: &Content) -> Result<MessageChange, Error> {
     let mut tx = db.pool.begin().await?;
     let locked = LockedMessage::lock(&mut tx, by, message).await?;
@@ -33,10 +33,10 @@ pub async fn edit(db: &Db, by: UserId, message: MessageId, content: &Content) ->
 }
 
 /// Deletes the content and the reactions of a message; the row stays, so that `seq` remains dense. `None`
-/// where the message had been deleted before.
+/// if the message had been deleted before.
 ///
 /// # Errors
-/// `not_found` where there is no message that `by` can see; `not_a_member`; `not_author` where `by` is
+/// `not_found` if there is no message that `by` can see; `not_a_member`; `not_author` if `by` is
 /// neither its author nor an admin of the group.
 pub async fn delete(db: &Db, by: UserId, message: MessageId) -> Result<Option<MessageChange>, Error> {
     let mut tx = db.pool.begin().await?;

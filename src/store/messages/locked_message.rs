@@ -1,5 +1,5 @@
-//! The lock under which a message changes: that of its conversation, the one that sends and changes of
-//! members take. So a change sees every earlier one, and is ordered with sends.
+//! The lock under which a message changes: that of its conversation, which sends and changes of
+//! members also take. So a change sees every earlier one, and is ordered with sends.
 
 use sqlx::PgConnection;
 
@@ -24,7 +24,7 @@ impl LockedMessage {
     /// Locks the conversation of a message, and loads what decides whether `by` may change it.
     ///
     /// # Errors
-    /// `not_found` where there is no message that `by` can see; `not_a_member` where it is in a group that
+    /// `not_found` if there is no message that `by` can see; `not_a_member` if it is in a group that
     /// they are not in.
     pub(super) async fn lock(connection: &mut PgConnection, by: UserId, message: MessageId) -> Result<Self, Error> {
         let found = sqlx::query!(
@@ -78,7 +78,7 @@ impl LockedMessage {
     }
 
     /// # Errors
-    /// `not_found` where the message was deleted.
+    /// `not_found` if the message was deleted.
     pub(super) fn ensure_not_deleted(&self) -> Result<&Self, Error> {
         if self.is_deleted {
             Err(Error::of_field(Code::NotFound, Field::MessageId, ": the message was deleted"))
@@ -90,7 +90,7 @@ impl LockedMessage {
     /// A blocked user could otherwise still send text, by editing an old message or reacting to one.
     ///
     /// # Errors
-    /// `blocked` where the other side of the dialog has blocked the asker.
+    /// `blocked` if the other side of the dialog has blocked the asker.
     pub(super) fn ensure_not_blocked(&self) -> Result<&Self, Error> {
         if self.is_blocked { Err(Error::blocked()) } else { Ok(self) }
     }

@@ -32,9 +32,9 @@ pub struct StoredMessage {
     pub group_id: Option<GroupId>,
     /// The current name of the group.
     pub group_name: Option<String>,
-    /// The text; empty where the message was deleted.
+    /// The text; empty if the message was deleted.
     pub content: String,
-    /// When it was committed.
+    /// When it was stored, shortly before the commit.
     pub created_at: Timestamp,
     /// When it was last edited or deleted; `created_at` before that.
     pub updated_at: Timestamp,
@@ -48,7 +48,7 @@ pub struct StoredMessage {
     pub reply_sender_id: Option<UserId>,
     /// The current name of that author.
     pub reply_sender_name: Option<String>,
-    /// The current text of the message that it replies to; empty where that was deleted.
+    /// The current text of the message that it replies to; empty if that was deleted.
     pub reply_content: Option<String>,
     /// The users who have reacted, the oldest reaction first.
     pub reaction_user_ids: Option<Vec<i64>>,
@@ -93,7 +93,7 @@ pub(in crate::store) use select_messages;
 /// Loads messages by id, in the order of `ids`; ids without a message are left out.
 ///
 /// # Errors
-/// Only where the database fails.
+/// Only if the database fails.
 pub async fn load(db: &Db, ids: &[MessageId]) -> Result<Vec<StoredMessage>, Error> {
     let ids: Vec<i64> = ids.iter().map(|id| id.0).collect();
     let messages =
@@ -105,7 +105,7 @@ pub async fn load(db: &Db, ids: &[MessageId]) -> Result<Vec<StoredMessage>, Erro
 /// the caller to check.
 ///
 /// # Errors
-/// `not_found` where there is no such message, or it is in a dialog of two other users.
+/// `not_found` if there is no such message, or it is in a dialog of two other users.
 pub async fn find_target(db: &Db, asker: UserId, message: MessageId) -> Result<Target, Error> {
     let row = sqlx::query!(
         r#"select c.id, c.low_user_id + c.high_user_id - $2::bigint as peer_id,

@@ -5,12 +5,12 @@ use super::{Db, MessageChange};
 use crate::error::Error;
 use crate::model::{MessageEvent, MessageId, Reaction, UserId};
 
-/// Sets or replaces the reaction of `by` to a message; `None` deletes it. Gives back `None` where nothing
+/// Sets or replaces the reaction of `by` to a message; `None` deletes it. Returns `None` if nothing
 /// has changed.
 ///
 /// # Errors
-/// `not_found` where there is no message that `by` can see, or it was deleted; `not_a_member`; `blocked`
-/// where the other side of the dialog has blocked `by`, who may still delete a reaction.
+/// `not_found` if there is no message that `by` can see, or it was deleted; `not_a_member`; `blocked`
+/// if the other side of the dialog has blocked `by`, who may still delete a reaction.
 pub async fn set(
     db: &Db,
     by: UserId,

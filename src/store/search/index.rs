@@ -194,8 +194,8 @@ async fn index_up_to(db: &Db, watermark: i64, incarnation: u64) -> Result<IndexP
     Ok(if is_full { IndexProgress::More } else { IndexProgress::Done })
 }
 
-/// The `tsvector` of a message: its tokens, and as lexemes that nobody can type its conversation, the two sides of a
-/// dialog and the bucket of its id.
+/// The `tsvector` of a message: its tokens, and as lexemes that no query can contain its conversation, the two sides
+/// of a dialog and the bucket of its id.
 fn index_vector(id: i64, content: &str, conversation: i64, sides: [Option<i64>; 2]) -> String {
     let sides = sides.iter().flatten().fold(String::new(), |sides, user| sides + &format!(" '@{user}'"));
     format!("{} '#{conversation}'{sides} '~{}'", SearchTokens::of(content).vector(), id_bucket(id))

@@ -30,7 +30,8 @@ const MAX_CANDIDATES_PER_QUERY: i64 = 20_000;
 /// What one of these costs of a search's budget.
 const CANDIDATE_COST_BYTES: i64 = 16;
 
-/// Maximum number of matches on earlier pages: all of them are read again, and nobody pages further than that.
+/// Maximum number of matches on earlier pages: all of them are read again for each page. A page
+/// past it is empty.
 const MAX_SKIPPED_MATCHES: i64 = 10_000;
 
 /// A search through the messages that a user may read, and how far it has come.
@@ -56,7 +57,7 @@ struct Search<'a> {
 pub struct SearchPage {
     /// The messages, newest first.
     pub messages: Vec<StoredMessage>,
-    /// Where the budget ran out before the page was full: messages below this id were not searched.
+    /// Set if the budget ran out before the page was full: messages below this id were not searched.
     pub stopped_at: Option<MessageId>,
     /// Whether the budget ran out before the search came to this page.
     pub is_short_of_page: bool,

@@ -8,12 +8,12 @@ use std::iter::once;
 use unicode_normalization::UnicodeNormalization as _;
 use unicode_normalization::char::is_combining_mark;
 
-/// Longest prefix of a word that the index holds, in characters.
+/// Maximum length of the prefix of a word that the index holds, in characters.
 const MAX_INDEXED_CHARS: usize = 64;
 /// Maximum total length of the tokens of one message in the index; a `tsvector` holds a megabyte.
 const MAX_INDEXED_BYTES: usize = 512 * 1024;
 /// Maximum number of prefixes in a query of the index. The longest words are taken: the index reads all lexemes with a
-/// prefix, of everybody's messages.
+/// prefix, of all users' messages.
 const MAX_PREFIXES: usize = 4;
 /// Maximum number of pairs of characters in a query of the index.
 const MAX_PAIRS: usize = 64;

@@ -2,7 +2,7 @@
 //!
 //! A change is stored with the id of its transaction, and a cursor is a snapshot of PostgreSQL. What the snapshot does
 //! not see has changed since, also if its transaction had begun before the cursor was handed out. A cursor names an
-//! epoch too, so that it proves nothing in another history of the database; the migrations have the details.
+//! epoch too, by which it is rejected in another history of the database; the migrations have the details.
 
 mod cursor;
 
@@ -124,7 +124,7 @@ pub async fn changes(db: &Db, asker: UserId, cursor: Option<&Cursor>, limit: i64
         // epoch.
         None => (current.epoch, now.clone().bounded(), now.clone(), RowPosition::START),
     };
-    // One row more than fits on the page tells whether there are more.
+    // One row more than fits on the page shows whether there are more.
     let mut rows = read_rows(db, asker, &base, &seen, after, limit.saturating_add(1)).await?;
     let overflows = usize::try_from(limit).is_ok_and(|limit| rows.len() > limit);
     if overflows {
@@ -137,7 +137,7 @@ pub async fn changes(db: &Db, asker: UserId, cursor: Option<&Cursor>, limit: i64
         }
         _ => {
             // The end of a backlog may lie before `now`: changes that were committed while the asker paged, or was
-            // offline in the middle of it, are behind that end.
+            // offline in the middle of it, are after that end.
             let is_past = seen != now;
             let more = is_past && !read_rows(db, asker, &target, &now, RowPosition::START, 1).await?.is_empty();
             (SyncCursor { epoch, base: target, page: None }.to_string(), more)
@@ -177,7 +177,7 @@ async fn current_snapshot(db: &Db, cursor: Option<&SyncCursor>) -> Result<Curren
     .await?;
     let snapshot =
         Snapshot::parse(&row.snapshot).ok_or_else(|| Error::internal("a snapshot is not as we know them"))?;
-    // Past the beginning of a later epoch, or past the current snapshot, lies a future that was lost.
+    // A cursor that reaches past the beginning of a later epoch, or past the current snapshot, is of a lost history.
     let began = row.began.map_or(Ok(u64::MAX), u64::try_from).map_err(Error::internal)?;
     let proven_end = row.is_known.then(|| snapshot.end().min(began));
     Ok(CurrentSnapshot { epoch: row.epoch, snapshot, proven_end })

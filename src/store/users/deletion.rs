@@ -15,7 +15,7 @@ use crate::model::UserId;
 use crate::store::groups::members::{self, Departure, MemberChange};
 use crate::store::{contacts, notifications};
 
-/// Groups that one transaction leaves: it blocks everybody who sends there.
+/// Groups that one transaction leaves: its locks block all sends to them.
 const MAX_GROUPS_PER_BATCH: i64 = 100;
 /// Rows of each table that one transaction deletes.
 const MAX_ROWS_PER_BATCH: i64 = 500;

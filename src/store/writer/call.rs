@@ -1,5 +1,5 @@
 //! The call of the SQL function `write_messages`: a batch in one transaction and one round trip, its result
-//! for each message, and what an error says of the whole batch.
+//! for each message, and the classification of errors.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -18,10 +18,10 @@ use crate::store::database::availability::is_unavailable;
 use crate::store::groups::member_cache::MemberList;
 use crate::store::timeouts::PING_AFTER_IDLE;
 
-/// The longest wait for a transaction, after which the senders get `overloaded`. It is longer than
-/// `lock_timeout`.
+/// Maximum time of one attempt, from acquiring a connection to the commit. After it the senders get `overloaded`.
+/// It is longer than `lock_timeout`.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
-/// The most attempts at a batch that conflicts with those of other nodes.
+/// Maximum number of attempts at a batch that conflicts with those of other nodes.
 const MAX_ATTEMPTS: u32 = 5;
 
 /// The member lists of the groups in a batch, as far as this node has cached them.
@@ -33,7 +33,7 @@ pub(super) type KnownMemberLists = HashMap<ConversationId, MemberList>;
 pub(super) struct CachedConnection(Option<(PoolConnection<Postgres>, Instant)>);
 
 impl CachedConnection {
-    /// Takes the cached connection, or one of the pool where it may have died since.
+    /// Takes the cached connection, or one of the pool if the cached one may have died since.
     async fn take(&mut self, db: &Db) -> Result<PoolConnection<Postgres>, sqlx::Error> {
         let is_good = |used: Instant| used.elapsed() <= PING_AFTER_IDLE && db.epochs.is_current(used);
         match self.0.take().filter(|(_, used)| is_good(*used)) {
@@ -91,8 +91,8 @@ async fn write_once(
     lock_mode: LockMode,
 ) -> Result<Vec<WriteResult>, sqlx::Error> {
     let mut connection = cached.take(db).await?;
-    // In another history, the sender's user id may be that of somebody else.
-    if db.epochs.histories() != history {
+    // In another history, the sender's user id may name another user.
+    if db.epochs.history_number() != history {
         return Err(sqlx::Error::Io(std::io::Error::other("the database was restored since this was sent")));
     }
     let BatchConversations { lows, highs, groups, places } = BatchConversations::of(messages);
@@ -163,7 +163,8 @@ pub(super) enum BatchError {
     RolledBack(sqlx::Error),
     /// A lock was not released within `lock_timeout`: nothing of the batch is stored.
     LockTimeout(sqlx::Error),
-    /// The answer to the commit is missing: all of the batch is stored, or nothing. It is not tried again.
+    /// It is not known whether the batch is stored, as a whole or not at all: the database was unavailable or
+    /// restored, or did not answer in time, perhaps before the call. The batch is not retried.
     InDoubt(Box<dyn std::error::Error + Send + Sync>),
 }
 
@@ -181,7 +182,7 @@ impl From<BatchError> for Error {
 pub(super) enum WriteOutcome {
     /// It is a new message, and committed.
     Stored,
-    /// An earlier send with its idempotency key has stored it.
+    /// An earlier send with the same idempotency key has stored it, so this send is idempotent.
     Duplicate,
     /// Its conversation was skipped, see [`LockMode::SkipLocked`].
     Locked,
@@ -252,7 +253,7 @@ pub(super) struct WriteResult {
 }
 
 impl WriteResult {
-    /// The answer to a duplicate of `first` that was sent to `target` and coalesced with it. A refusal of
+    /// The answer to a duplicate of `first` that was sent to `target` and deduplicated in the same batch. A refusal of
     /// `first` holds for its own target alone: a duplicate to another one gets `overloaded`, and may be sent
     /// again.
     pub(super) fn duplicate_receipt(&self, first: &NewMessage, target: Target) -> Result<SendReceipt, Error> {
@@ -302,7 +303,7 @@ fn is_lock_timeout(error: &sqlx::Error) -> bool {
     error.as_database_error().and_then(sqlx::error::DatabaseError::code).as_deref() == Some("55P03")
 }
 
-/// Whether the batch conflicted with that of another node and may succeed when repeated: a unique violation,
+/// Whether the batch conflicted with that of another node and may succeed in a retry: a unique violation,
 /// a serialization failure, a deadlock. The transaction is rolled back for certain.
 fn is_retryable(error: &sqlx::Error) -> bool {
     let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);

@@ -13,7 +13,7 @@ use crate::model::{ConversationId, Target, Timestamp, UserId};
 use crate::store::groups::member_cache::{MemberCache, MemberList};
 use crate::telemetry::Metrics;
 
-/// A message follows a recent one where less than this lies between the two: another node may still be
+/// A message follows a recent one if less than this lies between the two: another node may still be
 /// delivering the first.
 const ADJACENT_WINDOW: Duration = Duration::from_secs(10);
 
@@ -36,7 +36,7 @@ impl<F: Fn(Vec<CommittedMessage>)> CompletionTask<F> {
     fn complete(&self, CommittedBatch { sends, results, known_lists: mut lists }: CommittedBatch) {
         let mut committed = Vec::with_capacity(sends.len());
         for (send, result) in sends.into_iter().zip(results) {
-            // The receiver of an answer may be gone: its socket was closed.
+            // The receiver of an answer may be dropped: its socket has disconnected.
             for (target, reply) in send.duplicates {
                 let _ = reply.send(result.duplicate_receipt(&send.message, target));
             }
@@ -68,7 +68,7 @@ impl<F: Fn(Vec<CommittedMessage>)> CompletionTask<F> {
                     self.member_lists.put(conversation, list.clone());
                     lists.insert(conversation, list);
                 }
-                // Where the call returned no list, the version that it was given was current at the commit.
+                // If the call returned no list, the version that it was given was current at the commit.
                 lists.get(&conversation)?.ids.clone()
             }
         };

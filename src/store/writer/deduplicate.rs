@@ -1,5 +1,5 @@
-//! Deduplication of sends that wait together, by their idempotency key. Duplicates of messages that are
-//! stored already are found by `write_messages`, by a unique index.
+//! Deduplication of sends that wait together, by their idempotency key, so that sends are idempotent. Duplicates of
+//! messages that are stored already are found by `write_messages`, and a unique index decides between nodes.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -22,7 +22,7 @@ pub(super) fn deduplicate_by_client_id(sends: Vec<PendingSend>) -> Vec<PendingSe
             Entry::Occupied(index) => {
                 let duplicates = &mut batch[*index.get()].duplicates;
                 duplicates.push((send.message.target, send.reply));
-                // It has duplicates of its own where an earlier batch held it and could not store it.
+                // It has duplicates of its own if an earlier batch held it and could not store it.
                 duplicates.extend(send.duplicates);
             }
             Entry::Vacant(index) => {

@@ -11,10 +11,10 @@ use crate::error::Error;
 
 /// The backoff of a conversation after its first try; it doubles with each one.
 const MIN_RETRY_DELAY: Duration = Duration::from_millis(1);
-/// The longest backoff of a conversation.
+/// Maximum backoff of a conversation.
 const MAX_RETRY_DELAY: Duration = Duration::from_millis(100);
-/// A conversation whose lock is not released within this time refuses its sends, as `lock_timeout` does for
-/// those that are waited for.
+/// Sends to a conversation whose lock is not released within this time are refused. The same limit as PostgreSQL's
+/// `lock_timeout` in a lock wait.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The conversations of one writer that are locked, or were locked and still have sends to be stored.
@@ -24,7 +24,7 @@ pub(super) struct DeferredSends {
     order: VecDeque<LockKey>,
     /// The number of sends of all conversations.
     len: usize,
-    /// The most sends of all conversations; one conversation may have a quarter of them.
+    /// Maximum number of sends of all conversations; one conversation may have a quarter of it.
     capacity: usize,
 }
 
@@ -35,7 +35,7 @@ struct DeferredConversation {
     retry_at: Instant,
     /// The current backoff.
     delay: Duration,
-    /// Whether it may hold a batch up, so that it is left to a lock wait.
+    /// Whether its lock may block a whole batch; then only a lock wait retries it.
     must_wait_alone: bool,
 }
 
@@ -49,14 +49,14 @@ impl DeferredSends {
         self.conversations.is_empty()
     }
 
-    /// When the next batch is to retry a conversation; `None` where there is none to retry.
+    /// When the next batch is to retry a conversation; `None` if there is none to retry.
     pub(super) fn next_retry(&self) -> Option<Instant> {
         let waiting = self.order.iter().map(|key| &self.conversations[key]);
         waiting.filter(|conversation| !conversation.must_wait_alone).map(|conversation| conversation.retry_at).min()
     }
 
-    /// Defers new sends behind those of the same conversation, and gives back the others. Where there is no
-    /// room, new sends are refused as `overloaded`.
+    /// Defers new sends to conversations that have deferred sends, after these, and returns the other sends. If
+    /// there is no room, new sends are refused as `overloaded`.
     pub(super) fn defer_behind(&mut self, sends: Vec<PendingSend>) -> Vec<PendingSend> {
         if self.conversations.is_empty() {
             return sends;
@@ -102,7 +102,7 @@ impl DeferredSends {
         Some((key, conversation.sends.drain(..count).collect()))
     }
 
-    /// Ends a lock wait: the sends that it took are answered. Those that came meanwhile are retried at once.
+    /// Ends a lock wait: the sends that it took are answered. Sends that were deferred meanwhile are retried at once.
     pub(super) fn release(&mut self, key: LockKey) {
         let conversation = self.conversations.get_mut(&key).expect("only the lock wait that took it removes it");
         if conversation.sends.is_empty() {
@@ -113,9 +113,9 @@ impl DeferredSends {
         }
     }
 
-    /// Takes the result of a batch: `unwritten` sends are deferred, in front of those that came later. The
+    /// Takes the result of a batch: `unwritten` sends are deferred, before those that were submitted later. The
     /// other conversations of the batch, which are all in `tried`, are not locked any more.
-    /// `has_unknown_lock` says that one of the conversations, but not which, may hold a batch up.
+    /// `has_unknown_lock` says that one of the conversations, but not which, may block a whole batch.
     pub(super) fn put_back(&mut self, tried: HashSet<LockKey>, unwritten: Vec<PendingSend>, has_unknown_lock: bool) {
         let mut locked: HashMap<LockKey, Vec<PendingSend>> = HashMap::new();
         for send in unwritten {

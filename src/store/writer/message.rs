@@ -21,14 +21,14 @@ pub struct NewMessage {
     pub reply_to: Option<MessageId>,
 }
 
-/// The answer to a sender after the message was committed.
+/// The answer to a sender after the commit; the same for every idempotent retry, but for `is_duplicate`.
 #[derive(Clone, Debug)]
 pub struct SendReceipt {
     /// Unique among all messages.
     pub message_id: MessageId,
     /// Its place in the conversation, from 1.
     pub seq: Seq,
-    /// When it was committed.
+    /// When it was stored, shortly before the commit.
     pub created_at: Timestamp,
     /// The idempotency key of the send.
     pub client_message_id: Option<ClientMessageId>,
@@ -45,7 +45,7 @@ pub struct CommittedMessage {
     pub conversation: ConversationId,
     /// Its place in the conversation, from 1.
     pub seq: Seq,
-    /// When it was committed.
+    /// When it was stored, shortly before the commit.
     pub created_at: Timestamp,
     /// Whether the message before it is so recent that another node may still be delivering it.
     pub follows_recent: bool,
@@ -72,7 +72,7 @@ pub struct RepliedMessage {
     pub sender_id: UserId,
     /// The author's current name.
     pub sender_name: String,
-    /// The text; empty where the message was deleted.
+    /// The text; empty if the message was deleted.
     pub content: String,
 }
 

@@ -6,6 +6,10 @@
 //! always on the same writer, so its messages are handed to delivery in the order of `seq`. A message that
 //! PostgreSQL refuses fails alone, and a conversation that another transaction has locked delays no sends
 //! but its own (`deferred.rs`). The queue is bounded, and a full one is backpressure: senders get `overloaded`.
+//!
+//! A send with a `client_message_id`, its idempotency key, is idempotent: a retry gets the receipt of the message
+//! that is stored. Sends that wait together are deduplicated here (`deduplicate.rs`), a message that is stored
+//! already is found by `write_messages`, and a unique index decides between nodes.
 
 mod call;
 mod completion_task;
@@ -41,7 +45,7 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// The most connections that one writer uses: one for its batches, and one for each locked conversation
+    /// Maximum number of connections that one writer uses: one for its batches, and one for each locked conversation
     /// that it waits for.
     pub const CONNECTIONS: u16 = 1 + MAX_LOCK_WAITS;
 
@@ -60,7 +64,7 @@ impl Writer {
             .map(|_| {
                 let capacity = (queue / usize::from(writers)).max(1);
                 let (sender, receiver) = mpsc::channel(capacity);
-                // One batch is completed while the next one is written, and no more than one waits for that.
+                // One batch is completed while the next one is written, and at most one more waits to be completed.
                 let (committed, to_complete) = mpsc::channel(1);
                 let writer = WriterTask { db: db.clone(), metrics: metrics.clone(), committed };
                 tasks.spawn(writer.run(receiver, capacity, stop.clone()));
@@ -80,20 +84,20 @@ impl Writer {
     /// commit. Messages of one conversation are stored in the order in which they were submitted.
     ///
     /// # Errors
-    /// `overloaded` where the queue is full (backpressure) or the database is unavailable: the message may
-    /// be sent again, with a `client_message_id` safely so. `not_found`, `not_a_member`, `blocked` or
-    /// `unauthorized` where this message is refused.
+    /// `overloaded` if the queue is full (backpressure) or the database is unavailable: the message may be sent
+    /// again, and a retry is idempotent with a `client_message_id`. `not_found`, `not_a_member`, `blocked` or
+    /// `unauthorized` if this message is refused.
     pub fn submit(&self, message: NewMessage) -> impl Future<Output = Result<SendReceipt, Error>> + Send + use<> {
         let (reply, receipt) = oneshot::channel();
         let queued = self.queues[self.queue_index(&message)].try_send(PendingSend {
             message,
-            history: self.epochs.histories(),
+            history: self.epochs.history_number(),
             reply,
             duplicates: Vec::new(),
         });
         async move {
             queued.map_err(|_| Error::overloaded())?;
-            // A writer that ends without an answer has confirmed nothing.
+            // The writer's task ended without an answer, so nothing is confirmed.
             receipt.await.unwrap_or_else(|_| Err(Error::overloaded()))
         }
     }

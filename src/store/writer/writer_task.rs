@@ -1,4 +1,4 @@
-//! The first task of a writer: it makes batches of what is queued and commits them, past conversations that
+//! The first task of a writer: it makes batches of queued sends and commits them, and skips conversations that
 //! another transaction has locked.
 
 use std::collections::HashSet;
@@ -18,11 +18,11 @@ use crate::error::Error;
 use crate::store::Db;
 use crate::telemetry::Metrics;
 
-/// The most messages of one batch, which is one transaction.
+/// Maximum number of messages of one batch, which is one transaction.
 const MAX_BATCH_MESSAGES: usize = 256;
-/// The most deferred messages of one batch, so that new ones have a place in it too.
+/// Maximum number of deferred messages of one batch, so that new ones have a place in it too.
 const MAX_RETRIED_MESSAGES: usize = MAX_BATCH_MESSAGES / 2;
-/// Locked conversations that one writer waits for at a time, each on a connection of its own.
+/// Maximum number of locked conversations that one writer waits for at a time, each on a connection of its own.
 pub(super) const MAX_LOCK_WAITS: u16 = 2;
 
 /// Writes the batches of one writer.
@@ -53,7 +53,7 @@ struct Unwritten {
 
 impl WriterTask {
     /// Writes until `stop` is cancelled and the queue is empty. At any time a conversation is in the current
-    /// batch, with one lock wait, or deferred: never in two of these, so that its messages keep their order.
+    /// batch, in one lock wait, or deferred: never in two of these, so that its messages keep their order.
     pub(super) async fn run(self, mut queue: mpsc::Receiver<PendingSend>, capacity: usize, stop: CancellationToken) {
         let mut connection = CachedConnection::default();
         let mut deferred = DeferredSends::new(capacity);
@@ -104,7 +104,8 @@ impl WriterTask {
         lock_mode: LockMode,
     ) -> Unwritten {
         let started = Instant::now();
-        // Held until the call returns: only a list whose version was named in it can be relied on afterwards.
+        // The lists are held until the call returns: for a group without a list in the result, the list whose version
+        // the call was given is current.
         let known_lists = self.known_lists(&batch);
         let messages: Vec<&NewMessage> = batch.iter().map(|send| &send.message).collect();
         let history = batch.iter().map(|send| send.history).min().unwrap_or_default();

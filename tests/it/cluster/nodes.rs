@@ -176,7 +176,7 @@ async fn presence_is_known_to_a_node_that_starts() {
     let ids: Vec<i64> = there.iter().map(|(id, _)| *id).collect();
     let rows = client.call_ok("getOnlineInfo", json!({ "userIds": ids })).await["data"].take();
     assert!(rows.as_array().is_some_and(|rows| rows.iter().all(|row| row["isOnline"] == true)), "{rows}");
-    // Nobody is notified of presence that has not changed.
+    // No push is sent about presence that has not changed.
     client.subscribe(&["presence"]).await;
     let newcomer = server.create_user("Bob").await;
     server.add_contact(&newcomer, &ann).await;

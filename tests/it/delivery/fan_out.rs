@@ -32,7 +32,7 @@ async fn push_goes_to_every_socket_of_a_user_and_a_reply_to_the_one_that_asked()
         assert_eq!(receiver.wait_for_push().await["type"], "addUserInGroup");
         assert_eq!(receiver.wait_for_push().await["type"], "messageInGroup");
     }
-    // The pushes above have been delivered, so a reply from now on comes after anything pushed to these
+    // The pushes above have been delivered, so a reply from now on follows anything pushed to these
     // sockets.
     for client in [&mut asking, &mut beside] {
         assert_works(client).await;

@@ -110,7 +110,7 @@ impl Fixture {
         assert_eq!(Some(steady(answer)), reply.map(steady), "{kind}: the reply");
 
         if kind == "setPresence" {
-            // Only this push comes by the clock. The presence push about Ann may still come before it.
+            // Only this push is sent by a timer. The presence push about Ann may still come before it.
             let mut received = self.bob_client.wait_for_push().await;
             while received["params"]["item"]["active"] == true {
                 received = self.bob_client.wait_for_push().await;

@@ -91,7 +91,7 @@ async fn is_for_its_conversation(fixture: &Fixture, id: &str, method: &str, path
     true
 }
 
-/// Checks that nobody else's session can be ended, and one's own can.
+/// Checks that another user's session cannot be ended, and one's own can.
 async fn ends_one_session(fixture: &Fixture, method: &str, path: &str) -> bool {
     let (server, bob) = (&fixture.server, &fixture.bob);
     let token = fixture.session_of(bob).await;

@@ -369,7 +369,7 @@ async fn asyncapi_describes_every_reply_push_and_sync_row_of_a_server() {
     assert!(missing.is_empty(), "no push of {missing:?} was checked");
     let documented: BTreeSet<_> = sync_rows(&talk.schemas.document).into_keys().collect();
     assert_eq!(talk.rows, documented, "the rows of sync that were checked");
-    // `id` is written where the request has one, and `retryAfterMs` with one error code.
+    // `id` is written if the request has one, and `retryAfterMs` with one error code.
     talk.schemas.optional_keys.retain(|(name, _), _| !name.ends_with("/payload"));
     talk.schemas.assert_optional_keys_are_left_out();
 }

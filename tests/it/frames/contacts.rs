@@ -283,7 +283,7 @@ async fn list_blocked_shows_blocked_users_who_are_not_notified() {
     ]
     "#);
     assert_eq!(ids(&mut bob_client, "listBlocked", json!({})).await, [0; 0]);
-    // In the other direction, nobody is notified of a user whom they have blocked.
+    // In the other direction, a user is not notified of a user whom they have blocked.
     let mut subscribed_ann = connect_subscribed(&server, &ann).await;
     call_ok(&mut bob_client, "addContact", json!({ "userId": ann.id })).await;
     assert_eq!(ids(&mut bob_client, "listContacts", json!({})).await, [ann.id]);

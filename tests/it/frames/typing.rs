@@ -172,7 +172,7 @@ async fn typing_to_an_unknown_target_is_refused() {
     ] {
         assert_eq!(client.call_refused("typing", params).await, "bad_params");
     }
-    // Typing in notes is pushed to nobody.
+    // Typing in notes to oneself is not pushed.
     watch(&mut client, &json!({ "receiverId": ann.id })).await;
     send_typing(&mut client, &json!({ "receiverId": ann.id }), true).await;
     assert_eq!(client.drain_push_types().await, NOTHING);

@@ -220,7 +220,7 @@ async fn search_users_over_http_checks_its_query() {
         let message = page(&server, &bob, &[("q", query)]).await.refused(400, "bad_params");
         assert!(message.starts_with("q must"), "{message}");
     }
-    // A query that is not UTF-8 finds nobody and breaks nothing.
+    // A query that is not UTF-8 finds no users and is no error.
     let unreadable = get(&server, &bob, "/api/v1/users?q=%ff%fe%fd").await;
     assert!([200, 400].contains(&unreadable.status), "{unreadable:?}");
 }

@@ -69,7 +69,7 @@ fn server_agrees_with_the_model_on_former_failures() {
     let cases = [
         // A new member of a group can read everything that was sent before.
         vec![ask(0, Request::NewGroup(vec![])), ask(0, content_request()), ask(0, Request::AddUserInGroup(0, 1))],
-        // A member who comes back to a group does not find it marked as spam, and gets its messages.
+        // A member who joins a group again does not find it marked as spam, and gets its messages.
         vec![
             ask(0, Request::NewGroup(vec![1])),
             ask(2, Request::MarkSpam(Target::Group(0), true)),

@@ -165,7 +165,7 @@ impl Case {
     /// Returns questions for everything that every user may read.
     fn all_questions(&self) -> Vec<Question> {
         let mut questions = Vec::new();
-        // The range includes one more than there are of each, because nobody may read what does not exist.
+        // The range includes one more than there are of each, because what does not exist must not be readable.
         let groups = (0..=self.model.groups().count()).map(Target::Group);
         let targets: Vec<Target> = (0..=USERS).map(Target::User).chain(groups).collect();
         for user in 0..USERS {

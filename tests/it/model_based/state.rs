@@ -143,7 +143,7 @@ impl Model {
         self.conversations.iter().position(|conversation| conversation.kind == kind)
     }
 
-    /// Returns the conversation that `user` names so, or `None` where a dialog does not exist yet.
+    /// Returns the conversation that `user` names so, or `None` if a dialog does not exist yet.
     pub fn find(&self, user: usize, target: Target) -> Result<Option<usize>, &'static str> {
         match target {
             Target::User(other) if other >= self.users.len() => Err("not_found"),

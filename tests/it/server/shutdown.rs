@@ -51,7 +51,7 @@ async fn no_acknowledged_message_is_lost_by(signal: Signal) {
     let ids: Vec<i64> = senders.iter().map(|(id, _)| *id).collect();
     let sending = senders.into_iter().map(|(id, client)| tokio::spawn(send_until_the_end(client, to, id.to_string())));
     let sending: Vec<_> = sending.collect();
-    // The signal comes amid the traffic: the receiver has had a few hundred messages.
+    // The signal is sent amid the traffic: the receiver has had a few hundred messages.
     for _ in 0..300 {
         listener.wait_for_push().await;
     }

@@ -132,7 +132,7 @@ async fn writer_refuses_sends_to_a_conversation_that_stays_locked_as_overloaded(
     }
 }
 
-/// The lock is not that of a conversation, so nobody can tell whose send waits for it.
+/// The lock is not that of a conversation, so the writer cannot know whose send waits for it.
 #[tokio::test(flavor = "multi_thread")]
 async fn writer_fails_only_the_send_that_waits_for_a_locked_member() {
     let server = TestServer::start_with(|config| config.writers = Some(1)).await;

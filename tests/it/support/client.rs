@@ -190,12 +190,12 @@ impl Client {
             .expect("a good frame")
     }
 
-    /// Sends a message, and returns false where the socket is gone.
+    /// Sends a message, and returns false if the socket has disconnected.
     pub async fn try_send(&mut self, message: Message) -> bool {
         timeout(TEST_TIMEOUT, self.socket.send(message)).await.expect("room to send").is_ok()
     }
 
-    /// Waits for the next text frame, and returns `None` where the socket has ended.
+    /// Waits for the next text frame, and returns `None` if the socket has ended.
     pub async fn try_next_frame(&mut self) -> Option<Value> {
         loop {
             match timeout(TEST_TIMEOUT, self.socket.next()).await.expect("a frame in time")? {

@@ -12,7 +12,7 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{AssertSqlSafe, ConnectOptions, Executor};
 use tokio::sync::OnceCell;
 
-/// PostgreSQL runs without fsync: nobody needs this data again. Tests of durability run the real binary,
+/// PostgreSQL runs without fsync: this data is not needed again. Tests of durability run the real binary,
 /// with fsync.
 static POSTGRES: LazyLock<EmbeddedPostgres> = LazyLock::new(|| {
     let runs = Path::new(env!("CARGO_TARGET_TMPDIR")).join("runs");

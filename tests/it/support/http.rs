@@ -23,7 +23,7 @@ impl TestServer {
         client.build().expect("a client").request(method, self.url(path))
     }
 
-    /// Sends a request with a token, without a body where it is null.
+    /// Sends a request with a token, without a body if it is null.
     pub async fn as_user(&self, token: &str, method: &str, path: &str, body: Value) -> Answer {
         let request = self.http(method, path).bearer_auth(token);
         answer(if body.is_null() { request } else { request.json(&body) }).await

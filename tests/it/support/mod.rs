@@ -20,7 +20,7 @@ use std::time::Duration;
 use clap::Parser as _;
 use hark::config::{Cli, Limits};
 
-/// The longest wait for anything that must happen.
+/// Maximum wait for anything that must happen.
 pub const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Reports that a test, or a part of it, does not run, past the capture of the test's output.

@@ -32,7 +32,7 @@ impl Drop for PgBouncer {
     }
 }
 
-/// Returns whether the program is installed, and reports where it is not.
+/// Returns whether the program is installed, and reports if it is not.
 pub fn is_installed(test: &str) -> bool {
     let is_there = Command::new(program()).arg("--version").stdout(Stdio::null()).status().is_ok();
     if !is_there {

@@ -75,7 +75,7 @@ impl Process {
         kill_process(Pid::from_raw(pid).expect("a pid"), signal).expect("our own process");
     }
 
-    /// Waits for the exit code, which is `None` where a signal ended the process.
+    /// Waits for the exit code, which is `None` if a signal ended the process.
     pub async fn wait_for_exit(mut self, within: Duration) -> Option<i32> {
         timeout(within, self.child.wait()).await.expect("an end in time").expect("a status").code()
     }

@@ -9,9 +9,9 @@ use tokio::process::Command;
 use tokio::time::timeout;
 
 const BENCH: &str = env!("CARGO_BIN_EXE_hark-bench");
-/// Longest start of the server, with `initdb`.
+/// Maximum time of a start of the server, with `initdb`.
 const START_TIMEOUT: Duration = Duration::from_mins(1);
-/// Longest run of a scenario. A debug build needs time for the password hashes.
+/// Maximum time of a run of a scenario. A debug build needs time for the password hashes.
 const RUN_TIMEOUT: Duration = Duration::from_mins(2);
 
 /// Starts a server on `data_dir`.

@@ -9,7 +9,7 @@ use crate::history::event::Event;
 use crate::history::recorder::Recorder;
 use crate::processes::signals;
 
-/// Longest wait for a response.
+/// Maximum wait for a response.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a server may take to be ready again after a fault.
 const READY_TIMEOUT: Duration = Duration::from_mins(1);
@@ -34,7 +34,7 @@ pub(crate) async fn wait_until_ready(servers: &[String]) -> Result<(), String> {
 }
 
 /// Records the readiness and memory of the servers until it is dropped. `pid` returns the process id of the server with
-/// a number; `None` while it is not running, or where somebody else runs it.
+/// a number; `None` while it is not running, or if another program runs it.
 pub(crate) async fn watch(servers: Vec<String>, pid: impl Fn(usize) -> Option<u32>, recorder: Recorder) {
     let Ok(http) = client() else { return };
     let mut ticks = interval(POLL_INTERVAL);

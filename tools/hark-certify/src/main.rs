@@ -46,7 +46,7 @@ use history::event::{Entry, Event};
 use history::file::{self, HistoryFile};
 use options::{Load, Mode, Options};
 
-/// Exits with success where no rule is violated.
+/// Exits with success if no rule is violated.
 fn main() -> ExitCode {
     let verdicts = match Options::parse().mode {
         Mode::Judge { file } => file::read(&file).map(|rounds| rounds.iter().map(|round| check_round(round)).collect()),

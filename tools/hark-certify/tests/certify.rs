@@ -12,9 +12,9 @@ use tokio::process::Command;
 use tokio::time::timeout;
 
 const CERTIFY: &str = env!("CARGO_BIN_EXE_hark-certify");
-/// Longest run.
+/// Maximum time of a run.
 const RUN_TIMEOUT: Duration = Duration::from_mins(4);
-/// Longest start of a server, with `initdb`.
+/// Maximum time of a start of a server, with `initdb`.
 const START_TIMEOUT: Duration = Duration::from_mins(1);
 /// The usual paths of libfaketime.
 const FAKETIME: [&str; 3] = [

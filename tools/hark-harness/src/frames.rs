@@ -26,7 +26,7 @@ pub enum ServerMessage<'a> {
     Text(&'a [u8]),
     /// The payload of a ping, which a pong has to return.
     Ping(&'a [u8]),
-    /// The close code of the server; 1005 where the frame has none.
+    /// The close code of the server; 1005 if the frame has none.
     Close(u16),
 }
 
@@ -142,7 +142,7 @@ struct Header {
 }
 
 impl Header {
-    /// Parses a header; `None` where it is incomplete.
+    /// Parses a header; `None` if it is incomplete.
     fn parse(bytes: &[u8]) -> Result<Option<Self>, InvalidFrame> {
         let [first, second, rest @ ..] = bytes else { return Ok(None) };
         if first & RESERVED != 0 || second & MASKED != 0 {

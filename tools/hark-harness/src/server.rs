@@ -99,7 +99,7 @@ impl ServerProcess {
     /// A sentence: the process does not end in time, or with a failure.
     pub async fn stop(&mut self, limit: Duration) -> Result<(), String> {
         if let Some(pid) = self.child.id().and_then(|pid| Pid::from_raw(pid.cast_signed())) {
-            // It fails where the process has just ended.
+            // It fails if the process has just ended.
             let _ = kill_process(pid, Signal::TERM);
         }
         match timeout(limit, self.child.wait()).await {

@@ -132,7 +132,7 @@ async fn add_user_in_group_by_strangers_has_few_places_of_its_own() {
     assert_eq!(code, "conflict");
     let full = "does not know you, and is in as many groups of strangers as one may be in";
     assert_eq!(message, format!("params.userId: user {} {full}", ann.id));
-    // A contact, or somebody whom Ann wrote to, is no stranger; having written to Ann does not make a user
+    // A contact, or a user whom Ann wrote to, is no stranger; having written to Ann does not make a user
     // known.
     third_client.call_ok("privateMessage", json!({ "receiverId": ann.id, "content": "Hi" })).await;
     assert_eq!(third_client.call_refused("addUserInGroup", add.clone()).await, "conflict");

@@ -43,7 +43,7 @@ async fn remove_user_from_group_ends_pushes_of_messages_that_commit_after_it() {
         over.set(true);
     };
     tokio::join!(stream, coming_and_going);
-    // This message comes after all others, and reaches Bob.
+    // This message is sent after all others, and reaches Bob.
     let last = fixture.ann_client.call("messageInGroup", json!({ "groupId": group, "content": "over" })).await;
     let last = last["params"]["item"]["seq"].as_i64();
     while received.last().copied() != last {

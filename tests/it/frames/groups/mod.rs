@@ -190,7 +190,7 @@ async fn add_user_in_group_and_leave_group_pushes_name_who_caused_them() {
     server.as_user(&ann.token, "PATCH", "/api/v1/users/me", json!({ "firstName": "Anna" })).await.ok(200);
     creator.call_ok("addUserInGroup", about(group, cleo.id)).await;
     server.as_user(&eve.token, "DELETE", "/api/v1/users/me", Value::Null).await.no_content();
-    // docs/frames.md says nothing about removals by an admin.
+    // docs/frames.md has no rule for removals by an admin.
     witness.subscribe(&["groups"]).await;
     creator.call_ok("removeUserFromGroup", about(group, dan.id)).await;
 
@@ -241,7 +241,7 @@ async fn leave_group_ends_the_membership_and_notifies_the_others() {
     let list = bob_client.call("listLastMessage", json!({})).await;
     assert_eq!(list["params"]["data"], json!([]));
 
-    // A member who comes back has no unread messages from the time away.
+    // A member who joins again has no unread messages from the time in between.
     ann.call("addUserInGroup", json!({ "groupId": group, "userId": bob.id })).await;
     let list = bob_client.call("listLastMessage", json!({})).await;
     assert_eq!(

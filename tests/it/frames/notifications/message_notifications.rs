@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::{call_ok, connect_subscribed, list, mark_spam, pushes_caused_by};
 use crate::support::{TestServer, steady};
 
-/// Returns what the server has pushed to a socket that nobody reads yet.
+/// Returns what the server has pushed to a socket that was not read yet.
 fn queued_frames(socket: &Socket) -> String {
     let mut frames = VecDeque::new();
     let _ = socket.outbox.poll_take(&Context::from_waker(Waker::noop()), &mut frames);
@@ -63,12 +63,12 @@ async fn private_message_is_followed_by_a_notification_to_subscribers() {
     assert!(pushes_caused_by(&mut own, &mut here).await.is_empty());
     assert_eq!(list(&mut subscribed, json!({})).await, [] as [Value; 0], "it is not stored");
 
-    // Notes notify nobody.
+    // Notes to oneself cause no notification.
     call_ok(&mut unsubscribed, "privateMessage", json!({ "receiverId": bob.id, "content": "note" })).await;
     call_ok(&mut unsubscribed, "privateMessage", json!({ "receiverId": ann.id, "content": "fence" })).await;
     assert_eq!(here.wait_for_push().await["params"]["message"], "fence");
     assert!(pushes_caused_by(&mut unsubscribed, &mut subscribed).await.is_empty());
-    // A repeat notifies nobody either.
+    // A repeat causes no notification either.
     for _ in 0..2 {
         let params = json!({ "receiverId": bob.id, "content": "once", "clientMessageId": "a" });
         call_ok(&mut here, "privateMessage", params).await;

@@ -152,7 +152,7 @@ async fn send_notification_that_is_refused_stores_nothing() {
     assert!(pushes_caused_by(&mut ann_client, &mut bob_client).await.is_empty());
     assert_eq!(list(&mut bob_client, json!({})).await, [] as [Value; 0]);
 
-    // A user may notify somebody whom they block, and may be notified by them again once unblocked.
+    // A user may notify a user whom they block, and may be notified by them again once unblocked.
     call_ok(&mut bob_client, "sendNotification", like(ann.id)).await;
     assert_eq!(kinds(&mut ann_client, json!({})).await, ["like"]);
     call_ok(&mut bob_client, "unblockUser", json!({ "userId": ann.id })).await;
@@ -206,7 +206,7 @@ async fn send_notification_checks_kind_and_data() {
         let reply = ann.next_frame().await;
         assert_eq!(reply["code"], "bad_params", "{text}: {reply}");
     }
-    // Any other JSON comes back unchanged, with long numbers in it.
+    // Any other JSON is returned unchanged, with long numbers in it.
     for text in ["3", "\"a'b\"", "[1e300, 12345678901234567890123]", "{\"a\":1,\"a\":2}", "false"] {
         let request =
             format!(r#"{{"type":"sendNotification","params":{{"userId":{},"kind":"x","data":{text}}}}}"#, bob.id);

@@ -28,7 +28,7 @@ async fn sync_returns_only_the_leaving_to_a_former_member() {
     rows.retain(|row| row["type"] != "leaveGroup");
     let item = json!({ "groupId": group, "groupName": "G", "userId": bob.id, "userName": "Bob" });
     assert_eq!(rows, [json!({ "type": "removeUserFromGroup", "item": item })]);
-    // A member who comes back gets it like any other conversation.
+    // A member who joins again gets it like any other conversation.
     ann.call("addUserInGroup", json!({ "groupId": group, "userId": bob.id })).await;
     let rows = changes_since(&mut bob_client, &before, 1).await.0;
     assert_eq!(contents(&rows), ["edited", "behind his back"]);
@@ -56,7 +56,7 @@ async fn sync_returns_the_groups_name_of_then_to_a_former_member() {
     );
     assert_eq!(names(&cleo).await, [json!(["addUserInGroup", "Book club"]), json!(["leaveGroup", "Behind his back"])]);
     assert!(names(&ann).await.iter().all(|row| row[1] == "Behind her back too"));
-    // A member who comes back sees its current name.
+    // A member who joins again sees its current name.
     ann_client.call_ok("addUserInGroup", json!({ "groupId": group, "userId": bob.id })).await;
     assert!(names(&bob).await.iter().all(|row| row[1] == "Behind her back too"));
     ann_client.call_ok("dropGroup", json!({ "groupId": group })).await;

@@ -86,7 +86,7 @@ impl DatabaseWriter {
         query.execute(&mut self.0).await.expect("it is edited");
     }
 
-    /// Does nothing where the user is not a member, has read further, or there is nothing to read.
+    /// Does nothing if the user is not a member, has read further, or there is nothing to read.
     pub async fn read(&mut self, conversation: i64, user: i64, read: i64, delivered: i64) {
         let statement = "
             update members me set read_seq = $3, read_at = now(), delivered_seq = greatest($4, delivered_seq),
@@ -116,7 +116,7 @@ impl DatabaseWriter {
         query.execute(&mut self.0).await.expect("it happens");
     }
 
-    /// Makes the clock look as after a dump and restore: another transaction than it says has written its
+    /// Makes the clock look as after a dump and restore: another transaction than its row names has written the
     /// row.
     pub async fn fake_restore(&mut self) {
         sqlx::query("update change_clock set xid_offset = xid_offset").execute(&mut self.0).await.expect("another row");

@@ -274,7 +274,7 @@ async fn sync_resumed_amid_a_backlog_returns_later_changes_too() {
     assert_eq!(contents(first["params"]["data"].as_array().expect("rows")), ["1"]);
     bob_client.close().await;
     ann.call("privateMessage", json!({ "receiverId": bob.id, "content": "4" })).await;
-    // A client that comes back reads until there is no more.
+    // A client that reconnects reads until there is no more.
     let mut bob_client = server.connect(&bob).await;
     let rows = changes_since(&mut bob_client, &first["params"]["item"]["cursor"], 20).await.0;
     assert_eq!(contents(&rows), ["2", "3", "4"]);

@@ -86,7 +86,7 @@ async fn delete_me_neither_waits_for_a_locked_group_nor_delays_others() {
         }
         client.send_content(&json!({ "groupId": group }), "Bye").await;
     }
-    // Nobody sees the deleted user in the locked group.
+    // No member sees the deleted user in the locked group.
     let locked = json!({ "groupId": groups[1] });
     let users = client.call_ok("listGroupUsers", locked.clone()).await;
     assert_eq!(users["data"].as_array().map(Vec::len), Some(1), "{users}");

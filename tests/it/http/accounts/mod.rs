@@ -31,7 +31,7 @@ async fn post(server: &TestServer, path: &str, body: &Value) -> Answer {
     answer(server.http("POST", path).json(body)).await
 }
 
-/// Sends a request with a token, without a body where that is null.
+/// Sends a request with a token, without a body if that is null.
 pub async fn with_token(server: &TestServer, method: &str, path: &str, token: &str, body: Value) -> Answer {
     let request = server.http(method, path).bearer_auth(token);
     answer(if body.is_null() { request } else { request.json(&body) }).await

@@ -68,7 +68,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // The kill fails where the test has done it.
+        // The kill fails if the test has done it.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
@@ -194,7 +194,7 @@ fn orphaned_postmaster_is_stopped_first() {
     eventually("it is ready", || {
         fs::read_to_string(pid_file(folder.path())).is_ok_and(|content| content.contains("ready"))
     });
-    // A zombie does not count as a running postmaster, so nobody has to reap it here.
+    // A zombie does not count as a running postmaster, so it need not be reaped here.
     let postgres = start(folder.path());
     assert_row_stored(postgres.connection());
     assert!(left_behind.wait().unwrap().success(), "it ended in order");

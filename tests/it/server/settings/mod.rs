@@ -27,7 +27,7 @@ pub struct Run {
     left_behind: Vec<String>,
 }
 
-/// Kills the program where a test fails: it would go on serving.
+/// Kills the program if a test fails: it would go on serving.
 struct Running(Child);
 
 impl Drop for Running {

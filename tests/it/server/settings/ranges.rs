@@ -118,7 +118,7 @@ fn default_settings_are_consistent() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn misspelt_variable_is_reported_with_the_nearest_setting() {
-    // The start ends here: nobody listens at this port.
+    // The start ends here: nothing listens at this port.
     let (url, secret) = (("DATABASE_URL", "postgres://hark@127.0.0.1:1/hark"), ("HARK_JWT_SECRET", GOOD_SECRET));
     for (misspelt, meant) in [
         ("HARK_MAX_FRAME_BYTE", "HARK_MAX_FRAME_BYTES"),

@@ -134,7 +134,7 @@ impl UsedDatabase {
 
     async fn upgrade_to(&mut self, migrator: &Migrator, last: i64) {
         let mut sql = self.sql().await;
-        // The table comes with the first migration.
+        // The first migration creates the table.
         let applied = sqlx::query_scalar("select version from _sqlx_migrations").fetch_all(&mut sql).await;
         let applied: Vec<i64> = applied.unwrap_or_default();
         for migration in migrator.iter().filter(|migration| migration.version <= last) {
@@ -175,7 +175,7 @@ impl UsedDatabase {
         TestServer::on(self.address.clone(), |config| config.migrate = true).await
     }
 
-    /// A server of this build on a schema that somebody else has brought up to date, perhaps to a later one.
+    /// A server of this build on a schema that another program has brought up to date, perhaps to a later one.
     pub async fn serve_as_it_is(&self) -> TestServer {
         TestServer::on(self.address.clone(), |config| config.migrate = false).await
     }

@@ -56,7 +56,7 @@ async fn restore_refuses_a_request_that_was_waiting_instead_of_running_it_for_an
     let change = PartialRequest::new(&server, &mallory, "PATCH", ME, &json!({ "firstName": "Stolen" })).await;
     let path = format!("/api/v1/conversations/users/{}/messages", ann.id);
     let send = PartialRequest::new(&server, &mallory, "POST", &path, &json!({ "content": "stolen" })).await;
-    // The user is identified before the body is read, which counts as it comes.
+    // The user is identified before the body is read, whose bytes count as they arrive.
     eventually("both wait for their bodies", async || request_memory(&server) == 2).await;
 
     cluster.restore(&dump).await;

@@ -77,7 +77,7 @@ impl IdleSockets {
         is_ready.await.unwrap_or_else(thread_ended).map(|()| Self { commands })
     }
 
-    /// Drops all sockets at the same moment, and opens them again side by side. `None` where the thread has ended.
+    /// Drops all sockets at the same moment, and opens them again side by side. `None` if the thread has ended.
     pub(crate) async fn reconnect(&self) -> Option<Reconnection> {
         let (sender, reconnection) = oneshot::channel();
         self.commands.send(Command::Reconnect(sender)).ok()?;

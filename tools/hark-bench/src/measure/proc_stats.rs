@@ -6,7 +6,7 @@ use std::time::Duration;
 /// Ticks per second in `/proc/PID/stat` (`USER_HZ`): part of Linux's interface, the same on every machine.
 const TICKS_PER_SECOND: u64 = 100;
 
-/// The CPU time that all threads of a process have used so far; `None` where the process has ended, or where there is
+/// The CPU time that all threads of a process have used so far; `None` if the process has ended, or if there is
 /// no `/proc`.
 pub(crate) fn cpu_time(pid: u32) -> Option<Duration> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;

@@ -29,7 +29,7 @@ pub(crate) struct Results {
     pub(crate) figures: BTreeMap<String, f64>,
     /// The CPU usage during the measurement.
     pub(crate) cpu: CpuUsage,
-    /// Lost, duplicated and misordered messages; `None` where nothing was sent.
+    /// Lost, duplicated and misordered messages; `None` if nothing was sent.
     pub(crate) violations: Option<Violations>,
     /// The number of error replies by code.
     pub(crate) errors: BTreeMap<String, u64>,

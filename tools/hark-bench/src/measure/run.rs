@@ -13,7 +13,7 @@ use crate::measure::proc_stats;
 use crate::measure::results::{CpuUsage, Measurement};
 use crate::measure::scanner::Scanner;
 
-/// Longest latency that a histogram resolves.
+/// Maximum latency that a histogram resolves.
 const MAX_LATENCY: Duration = Duration::from_mins(2);
 /// The size of the read buffer. All sockets share one, because there is one thread.
 const READ_BYTES: usize = 256 * 1024;

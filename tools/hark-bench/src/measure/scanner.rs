@@ -59,7 +59,7 @@ pub(crate) struct Push {
 /// A reply to a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Reply {
-    /// The id of the request; `None` where the server does not echo it.
+    /// The id of the request; `None` if the server does not echo it.
     pub(crate) id: Option<u64>,
     /// Whether the request was refused.
     pub(crate) is_error: bool,

@@ -68,7 +68,7 @@ fn latencies(folder: &ResultFolder) -> Vec<Measurement> {
     .collect()
 }
 
-/// The page with the tables between its markers replaced; `None` where the markers are missing.
+/// The page with the tables between its markers replaced; `None` if the markers are missing.
 fn replace_tables(page: &str, tables: &str) -> Option<String> {
     let (before, rest) = page.split_once(BEGIN)?;
     let (_, after) = rest.split_once(END)?;

@@ -27,7 +27,7 @@ pub(crate) struct ResultFolder {
 }
 
 impl ResultFolder {
-    /// The results of one scenario; `None` where it was not run.
+    /// The results of one scenario; `None` if it was not run.
     pub(crate) fn results(&self, name: &str) -> Option<Results> {
         serde_json::from_str(&fs::read_to_string(self.path.join(format!("{name}.json"))).ok()?).ok()
     }

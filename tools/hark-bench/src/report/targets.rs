@@ -26,7 +26,7 @@ pub(crate) struct Target {
     pub(crate) label: &'static str,
     pub(crate) required: String,
     pub(crate) measured: String,
-    /// How far the target is met: 1 just meets it, and more is better. `None` where it was not measured.
+    /// How far the target is met: 1 just meets it, and more is better. `None` if it was not measured.
     pub(crate) ratio: Option<f64>,
 }
 
@@ -195,7 +195,7 @@ fn storm(results: Option<Results>) -> Target {
     }
 }
 
-/// The p99 of sends during logins, relative to that before; infinite where the server took fewer logins than were
+/// The p99 of sends during logins, relative to that before; infinite if the server took fewer logins than were
 /// offered.
 fn beside_logins(results: &Results) -> f64 {
     let rate = results.measurement("login").map_or(0.0, |login| login.per_second);

@@ -23,9 +23,9 @@ use tokio::time::timeout;
 
 use crate::measure::run::Run;
 
-/// Longest wait for a TCP connection and the response to its upgrade.
+/// Maximum wait for a TCP connection and the response to its upgrade.
 const CONNECT_TIMEOUT: Duration = Duration::from_mins(1);
-/// Longest response to an upgrade.
+/// Maximum size of the response to an upgrade.
 const MAX_RESPONSE_BYTES: usize = 16 * 1024;
 /// Connections from one loopback address: well below the number of its ports.
 const SOCKETS_PER_ADDRESS: usize = 5000;

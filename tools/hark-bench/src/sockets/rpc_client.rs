@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use crate::measure::scanner::Scanner;
 use crate::sockets::connection::Connection;
 
-/// Longest wait for a reply.
+/// Maximum wait for a reply.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(30);
 const READ_BYTES: usize = 64 * 1024;
 /// Ids of requests begin here: the id of no row is as large, so that a reply is found by its id alone.

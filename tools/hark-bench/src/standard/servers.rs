@@ -9,9 +9,9 @@ use hark_harness::server::{self, ServerProcess};
 use super::postgres::{Postgres, output};
 use crate::error::BenchError;
 
-/// Longest start of a server.
+/// Maximum time of a start of a server.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
-/// Longest graceful shutdown of a server.
+/// Maximum time of a graceful shutdown of a server.
 const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 /// Any free port of the loopback interface.
 pub(super) const ANY_PORT: &str = "127.0.0.1:0";

@@ -11,7 +11,7 @@ use crate::history::event::{
     Change, ChatListRow, Conversation, Entry, Event, Member, Message, Micros, Phase, SocketId, UserId,
 };
 
-/// Longest excerpt of an entry that a verdict prints, in characters.
+/// Maximum length of the excerpt of an entry that a verdict prints, in characters.
 const MAX_EXCERPT_CHARS: usize = 300;
 
 /// The index. Final rows are kept with the number of the entry that holds them.
@@ -254,7 +254,7 @@ impl<'a> HistoryIndex<'a> {
         self.requests.iter().filter(|request| request.is_send())
     }
 
-    /// The time when a message was first sent; `None` where its name is not known.
+    /// The time when a message was first sent; `None` if its name is not known.
     pub(super) fn sent_at(&self, id: i64) -> Option<Micros> {
         self.first_sent.get(self.names.get(&id)?).copied()
     }

@@ -22,7 +22,7 @@ pub(super) struct Closed {
     pub(super) code: Option<u16>,
 }
 
-/// A request, with its reply where there is one.
+/// A request, with its reply if there is one.
 #[derive(Debug)]
 pub(super) struct Request {
     pub(super) entry: usize,

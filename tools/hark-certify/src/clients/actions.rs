@@ -8,7 +8,7 @@ use crate::clients::device_state::{Action, DeviceState, Purpose};
 use crate::clients::shared::Membership;
 use crate::history::event::Conversation;
 
-/// A random action; `None` where the chosen kind is not possible now.
+/// A random action; `None` if the chosen kind is not possible now.
 pub(super) fn next_action(device: &mut DeviceState) -> Option<Action> {
     let me = device.account.id;
     match device.rng.random_range(0..100) {

@@ -17,9 +17,9 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 use crate::history::event::{Event, Side, SocketId, UserId};
 use crate::history::recorder::{Recorder, raw_frame};
 
-/// Longest upgrade.
+/// Maximum time of an upgrade.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Longest write of a frame: a server that reads nothing for this long will not read any more.
+/// Maximum time of the write of a frame: a server that reads nothing for this long will not read any more.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// An open socket.
@@ -27,7 +27,7 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(20);
 pub(crate) struct Connection {
     stream: WebSocketStream<MaybeTlsStream<TcpStream>>,
     number: SocketId,
-    /// `None` where frames are not recorded: those of hostile clients, and those that read the final state, which is
+    /// `None` if frames are not recorded: those of hostile clients, and those that read the final state, which is
     /// recorded in another form.
     recorder: Option<Recorder>,
 }
@@ -87,7 +87,7 @@ impl Connection {
         Ok(connection)
     }
 
-    /// Sends a request; returns false where the socket has ended.
+    /// Sends a request; returns false if the socket has ended.
     pub(crate) async fn send_request(&mut self, frame_type: &str, params: &Value, id: u64) -> bool {
         let text = request(frame_type, params, id);
         let Some(frame) = raw_frame(&text) else { return false };
@@ -96,7 +96,7 @@ impl Connection {
         self.write(&[WsMessage::text(text)]).await
     }
 
-    /// Sends a request and a ping after it in one write; returns false where the socket has ended.
+    /// Sends a request and a ping after it in one write; returns false if the socket has ended.
     pub(crate) async fn send_request_and_ping(&mut self, frame_type: &str, params: &Value, id: u64) -> bool {
         let text = request(frame_type, params, id);
         let Some(frame) = raw_frame(&text) else { return false };
@@ -158,7 +158,7 @@ impl Connection {
         })
     }
 
-    /// Sends a request and waits for its reply; `None` where the socket ends, or no reply comes within `limit`.
+    /// Sends a request and waits for its reply; `None` if the socket ends, or no reply arrives within `limit`.
     pub(crate) async fn call(&mut self, frame_type: &str, params: &Value, limit: Duration) -> Option<Value> {
         self.call_with_ping(frame_type, params, 0, limit).await
     }

@@ -15,7 +15,7 @@ use crate::clients::connection::{ConnectTarget, Connection};
 use crate::clients::shared::{Group, Membership, SharedState};
 use crate::history::recorder::Recorder;
 
-/// Longest wait for a response or reply.
+/// Maximum wait for a response or reply.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long a sign-up is repeated where the server's rate limits are on.
 const SIGN_UP_TIMEOUT: Duration = Duration::from_mins(5);

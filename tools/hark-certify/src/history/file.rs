@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::history::event::Entry;
 
-/// A file that rounds are written to, or nothing where no file was asked for.
+/// A file that rounds are written to, or nothing if no file was asked for.
 pub(crate) struct HistoryFile(Option<BufWriter<File>>);
 
 impl HistoryFile {

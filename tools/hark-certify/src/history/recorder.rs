@@ -52,7 +52,7 @@ impl Recorder {
     }
 }
 
-/// A frame as it went over the wire; `None` where it is no JSON.
+/// A frame as it went over the wire; `None` if it is no JSON.
 pub(crate) fn raw_frame(text: &str) -> Option<Box<RawValue>> {
     RawValue::from_string(text.to_owned()).ok()
 }

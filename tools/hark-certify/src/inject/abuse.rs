@@ -29,7 +29,7 @@ const REPLY_TIMEOUT: Duration = Duration::from_secs(20);
 /// Addresses that wrong logins come from, each within its rate limit.
 const ADDRESSES: usize = 400;
 const LOGIN_INTERVAL: Duration = Duration::from_secs(2);
-/// Connections whose responses nobody reads, and pipelined requests on each.
+/// Connections whose responses are not read, and pipelined requests on each.
 const UNREAD_CONNECTIONS: usize = 300;
 const PIPELINED: usize = 300;
 /// Fills a message of almost the maximum length. It contains the pairs of characters of [`QUERY`], which the search

@@ -15,7 +15,7 @@ use crate::processes::server::Server;
 
 /// The processes and files of a round.
 pub(crate) struct Targets {
-    /// The processes of the servers; none of them for servers that somebody else runs.
+    /// The processes of the servers; none of them for servers that another program runs.
     pub(crate) servers: Vec<Mutex<Server>>,
     /// PostgreSQL, unless the server runs a private one.
     pub(crate) postgres: Option<Mutex<Postgres>>,
@@ -23,7 +23,7 @@ pub(crate) struct Targets {
     pub(crate) pgbouncer: Option<Mutex<PgBouncer>>,
     /// The folder of the round, whose file system may be filled up.
     pub(crate) folder: Option<Folder>,
-    /// The file that libfaketime reads the clock's offset from; `None` where it is not installed or not used.
+    /// The file that libfaketime reads the clock's offset from; `None` if it is not installed or not used.
     pub(crate) clock: Option<PathBuf>,
     /// How long PostgreSQL is stopped (SIGSTOP).
     pub(crate) stop_duration: Duration,

@@ -11,7 +11,7 @@ use super::folder::run;
 use super::postgres::{Postgres, USER};
 use super::signals;
 
-/// Longest graceful shutdown.
+/// Maximum time of a graceful shutdown.
 const STOP_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long a standby may take to catch up with its primary, and to be promoted.
 const STANDBY_TIMEOUT: Duration = Duration::from_secs(30);

@@ -11,7 +11,7 @@ use super::postgres::{Postgres, USER};
 use super::signals::end_with_parent;
 use super::wait::wait_for;
 
-/// Longest start.
+/// Maximum time of a start.
 const READY_TIMEOUT: Duration = Duration::from_secs(10);
 /// The port in the name of its Unix socket. It listens on no TCP port.
 const PORT: u16 = 6432;

@@ -12,7 +12,7 @@ use super::folder::{Folder, run};
 use super::signals;
 use super::wait::wait_for;
 
-/// Longest start: after a crash PostgreSQL replays its write-ahead log.
+/// Maximum time of a start: after a crash PostgreSQL replays its write-ahead log.
 const READY_TIMEOUT: Duration = Duration::from_mins(1);
 /// How long the children of a killed postmaster may take to notice and end.
 const EXIT_TIMEOUT: Duration = Duration::from_secs(5);

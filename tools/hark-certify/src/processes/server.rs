@@ -11,11 +11,11 @@ use tokio::time::{Instant, sleep};
 
 use super::signals::end_with_parent;
 
-/// Longest start: after a kill the server's private PostgreSQL replays its write-ahead log first.
+/// Maximum time of a start: after a kill the server's private PostgreSQL replays its write-ahead log first.
 const READY_TIMEOUT: Duration = Duration::from_mins(1);
 /// The wait before a server that ended during its start is started again.
 const RETRY_DELAY: Duration = Duration::from_millis(500);
-/// Longest graceful shutdown, and longest start of a server that may refuse to.
+/// Maximum time of a graceful shutdown, and of a start that the server may refuse.
 const STOP_TIMEOUT: Duration = Duration::from_secs(20);
 /// Signs the tokens of a run.
 const JWT_SECRET: &str = "certify-certify-certify-certify!";

@@ -6,10 +6,10 @@ use std::io;
 use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal, test_kill_process};
 use tokio::process::Command;
 
-/// Sends a signal. It is no error where the process has ended.
+/// Sends a signal. It is no error if the process has ended.
 pub(crate) fn send(pid: u32, signal: Signal) {
     if let Some(pid) = raw(pid) {
-        // It fails where the process has just ended.
+        // It fails if the process has just ended.
         let _ = kill_process(pid, signal);
     }
 }

@@ -6,7 +6,7 @@ use tokio::time::{Instant, sleep};
 
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Waits until `condition` is true; returns false where it is not within `limit`.
+/// Waits until `condition` is true; returns false if it is not within `limit`.
 pub(super) async fn wait_for(limit: Duration, mut condition: impl FnMut() -> bool) -> bool {
     let deadline = Instant::now() + limit;
     loop {

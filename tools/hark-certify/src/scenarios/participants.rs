@@ -10,7 +10,7 @@ use crate::clients::connection::{ConnectError, ConnectTarget, Connection};
 use crate::clients::setup::http_client;
 use crate::history::recorder::Recorder;
 
-/// Longest wait for a reply.
+/// Maximum wait for a reply.
 pub(super) const REPLY_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long a request or a connect is repeated.
 const RETRY_TIMEOUT: Duration = Duration::from_secs(30);

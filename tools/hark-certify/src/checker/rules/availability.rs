@@ -9,7 +9,7 @@ use crate::fault::Layer;
 use crate::history::event::{Event, Micros, Side};
 
 const SECOND: Micros = 1_000_000;
-/// Longest wait for a reply, whatever is done to PostgreSQL.
+/// Maximum wait for a reply, whatever is done to PostgreSQL.
 const REPLY_TIMEOUT: Micros = 15 * SECOND;
 /// How long after a fault its effects may last.
 const RECOVERY_TIME: Micros = 15 * SECOND;

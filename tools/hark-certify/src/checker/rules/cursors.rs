@@ -16,7 +16,7 @@ pub(in crate::checker) fn complete(index: &HistoryIndex<'_>) -> RuleResult {
     let issued = issued(index);
     let (spans, steps) = (members::spans(index), members::steps(index));
     for synced in &index.synced {
-        // The server says that the cursor is too old, and promises nothing for it.
+        // The server says that the cursor is too old, and guarantees nothing for it.
         if !synced.complete {
             continue;
         }
@@ -160,7 +160,7 @@ impl Comparison<'_, '_> {
         self.check.add_violation(what, given.into_iter().flatten().chain([entry, self.synced.entry]));
     }
 
-    /// The time from which on the client has to know everything of a conversation; `None` where that is not certain.
+    /// The time from which on the client has to know everything of a conversation; `None` if that is not certain.
     fn known_from(&self, conversation: Conversation) -> Option<Micros> {
         match conversation {
             Conversation::Dialog(..) => Some(0),

@@ -9,11 +9,11 @@ use crate::fault::Layer;
 use crate::history::event::{Entry, Event, Micros};
 
 const SECOND: Micros = 1_000_000;
-/// The most groups, or unread notifications, that one user may impose on another.
+/// Maximum number of groups, or unread notifications, that one user may impose on another.
 const MAX_IMPOSED_ROWS: usize = 1000;
 /// The fault in which one user floods the server.
 const ABUSE: &str = "abuse";
-/// Longest wait for a reply while only clients do harm.
+/// Maximum wait for a reply while only clients do harm.
 const MAX_LATENCY: Micros = 5 * SECOND;
 /// How long after a fault of the server or PostgreSQL latencies are not judged.
 const RECOVERY_TIME: Micros = 15 * SECOND;

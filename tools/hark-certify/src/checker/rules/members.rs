@@ -145,7 +145,7 @@ pub(in crate::checker) fn added_receive_everything(index: &HistoryIndex<'_>) -> 
     check.finish()
 }
 
-/// A user whom nobody added to a group receives nothing of it, and cannot read or write in it.
+/// A user who was not added to a group receives nothing of it, and cannot read or write in it.
 pub(in crate::checker) fn strangers_receive_nothing(index: &HistoryIndex<'_>) -> RuleResult {
     let mut check = RuleCheck::new(index, 6, "a non-member receives nothing of a group");
     let steps = steps(index);

@@ -34,7 +34,7 @@ pub(in crate::checker) fn none_lost(index: &HistoryIndex<'_>) -> RuleResult {
     check.finish()
 }
 
-/// Each `clientMessageId` is one message, and nothing is stored that nobody sent.
+/// Each `clientMessageId` is one message, and nothing is stored that was not sent.
 pub(in crate::checker) fn none_duplicated(index: &HistoryIndex<'_>) -> RuleResult {
     let mut check = RuleCheck::new(index, 2, "no message is stored twice");
     let mut ids: BTreeMap<&str, BTreeSet<i64>> = BTreeMap::new();

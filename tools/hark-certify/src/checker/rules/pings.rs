@@ -8,7 +8,7 @@ use crate::checker::rule_check::RuleCheck;
 use crate::checker::verdict::RuleResult;
 use crate::history::event::{Event, Micros, SocketId};
 
-/// Longest wait for a pong after the server has read the ping.
+/// Maximum wait for a pong after the server has read the ping.
 const PONG_TIMEOUT: Micros = 2_000_000;
 
 /// The server has read a ping when it answers a request that was sent after it. A request that is made later than the

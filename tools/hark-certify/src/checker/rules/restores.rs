@@ -49,7 +49,7 @@ pub(in crate::checker) fn lost_sessions_open_nothing(
     check.finish()
 }
 
-/// A `sync` in the end that says `complete` returns all messages since its cursor was issued, or since the restore
+/// A `sync` in the end with `complete` returns all messages since its cursor was issued, or since the restore
 /// where the cursor is of the lost history.
 pub(in crate::checker) fn cursors_hide_nothing_new(
     index: &HistoryIndex<'_>,

@@ -39,8 +39,8 @@ pub(in crate::checker) fn finds_acknowledged(index: &HistoryIndex<'_>) -> RuleRe
     check.finish()
 }
 
-/// Whether a user may certainly read a conversation. Who has sent into a group is a member, unless somebody requested
-/// their removal.
+/// Whether a user may certainly read a conversation. A user who has sent into a group is a member, unless a client
+/// requested their removal.
 fn may_read(index: &HistoryIndex<'_>, conversation: Conversation, user: UserId, at: Micros) -> bool {
     let group = match conversation {
         Conversation::Dialog(one, other) => return user == one || user == other,

@@ -6,7 +6,7 @@ use super::frames::{frame_of, item};
 use super::model::GROUP;
 use crate::history::event::{Change, Conversation, Entry, Event, Message, UserId};
 
-/// Plants a defect into a history; `None` where that is not possible.
+/// Plants a defect into a history; `None` if that is not possible.
 type Plant = fn(&mut Vec<Entry>) -> Option<()>;
 
 const LOST: &str = "no acknowledged message is lost";

@@ -143,7 +143,7 @@ impl Model {
         self.reply(who, frame_type, answer);
     }
 
-    /// The `seq` of the newest message; 0 where there is none.
+    /// The `seq` of the newest message; 0 if there is none.
     fn newest(&self, conversation: Conversation) -> i64 {
         self.conversations.get(&conversation).and_then(|stored| stored.last()).map_or(0, |stored| stored.message.seq)
     }

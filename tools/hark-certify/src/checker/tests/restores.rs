@@ -10,7 +10,7 @@ use super::support::{action, violated};
 use crate::checker::check_history;
 use crate::history::event::{Change, Conversation, Entry, Event, Message};
 
-/// Plants a defect into a history; `None` where that is not possible.
+/// Plants a defect into a history; `None` if that is not possible.
 type Plant = fn(&mut Vec<Entry>) -> Option<()>;
 
 const LOST: &str = "no acknowledged message is lost";
