@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn coalesce_by_client_id_keeps_the_duplicates_of_a_duplicate() {
+    fn deduplicate_by_client_id_keeps_the_duplicates_of_a_duplicate() {
         let ((first, _), (deferred, mut one), (duplicate, mut other)) = (send(2), send(3), send(3));
         let deferred = deduplicate_by_client_id(vec![deferred, duplicate]);
         let batch = deduplicate_by_client_id([first].into_iter().chain(deferred).collect());

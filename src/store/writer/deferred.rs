@@ -57,7 +57,7 @@ impl DeferredSends {
 
     /// Defers new sends to conversations that have deferred sends, after these, and returns the other sends. If
     /// there is no room, new sends are refused as `overloaded`.
-    pub(super) fn defer_behind(&mut self, sends: Vec<PendingSend>) -> Vec<PendingSend> {
+    pub(super) fn defer_in_order(&mut self, sends: Vec<PendingSend>) -> Vec<PendingSend> {
         if self.conversations.is_empty() {
             return sends;
         }

@@ -70,7 +70,7 @@ impl WriterTask {
                 taken = queue.recv_many(&mut sends, room), if !is_closed => is_closed = taken == 0,
                 () = sleep_until(next_retry.unwrap_or_else(Instant::now).into()), if next_retry.is_some() => {}
             }
-            let free = deferred.defer_behind(sends);
+            let free = deferred.defer_in_order(sends);
             let mut batch = deferred.take_due(MAX_RETRIED_MESSAGES);
             batch.extend(free);
             if !batch.is_empty() {
