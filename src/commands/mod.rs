@@ -1,5 +1,6 @@
-//! The commands: what a client may request over a socket. The table below is the only list of frames; it makes
-//! the [`Command`] enum, parses parameters, dispatches, and feeds the documents of the interface.
+//! The commands: what a client may request. The table below is the only list of the frames of a socket; it makes the
+//! [`Command`] enum, parses parameters, dispatches, and feeds the documents of the interface. `accounts/` has the
+//! commands that only HTTP offers.
 //!
 //! A new frame is a row here, its parameters and function in one of the files, a section in docs/frames.md and a
 //! test that begins with its name.
@@ -29,8 +30,8 @@ use std::sync::Arc;
 
 use futures_util::future::{BoxFuture, FutureExt as _};
 
-// The deletion of an account takes two steps of other commands, whose files it does not import.
 pub use self::context::{Context, Outcome};
+// `accounts/deletion.rs` uses this and `offline_event`; files of `commands/` do not import each other.
 pub(super) use self::groups::continue_deletion;
 pub use self::paging::PagingState;
 pub(super) use self::presence::offline_event;
@@ -96,12 +97,12 @@ macro_rules! commands {
 
 commands! {
     |params, context, socket|
-    /// Replaces the token of this socket by a new one.
+    /// Gives this socket a new token of the same user, so that it outlives the old one.
     "authenticate" => Authenticate(session::Authenticate) = session::authenticate(params, context, socket);
     /// Chooses the additional pushes that this socket gets.
     "subscribe" => Subscribe(session::Subscribe) = session::subscribe(params, context, socket),
         [item session::Subscription];
-    /// A page of my conversations with their newest messages, in the form of the first clients.
+    /// A page of my conversations with their newest messages, in the older form; new clients use `listConversations`.
     "listLastMessage" => ListLastMessage(chat_list::ListLastMessage) = chat_list::list_last_message(params, context),
         [rows chat_list::LastMessageRow];
     /// A page of my conversations, the one with the newest message first.
@@ -227,8 +228,9 @@ impl Command {
         .boxed()
     }
 
-    /// Whether the command may run concurrently with other sends of its socket. Any other command waits for
-    /// everything before it, and everything after it waits for it.
+    /// Whether this is `privateMessage` or `messageInGroup`, which run concurrently with other sends of their socket.
+    /// `replyMessage` does not: it looks up its conversation first. Any other command waits for everything before it,
+    /// and everything after it waits for it.
     #[must_use]
     pub fn is_send(&self) -> bool {
         matches!(self, Self::MessageInGroup(_) | Self::PrivateMessage(_))

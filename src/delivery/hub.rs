@@ -1,5 +1,5 @@
-//! The sockets of this node, by user, and the fan-out of pushes to them. A push takes the lock of one shard for
-//! as long as it takes to put a shared frame into a few outboxes; no lock is held across an await.
+//! The sockets of this node, by user, and the fan-out of pushes to them. For each receiver a push locks one shard,
+//! for as long as it takes to put a shared frame into a few outboxes; no lock is held across an await.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use crate::wire::close::Close;
 /// Clients of a server that shuts down are asked to reconnect within this time, each after a different delay.
 const RECONNECT_SPREAD: Duration = Duration::from_secs(5);
 
-/// The sockets of this node.
+/// The sockets of this node, and what decides which of them get a push.
 #[derive(Debug)]
 pub struct Hub {
     sockets: ShardedMap<UserId, Vec<Arc<Socket>>>,
@@ -115,8 +115,8 @@ impl Hub {
         self.open_conversations.close(socket, target);
     }
 
-    /// Applies an event to the sockets of this node. Without other nodes (`is_single_node`) messages need no
-    /// sequencing, because one node publishes them in order.
+    /// Applies an event to the sockets of this node. Without other nodes (`is_single_node`) messages skip
+    /// the resequencer, because one node publishes them in order.
     pub fn apply(&self, event: &Event, is_single_node: bool) {
         match event {
             Event::Push(push) => match &push.message {
@@ -209,7 +209,7 @@ impl Hub {
         }
     }
 
-    /// How many sockets are open.
+    /// How many sockets are confirmed: their session was checked, and they count against the limit of their user.
     #[must_use]
     pub fn open_sockets(&self) -> usize {
         self.open_sockets.load(Ordering::Relaxed)

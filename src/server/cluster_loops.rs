@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::backoff::{Backoff, MIN_RETRY_DELAY};
 use crate::cluster::{Batch, ClusterNode, Gap, PeerTracker};
 use crate::delivery::{ConversationKey, Delivery};
 use crate::error::Error;
@@ -20,9 +21,6 @@ use crate::telemetry::Metrics;
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(2);
 /// A listening connection that delivers nothing for this time, not even this node's own heartbeats, is dead.
 const LISTEN_TIMEOUT: Duration = Duration::from_secs(7);
-/// Backoff between attempts to listen or to send: the first delay, and the maximum. Each is twice the one before.
-const MIN_RETRY_DELAY: Duration = Duration::from_millis(100);
-const MAX_RETRY_DELAY: Duration = Duration::from_secs(2);
 /// Maximum time that a starting node waits until all peers know of it.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(2);
 const JOIN_POLL_INTERVAL: Duration = Duration::from_millis(10);
@@ -155,8 +153,8 @@ async fn receive_loop(
                 } else if !has_hinted {
                     has_hinted = true;
                     tracing::warn!(
-                        "this node does not receive its own heartbeats: a pooler before the database has to give out \
-                         sessions, not single transactions"
+                        "this node does not receive its own heartbeats: a pooler before the database must use \
+                         session pooling"
                     );
                 }
                 node.set_disconnected();
@@ -173,24 +171,6 @@ async fn receive(mut listener: Listener, tracker: &mut PeerTracker, gaps: &Unbou
         if let Some(gap) = tracker.receive(&payload) {
             let _ = gaps.send(gap);
         }
-    }
-}
-
-/// Exponential backoff between failed attempts. Only the first failure is logged.
-#[derive(Default)]
-struct Backoff {
-    last_delay: Option<Duration>,
-}
-
-impl Backoff {
-    /// Waits until the next attempt.
-    async fn wait(&mut self, error: Error) {
-        if self.last_delay.is_none() {
-            drop(error.log_and_convert());
-        }
-        let delay = self.last_delay.map_or(MIN_RETRY_DELAY, |last| (last * 2).min(MAX_RETRY_DELAY));
-        self.last_delay = Some(delay);
-        sleep(delay).await;
     }
 }
 

@@ -2,6 +2,7 @@
 //! shutdown. What a process needs around a server is in [`process`].
 
 mod background_tasks;
+mod backoff;
 mod cluster_loops;
 mod database_restore;
 pub mod healthcheck;
@@ -82,7 +83,7 @@ impl Server {
         let db = prepare_database(&config, database).await?;
         let writer_db = connect_writers(&config, &db, database).await?;
 
-        // Phase 2: build the parts that depend on nothing.
+        // Phase 2: build what the cluster and the sockets need.
         let metrics = Metrics::default();
         let passwords = start_password_pool(PasswordHasher::new)?;
         let memory = MemoryBudget::new(config.limits.request_memory_bytes, metrics.request_memory());
@@ -165,8 +166,8 @@ impl Server {
     /// Graceful shutdown. Takes at most four seconds, and ten more if the database does not answer. Everything that
     /// was acknowledged is committed.
     pub async fn stop(self) {
-        // Phase 1: no more background work. This comes first, because a worker thread that ends takes the database
-        // connections with it that were opened on it.
+        // Phase 1: no more background work. This comes first: the worker threads of HTTP end in phase 2, and with them
+        // the database connections that were opened there, maybe in the middle of a task's query.
         drop(self.background_tasks);
 
         // Phase 2: no new connections, and all open ones close. The end of the HTTP server is detected only once a
@@ -197,7 +198,8 @@ async fn connect(database: &DatabaseTarget, connections: u32) -> Result<Db, Star
     Db::connect(database, connections).await.map_err(StartError::Database)
 }
 
-/// Connects, and brings the schema up to date, or checks that it is up to date if `HARK_MIGRATE` is off.
+/// Connects, brings the schema up to date, or checks that it is up to date if `HARK_MIGRATE` is off, fills in missing
+/// username keys, and draws the epoch of this start.
 async fn prepare_database(config: &Config, database: &DatabaseTarget) -> Result<Db, StartError> {
     let db = connect(database, config.database_connections).await?;
     if config.migrate {

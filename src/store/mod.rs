@@ -18,9 +18,9 @@ pub mod notify;
 mod pool;
 pub mod presence;
 pub mod search;
+mod session_settings;
 pub mod sync;
 mod target;
-mod timeouts;
 pub mod users;
 pub mod writer;
 

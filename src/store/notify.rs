@@ -3,8 +3,8 @@
 
 use sqlx::postgres::{PgListener, PgPoolOptions};
 
-use super::pool::prepare_session;
-use super::timeouts::ACQUIRE_TIMEOUT;
+use super::session_settings::ACQUIRE_TIMEOUT;
+use super::session_settings::prepare_session;
 use super::{DatabaseTarget, Db};
 use crate::error::Error;
 use crate::model::{GroupId, Seq, Target, UserId};

@@ -1,8 +1,9 @@
 //! The task of one open socket: a loop around one `select!`. It alone reads the socket and writes to it; pushes
 //! for the socket wait in its outbox.
 //!
-//! Backpressure: the task stops reading while the pipeline is full or the client does not take its replies. The
-//! heartbeat (a ping every `ping_seconds`, the idle timeout) continues meanwhile.
+//! Backpressure: no further request is processed while the pipeline is full or the client does not take its replies,
+//! and nothing is read while the memory budget has no room. The heartbeat continues meanwhile: pings are sent and
+//! answered. The idle timeout starts anew when reading resumes.
 
 use std::pin::pin;
 use std::sync::Arc;

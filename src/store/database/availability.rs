@@ -12,7 +12,7 @@ use sqlx::pool::PoolConnectionMetadata;
 use sqlx::{PgConnection, PgPool};
 
 use crate::error::Error;
-use crate::store::timeouts::PING_AFTER_IDLE;
+use crate::store::session_settings::PING_AFTER_IDLE;
 
 /// SQLSTATE classes and codes that concern the database and not the statement: the same request may succeed later.
 /// Any other code is a bug of Hark's, or damaged data (XX001, XX002), which no retry mends.

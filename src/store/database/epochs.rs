@@ -21,7 +21,7 @@ use tokio::time::sleep_until;
 
 use crate::model::SessionKey;
 use crate::store::groups::member_cache::MemberCache;
-use crate::store::timeouts::ACQUIRE_TIMEOUT;
+use crate::store::session_settings::ACQUIRE_TIMEOUT;
 use crate::store::users::ended_sessions;
 
 /// Maximum number of epochs that the database keeps. With a cursor of an older one, `sync`

@@ -8,7 +8,7 @@ use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
 
 use crate::error::Error;
 use crate::store::Db;
-use crate::store::pool::prepare_session;
+use crate::store::session_settings::prepare_session;
 
 /// The migrations of this build, which `sqlx migrate run` applies as well.
 pub static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!();

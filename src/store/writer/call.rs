@@ -16,7 +16,7 @@ use crate::model::{ClientMessageId, ConversationId, Seq, Target, Timestamp, User
 use crate::store::Db;
 use crate::store::database::availability::is_unavailable;
 use crate::store::groups::member_cache::MemberList;
-use crate::store::timeouts::PING_AFTER_IDLE;
+use crate::store::session_settings::PING_AFTER_IDLE;
 
 /// Maximum time of one attempt, from acquiring a connection to the commit. After it the senders get `overloaded`.
 /// It is longer than `lock_timeout`.

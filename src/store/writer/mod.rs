@@ -35,7 +35,7 @@ use super::database::epochs::Epochs;
 use crate::error::Error;
 use crate::telemetry::Metrics;
 
-/// Takes new messages, and answers each with its receipt after the commit.
+/// The writers of this node: takes new messages, and answers each with its receipt after the commit.
 #[derive(Debug)]
 pub struct Writer {
     epochs: Arc<Epochs>,
@@ -84,8 +84,8 @@ impl Writer {
     /// commit. Messages of one conversation are stored in the order in which they were submitted.
     ///
     /// # Errors
-    /// `overloaded` if the queue is full (backpressure) or the database is unavailable: the message may be sent
-    /// again, and a retry is idempotent with a `client_message_id`. `not_found`, `not_a_member`, `blocked` or
+    /// `overloaded` if the queue is full (backpressure), the conversation stays locked, or the database is unavailable:
+    /// the message may be sent again, and a retry is idempotent with a `client_message_id`. `not_found`, `not_a_member`, `blocked` or
     /// `unauthorized` if this message is refused.
     pub fn submit(&self, message: NewMessage) -> impl Future<Output = Result<SendReceipt, Error>> + Send + use<> {
         let (reply, receipt) = oneshot::channel();
