@@ -28,6 +28,8 @@ const MAX_READ_BYTES: usize = 8192;
 /// Maximum number of bytes that are buffered while requests wait; pings are searched in them. With one more read
 /// this is the memory that is guaranteed to every socket.
 const MAX_READ_AHEAD_BYTES: usize = GUARANTEED_BYTES - MAX_READ_BYTES;
+/// Maximum number of reads between two writes of a connection that is being closed.
+const MAX_READS_PER_FLUSH: usize = 16;
 /// Maximum time until the client has taken everything up to and including the close frame.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(30);
 /// Maximum time until the client's close frame arrives, after the server's.
@@ -148,12 +150,22 @@ impl SocketIo {
         let mut is_acknowledged = close == Close::Normal;
         let mut is_readable = true;
         let flushed = poll_fn(|context| {
-            // A client that is blocked in a write does not read, so its bytes are read and discarded here.
-            while is_readable && let Poll::Ready(read) = self.poll_read(context) {
+            // A client that is blocked in a write does not read, so its bytes are read and discarded here: a bounded
+            // number at a time, or a client that floods would keep the close frame from being written.
+            let mut reads = 0;
+            while is_readable
+                && reads < MAX_READS_PER_FLUSH
+                && let Poll::Ready(read) = self.poll_read(context)
+            {
                 is_readable = matches!(read, Ok(true));
                 is_acknowledged |= self.decodes_close_frame(close);
+                reads += 1;
             }
-            self.poll_flush(context, outbox)
+            let flushed = self.poll_flush(context, outbox);
+            if flushed.is_pending() && reads == MAX_READS_PER_FLUSH {
+                context.waker().wake_by_ref();
+            }
+            flushed
         });
         if !matches!(timeout(FLUSH_TIMEOUT, flushed).await, Ok(Ok(()))) {
             return;

@@ -95,7 +95,7 @@ async fn assert_closed(server: &TestServer, kind: &str, bytes: Vec<u8>, at_once:
     let flood = tokio::spawn(flood(server.server.address(), flooder.token, bytes, at_once, ends, over.clone()));
     let flooded = send_a_hundred(server).await;
     let held = timeout(TEST_TIMEOUT, ended.wait_for(|ends| ends.contains(&Some(code)))).await.map(drop);
-    assert!(held.is_ok(), "{kind}: no socket was closed with {code}");
+    assert!(held.is_ok(), "{kind}: no socket was closed with {code}: {:?}", *ended.borrow());
     assert!(!flood.is_finished(), "{kind}: the neighbour was not answered during the flood");
     over.cancel();
     flood.await.expect("a flood without a fault");
