@@ -18,7 +18,7 @@ pub enum ChangeKind {
 }
 
 impl ChangeKind {
-    /// Every kind.
+    /// Every kind that `sync` reports.
     pub fn all() -> impl Iterator<Item = Self> {
         let messages = MessageEvent::ALL.into_iter().map(Self::Message);
         let groups = GroupEventKind::ALL.into_iter().map(Self::Group);

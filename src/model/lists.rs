@@ -10,7 +10,7 @@ pub enum ConversationFilter {
     All,
     /// Those of `All` with unread messages.
     Unread,
-    /// Only spam.
+    /// Only conversations that the user has marked as spam.
     Spam,
     /// The groups of `All`.
     Groups,
@@ -95,6 +95,6 @@ pub enum HistoryStart {
 pub struct HistoryPage {
     /// The number of rows, from 1 to `max_page_rows` of the settings.
     pub limit: i64,
-    /// The beginning.
+    /// Where the page begins: at a page number, or below a `seq`.
     pub start: HistoryStart,
 }

@@ -19,7 +19,7 @@ pub enum MessageEvent {
 }
 
 impl MessageEvent {
-    /// Every event.
+    /// Every event, for lookups by frame type.
     pub const ALL: [Self; 5] =
         [Self::PrivateMessage, Self::MessageInGroup, Self::EditMessage, Self::DeleteMessage, Self::ReactToMessage];
 
@@ -67,7 +67,7 @@ pub enum ReceiptEvent {
 }
 
 impl ReceiptEvent {
-    /// Every event.
+    /// Every event, for lookups by frame type.
     pub const ALL: [Self; 2] = [Self::ReadMessages, Self::DeliveredMessages];
 
     /// The type of its push.

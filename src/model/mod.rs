@@ -112,7 +112,7 @@ impl Serialize for Timestamp {
 pub enum Target {
     /// The dialog with this user; with oneself it is one's notes.
     User(UserId),
-    /// A group.
+    /// The group with this id.
     Group(GroupId),
 }
 
@@ -126,7 +126,7 @@ impl Target {
         }
     }
 
-    /// The group.
+    /// The id of the group; `None` for a dialog.
     #[must_use]
     pub fn group(self) -> Option<GroupId> {
         match self {
